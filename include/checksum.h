@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_CHECKSUM_H
+#define PAWSD_CHECKSUM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+/*
+ * The Internet checksum (RFC 1071) and its incremental update (RFC 1624, equation 3). Sums
+ * are over 16-bit words as they lie in memory, so they need no byte swapping; a finished
+ * checksum is stored and loaded with memcpy.
+ */
+
+/* Adds `len` bytes at `data`, the first of them at an even offset, to the unfolded `sum`. */
+uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t len);
+
+/* Folds an unfolded sum to 16 bits (not complemented). */
+uint16_t checksum_fold(uint64_t sum);
+
+/*
+ * Overwrites `len` bytes at `at` with `new_bytes` and updates the 16-bit checksum at
+ * `checksum`, both inside the header that begins at `base`: a byte at an odd distance from
+ * `base` counts in the other half of its word. The packet's checksum is valid afterwards if
+ * and only if it was before. `len` <= 16.
+ */
+void checksum_replace(uint8_t *checksum, const uint8_t *base, uint8_t *at, const uint8_t *new_bytes,
+		      size_t len);
+
+/*
+ * The TCP checksum (RFC 9293, 3.1) of the segment of `len` bytes at `tcp`, whose checksum
+ * field is taken as 0, with the pseudo-header of these addresses (IPv4 if both are mapped,
+ * else IPv6, RFC 8200 8.1). In memory order, ready to be stored.
+ */
+uint16_t checksum_tcp(const uint8_t *tcp, uint32_t len, const struct addr *src, const struct addr *dst);
+
+#endif

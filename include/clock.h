@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_CLOCK_H
+#define PAWSD_CLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+/*
+ * The shared clock (P1, P2). Its tick is a millisecond, so that a TSval is the tick's lower
+ * 32 bits. What the workers share is one page of marks, each updated by compare-and-swap:
+ *
+ *   published   the newest tick any worker has begun a batch with
+ *   high        the newest TSval that a rewritten flow has emitted ahead of the clock (its
+ *               client's clock runs fast), at most max_lead_ms ahead
+ *   server[]    per server address (hashed; servers may share a slot, which only makes a SYN
+ *               newer than it need be): the newest TSval known to have been sent to it by
+ *               flows that are not rewritten, or that are further ahead than the lead. Kept
+ *               the way a server with tw_recycle keeps its record: replaced by a TSval that
+ *               is not older, or when the old one is more than 60 s old.
+ *
+ * A SYN gets clock_syn_tsval(): not older than any of them.
+ */
+
+enum {
+	CLOCK_SERVER_SLOTS = 32768,
+	CLOCK_MARK_AGE_MS = 60000 + 5000, /* 60 s in whole seconds at the server, and some way there */
+	CLOCK_MARK_REFRESH_MS = 1000,
+};
+
+/* A TSval and the tick (lower 32 bits) at which it was sent, in one word: tsval << 32 | tick. */
+struct clock_shared {
+	uint64_t published; /* a full tick, not a mark */
+	uint64_t high;
+	uint64_t server[CLOCK_SERVER_SLOTS];
+};
+
+struct clock {
+	struct clock_shared *shared;
+	uint32_t max_lead_ms;
+	uint64_t secret; /* keys the hash of server addresses */
+};
+
+/* Says that `tick` has been reached. Returns the newest tick any worker has said. */
+uint64_t clock_publish(struct clock *clock, uint64_t tick);
+
+/*
+ * The TSval for a SYN to `server` at `tick`: P1. `previous` is the last TSval emitted on the
+ * same four-tuple, or NULL; the result is strictly newer. Never 0.
+ */
+uint32_t clock_syn_tsval(struct clock *clock, uint64_t tick, const struct addr *server,
+			 const uint32_t *previous);
+
+/* A rewritten flow has sent `tsval` to `server`, and it is ahead of `tick`. */
+void clock_raise(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval);
+
+/* A flow that is not rewritten has sent `tsval` to `server`. */
+void clock_raise_server(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval);
+
+/* How far the high mark is ahead of `tick`, ms. */
+uint32_t clock_lead_ms(const struct clock *clock, uint64_t tick);
+
+#endif

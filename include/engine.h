@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_ENGINE_H
+#define PAWSD_ENGINE_H
+
+#include <stdint.h>
+
+#include "clock.h"
+#include "counters.h"
+#include "flow_table.h"
+#include "packet.h"
+#include "policy.h"
+#include "reason.h"
+
+/*
+ * The engine: one per worker, pure. Packets, time and policy come in as arguments, a reason
+ * goes out and the packet's bytes are changed in place. It makes no system call, reads no
+ * clock, allocates nothing and logs nothing.
+ */
+enum {
+	ENGINE_SWEEP_WHEN_FULL = 64,
+};
+
+struct engine {
+	struct flow_table table;
+	struct clock clock;
+	const struct policy *policy; /* the caller may change it between packets */
+	struct counters *counters;
+	uint32_t timeout_s[FLOW_STATE_COUNT]; /* by state; [FLOW_FREE] is unused */
+};
+
+/*
+ * Decides about one packet at shared-clock tick `tick` (ms; of the batch, see
+ * clock_publish()), changes its bytes where reason_table[].action is ACTION_MODIFY, and
+ * counts it under the reason returned.
+ */
+enum reason engine_handle(struct engine *engine, const struct packet_input *input, uint64_t tick);
+
+/*
+ * Frees flows whose time is up among the next `count` places of the table, and goes round.
+ * Call it so that the whole table is visited every ten seconds or so.
+ */
+void engine_sweep(struct engine *engine, uint32_t count, uint64_t tick);
+
+/*
+ * After flow_table_init() over an earlier process's flows: counts them in the gauges. `slots`
+ * maps that process's counter slots to this one's (DESTINATION_SLOTS entries).
+ */
+void engine_adopt(struct engine *engine, const uint16_t *slots);
+
+/* Seconds of the shared clock, as flows keep them. */
+static inline uint32_t engine_seconds(uint64_t tick)
+{
+	return (uint32_t)(tick / 1000);
+}
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_FLOW_H
+#define PAWSD_FLOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "addr.h"
+
+/*
+ * X(ID, name, default time-out in seconds, help). The names and their order are those of
+ * nf_conntrack_proto_tcp; no default is shorter than conntrack's.
+ */
+#define FLOW_STATE_TABLE(X) \
+	X(SYN_SENT, "SYN_SENT", 120, "the client sent a SYN") \
+	X(SYN_RECV, "SYN_RECV", 120, "the server answered with SYN/ACK") \
+	X(ESTABLISHED, "ESTABLISHED", 432000, "the handshake is complete") \
+	X(FIN_WAIT, "FIN_WAIT", 7200, "one side sent FIN") \
+	X(CLOSE_WAIT, "CLOSE_WAIT", 7200, "that FIN was acknowledged") \
+	X(LAST_ACK, "LAST_ACK", 120, "the other side sent FIN too") \
+	X(TIME_WAIT, "TIME_WAIT", 120, "both FINs were acknowledged") \
+	X(CLOSE, "CLOSE", 120, "a RST was seen")
+
+enum flow_state {
+	FLOW_FREE,
+#define X(id, name, timeout_s, help) FLOW_##id,
+	FLOW_STATE_TABLE(X)
+#undef X
+	FLOW_STATE_COUNT,
+};
+
+/* Indexed by enum flow_state; [FLOW_FREE] is "FREE". */
+extern const char *const flow_state_names[FLOW_STATE_COUNT];
+
+enum flow_flag {
+	FLOW_FIN_OUT = 0x01,	  /* the client sent FIN */
+	FLOW_FIN_IN = 0x02,	  /* the server sent FIN */
+	FLOW_ALIVE_OUT = 0x04,	  /* in CLOSE: the client sent something after the RST */
+	FLOW_ALIVE_IN = 0x08,	  /* in CLOSE: the server did */
+	FLOW_ANCHOR_PENDING = 0x10, /* TSval 0 in the SYN, no real value yet (P3) */
+	FLOW_HAS_LIVED = 0x20,	  /* the handshake was complete once */
+	FLOW_SIMULTANEOUS = 0x40, /* the server's side sent a SYN too (RFC 9293, 3.5) */
+};
+
+/*
+ * A flow, one cache line. It lies in a mapped file and outlives the process: no pointers, and
+ * `state` is written last when a flow is made and first when it ends, so that a kill at any
+ * instant leaves either a whole flow or none.
+ *
+ * Invariants: offset is what is added to TSval on the way out and taken from TSecr on the way
+ * in (mod 2^32); tsval_high is the newest TSval emitted; pairs is the number of a block of
+ * SYN pairs (flow_table.h) plus one, or 0 when the one SYN is described by the offset.
+ */
+struct flow {
+	struct addr client, server;
+	uint16_t client_port, server_port;
+	uint32_t offset;
+	uint32_t tsval_high;
+	uint32_t last_seen_s; /* shared clock, seconds */
+	uint32_t isn;	      /* of the client's SYN */
+	uint8_t state;	      /* enum flow_state */
+	uint8_t flags;	      /* enum flow_flag */
+	uint8_t mode;	      /* enum mode, as it was at the SYN */
+	uint8_t repair;	      /* enum repair, likewise */
+	uint16_t slot;	      /* of the destination's counters */
+	uint16_t pairs;
+	uint32_t next; /* in its hash chain or the free list: index plus one, 0 at the end */
+};
+
+_Static_assert(sizeof(struct flow) == 64, "a flow is one cache line");
+
+/*
+ * What state a segment without SYN, of TCP flags `tcp_flags`, leaves the flow in; `outbound`:
+ * from client to server. Sets and clears FLOW_FIN_*, FLOW_ALIVE_* and FLOW_HAS_LIVED in
+ * flow->flags. Follows the table in nf_conntrack_proto_tcp.c, except that a RST is believed
+ * less: the client's own during the handshake is its answer to a SYN/ACK it disliked, and it
+ * will try again; and a flow on which both sides go on after a RST was not reset.
+ */
+enum flow_state flow_next_state(struct flow *flow, bool outbound, uint8_t tcp_flags);
+
+/* True while the client may still be sending the SYN of this very connection. */
+bool flow_in_handshake(const struct flow *flow);
+
+enum {
+	SYN_PAIRS_MAX = 8, /* Linux sends 7 SYNs; beyond that the oldest but the first is forgotten */
+};
+
+/* What each SYN of a connection carried, and what became of it (P4). */
+struct syn_pairs {
+	uint32_t count;
+	struct {
+		uint32_t tsval;	  /* of the client */
+		uint32_t emitted; /* to the server */
+	} pair[SYN_PAIRS_MAX];
+	uint32_t next_free; /* free list: number plus one, 0 at the end; unused while in use */
+};
+
+#endif

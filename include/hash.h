@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_HASH_H
+#define PAWSD_HASH_H
+
+#include <stdint.h>
+#include <string.h>
+
+/*
+ * Keyed hashes for tables that strangers fill: the key is random and never leaves the process,
+ * so that nobody outside can choose addresses and ports that fall into one chain.
+ */
+
+/* Stirs every bit of `x` into every other: two rounds of xor-shift and odd multiplication. */
+static inline uint64_t hash_mix(uint64_t x)
+{
+	x ^= x >> 32;
+	x *= 0xd6e8feb86659fd93u;
+	x ^= x >> 32;
+	x *= 0xd6e8feb86659fd93u;
+	return x ^ x >> 32;
+}
+
+/* Hash of 16 bytes under a 64-bit key. */
+static inline uint64_t hash_bytes16(const uint8_t *bytes, uint64_t key)
+{
+	uint64_t half[2];
+
+	memcpy(half, bytes, sizeof(half));
+	return hash_mix(hash_mix(half[0] ^ key) + half[1]);
+}
+
+#endif

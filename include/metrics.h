@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_METRICS_H
+#define PAWSD_METRICS_H
+
+/*
+ * The one table of figures that stand beside the per-packet reasons: pawsd sends each as
+ * "metric NAME VALUE" over the control socket, pawsctl and pawsd-exporter print it. To add
+ * one: a line here, and its value in metrics_collect() (metrics.c).
+ *
+ * X(ID, name, type, unit, help)
+ *   name  on /metrics "pawsd_" goes before it
+ *   type  COUNTER (name ends in _total) or GAUGE
+ *   unit  what one stands for on the wire: COUNT or MILLISECONDS (exported as seconds)
+ */
+#define METRIC_TABLE(X) \
+	X(UPTIME, "uptime_seconds", GAUGE, MILLISECONDS, "time since pawsd started") \
+	X(WORKERS, "workers", GAUGE, COUNT, "worker threads, one per pair of queues") \
+	X(FLOWS_CAPACITY, "flow_table_capacity", GAUGE, COUNT, "flows that the table can hold") \
+	X(FLOWS_USED, "flow_table_used", GAUGE, COUNT, "flows in the table") \
+	X(SYN_PAIRS_USED, "syn_pair_blocks_used", GAUGE, COUNT, "flows with several SYNs outstanding") \
+	X(CLOCK_LEAD, "clock_lead_seconds", GAUGE, MILLISECONDS, \
+	  "how far fast clients have pushed the shared clock's mark ahead") \
+	X(POLICY_RANGES, "policy_ranges", GAUGE, COUNT, "address ranges that the policy was cut into") \
+	X(RELOADS, "config_reloads_total", COUNTER, COUNT, "reloads that took effect") \
+	X(RELOADS_REFUSED, "config_reloads_refused_total", COUNTER, COUNT, \
+	  "reloads refused, the old policy kept") \
+	X(RELOAD_OK, "config_last_reload_successful", GAUGE, COUNT, "1 if the last reload took effect") \
+	X(RULES_INSTALLED, "rules_installed", GAUGE, COUNT, \
+	  "1 while the netfilter rules of this configuration are in place by pawsd's own hand") \
+	X(DRAINING_SERVERS, "draining_servers", GAUGE, COUNT, \
+	  "servers still queued for old flows after a reload took their rewriting away") \
+	X(BATCHES, "receive_batches_total", COUNTER, COUNT, "receive calls that brought packets") \
+	X(VERDICT_ERRORS, "verdict_errors_total", COUNTER, COUNT, \
+	  "verdicts that the kernel refused, or that could not be sent") \
+	X(QUEUE_MESSAGE_ERRORS, "queue_message_errors_total", COUNTER, COUNT, \
+	  "messages from the queue that could not be understood")
+
+enum metric {
+#define X(id, name, type, unit, help) METRIC_##id,
+	METRIC_TABLE(X)
+#undef X
+	METRIC_COUNT,
+};
+
+enum metric_type {
+	METRIC_TYPE_COUNTER,
+	METRIC_TYPE_GAUGE,
+};
+
+enum metric_unit {
+	METRIC_UNIT_COUNT,
+	METRIC_UNIT_MILLISECONDS,
+};
+
+struct metric_info {
+	const char *name;
+	enum metric_type type;
+	enum metric_unit unit;
+	const char *help;
+};
+
+/* Indexed by enum metric. */
+extern const struct metric_info metric_table[METRIC_COUNT];
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_RULES_H
+#define PAWSD_RULES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "policy.h"
+
+/*
+ * The netfilter rules that a configuration needs: made from the policy's own ranges and groups
+ * (policy.h), so that the kernel sends to user space just what the engine would do something
+ * about. rules_text.c writes them as text, rules_apply.c puts them in place and takes them
+ * away; `pawsd --print-rules` prints that same text.
+ */
+
+enum rules_backend {
+	RULES_NONE,
+	RULES_IPTABLES,
+	RULES_NFT,
+};
+
+/* Which commands: iptables/ip6tables as the system has them, or those of one flavour. */
+enum rules_flavour {
+	FLAVOUR_DEFAULT,
+	FLAVOUR_LEGACY,
+	FLAVOUR_NFT,
+};
+
+enum placement {
+	PLACEMENT_FORWARD, /* mangle/FORWARD: inner addresses in both directions */
+	PLACEMENT_POSTNAT, /* after source NAT, before its reverse: public addresses; nft only */
+};
+
+enum {
+	WAN_MAX = 16,
+	INTERFACE_NAME_SIZE = 16,
+};
+
+/* A server whose rewritten flows live on after a reload took its rewriting away. */
+struct rules_drain {
+	struct addr server;
+	uint16_t port;
+};
+
+struct rules_config {
+	enum rules_backend backend;
+	enum rules_flavour flavour;
+	enum placement placement;
+	char wan[WAN_MAX][INTERFACE_NAME_SIZE]; /* a trailing * stands for any ending; none: any interface */
+	size_t wan_count;
+	uint16_t queue_first; /* handshake queues: first .. first + workers - 1; established: the next */
+	uint16_t workers;
+};
+
+/*
+ * Writes the whole rule set to `out`, as a script that a shell would run (backend iptables) or
+ * nft would read (backend nft); comments say what each part is for.
+ */
+void rules_print(FILE *out, const struct rules_config *config, const struct policy *policy,
+		 const struct rules_drain *drain, size_t drain_count);
+
+/*
+ * Puts the rules in place of whatever rules of pawsd there are, each family's in one
+ * transaction: no packet sees half of them. Returns 0, or -1 with one line of what went wrong
+ * in ret_error (the command, its own words, and the kernel option that is missing where that
+ * is why); the old rules then still stand.
+ */
+int rules_install(const struct rules_config *config, const struct policy *policy, const struct rules_drain *drain,
+		  size_t drain_count, char *ret_error, size_t error_size);
+
+/* Removes all rules and sets of pawsd, its own and an earlier process's; none is no error. */
+int rules_remove(const struct rules_config *config, char *ret_error, size_t error_size);
+
+#endif

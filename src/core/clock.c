@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "clock.h"
+
+#include "hash.h"
+#include "seq.h"
+
+static uint64_t mark_make(uint32_t tsval, uint64_t tick)
+{
+	return (uint64_t)tsval << 32 | (uint32_t)tick;
+}
+
+static uint32_t mark_tsval(uint64_t mark)
+{
+	return (uint32_t)(mark >> 32);
+}
+
+static uint32_t mark_age_ms(uint64_t mark, uint64_t tick)
+{
+	uint32_t age = (uint32_t)tick - (uint32_t)mark;
+
+	/* Another worker's batch may have begun a little later than ours. */
+	return age > INT32_MAX ? 0 : age;
+}
+
+static bool mark_is_fresh(uint64_t mark, uint64_t tick, uint32_t max_age_ms)
+{
+	return mark != 0 && mark_age_ms(mark, tick) <= max_age_ms;
+}
+
+/*
+ * The oldest TSval a SYN may carry beside this mark. The mark's flow may have ended and its
+ * four-tuple be another client's by now, so that a SYN must be strictly newer (P1); a public
+ * port does not change hands within the millisecond, and in it the mark itself will do. That
+ * keeps a stream of SYNs from driving the mark ahead of itself.
+ */
+static uint32_t mark_floor(uint64_t mark, uint64_t tick)
+{
+	return mark_tsval(mark) + (mark_age_ms(mark, tick) > 0);
+}
+
+/* Replaces the mark unless it is fresh and newer. */
+static void mark_raise(uint64_t *mark, uint64_t tick, uint32_t max_age_ms, uint32_t tsval)
+{
+	uint64_t old = __atomic_load_n(mark, __ATOMIC_RELAXED), new = mark_make(tsval, tick);
+
+	do {
+		if (mark_is_fresh(old, tick, max_age_ms) && seq_after(mark_tsval(old), tsval))
+			return;
+		if (old == new)
+			return;
+	} while (!__atomic_compare_exchange_n(mark, &old, new, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+}
+
+static uint64_t *server_mark(const struct clock *clock, const struct addr *server)
+{
+	uint64_t hash = hash_bytes16(server->byte, clock->secret);
+
+	return &clock->shared->server[hash % CLOCK_SERVER_SLOTS];
+}
+
+uint64_t clock_publish(struct clock *clock, uint64_t tick)
+{
+	uint64_t *published = &clock->shared->published;
+	uint64_t seen = __atomic_load_n(published, __ATOMIC_RELAXED);
+
+	while (seen < tick) {
+		if (__atomic_compare_exchange_n(published, &seen, tick, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return tick;
+	}
+	return seen;
+}
+
+uint32_t clock_syn_tsval(struct clock *clock, uint64_t tick, const struct addr *server, const uint32_t *previous)
+{
+	/* Older than the lead, the high mark has been overtaken by the clock. */
+	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
+	uint64_t *slot = server_mark(clock, server);
+	uint64_t mark = __atomic_load_n(slot, __ATOMIC_RELAXED);
+	uint32_t tsval = (uint32_t)tick;
+
+	if (mark_is_fresh(high, tick, clock->max_lead_ms))
+		tsval = seq_max(tsval, mark_floor(high, tick));
+	if (mark_is_fresh(mark, tick, CLOCK_MARK_AGE_MS) && seq_after(mark_floor(mark, tick), tsval)) {
+		tsval = mark_floor(mark, tick);
+		/* This SYN is now the newest that the server knows: the mark must outlast it. */
+		if (mark_age_ms(mark, tick) > CLOCK_MARK_REFRESH_MS)
+			mark_raise(slot, tick, CLOCK_MARK_AGE_MS, tsval);
+	}
+	if (previous && seq_after(*previous + 1, tsval)) {
+		tsval = *previous + 1;
+		if (seq_after(tsval, (uint32_t)tick))
+			clock_raise(clock, tick, server, tsval);
+	}
+	return tsval ? tsval : 1;
+}
+
+void clock_raise(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval)
+{
+	if (tsval - (uint32_t)tick <= clock->max_lead_ms)
+		mark_raise(&clock->shared->high, tick, clock->max_lead_ms, tsval);
+	else
+		clock_raise_server(clock, tick, server, tsval);
+}
+
+void clock_raise_server(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval)
+{
+	mark_raise(server_mark(clock, server), tick, CLOCK_MARK_AGE_MS, tsval);
+}
+
+uint32_t clock_lead_ms(const struct clock *clock, uint64_t tick)
+{
+	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
+
+	if (!mark_is_fresh(high, tick, clock->max_lead_ms) || !seq_after(mark_tsval(high), (uint32_t)tick))
+		return 0;
+	return mark_tsval(high) - (uint32_t)tick;
+}
