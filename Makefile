@@ -9,30 +9,117 @@ BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/pawsd
 SYSCONFDIR ?= /etc
-UNITDIR ?= /usr/lib/systemd/system
-SYSUSERSDIR ?= /usr/lib/sysusers.d
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 
-BUILD ?= build
+# `make SANITIZE=address,undefined ...` builds and tests in a folder of its own.
+comma := ,
+BUILD ?= build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
+SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 CC ?= cc
 CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
-ALL_CFLAGS := -std=gnu11 $(WARNINGS) $(CFLAGS) -fno-strict-aliasing -pthread -Iinclude \
-	-D_GNU_SOURCE -DPAWSD_VERSION='"$(VERSION)"'
-ifneq ($(SANITIZE),)
-BUILD := build-$(subst $(comma),-,$(SANITIZE))
-ALL_CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
-LDFLAGS += -fsanitize=$(SANITIZE)
-endif
-comma := ,
+ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CFLAGS) $(SANITIZE_FLAGS) -fno-strict-aliasing -pthread -MMD -MP \
+	-Iinclude -Isrc/daemon -D_GNU_SOURCE -DPAWSD_VERSION='"$(VERSION)"'
+ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE_FLAGS) -pthread
 
-CORE := $(patsubst src/core/%.c,$(BUILD)/core/%.o,$(wildcard src/core/*.c))
-DAEMON := $(patsubst src/daemon/%.c,$(BUILD)/daemon/%.o,$(wildcard src/daemon/*.c))
-DAEMON_LIB := $(filter-out $(BUILD)/daemon/main.o,$(DAEMON))
-SNAPSHOT := $(BUILD)/tools/snapshot.o $(BUILD)/tools/tables.o
+objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
+CORE := $(call objects,src/core/*.c)
+DAEMON := $(call objects,src/daemon/*.c)
+LIBRARY := $(BUILD)/libpawsd.a
+TABLES := $(BUILD)/src/core/reason.o $(BUILD)/src/core/flow.o $(BUILD)/src/daemon/metrics_table.o
+SNAPSHOT := $(call objects,src/tools/snapshot*.c) $(TABLES)
 PROGRAMS := $(BUILD)/pawsd $(BUILD)/pawsctl $(BUILD)/pawsd-exporter
 
 DAEMON_LIBS := -lnetfilter_queue -lnfnetlink -lmnl -liniparser
+TEST_LIBS := $(DAEMON_LIBS) -lcmocka -lpcap
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
+# A tool whose folder tests/tools/NAME exists is linked with what is in there.
+parts = $(call objects,tests/tools/$(1)/*.c)
 
+.PHONY: all
 all: $(PROGRAMS)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(LIBRARY): $(CORE) $(filter-out $(BUILD)/src/daemon/main.o,$(DAEMON))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/pawsd: $(BUILD)/src/daemon/main.o $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+
+$(BUILD)/pawsctl: $(call objects,src/tools/pawsctl*.c) $(SNAPSHOT)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -ljansson
+
+$(BUILD)/pawsd-exporter: $(call objects,src/tools/exporter*.c) $(SNAPSHOT)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lmicrohttpd
+
+.SECONDEXPANSION:
+$(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(call objects,src/tools/snapshot*.c) $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
+
+$(TEST_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/tools/%.o $$(call parts,%) $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
+
+.PHONY: test-programs
+test-programs: $(UNIT_TESTS) $(TEST_TOOLS)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# What `make` needs, and what the tests and the demo need besides (Debian's names).
+BUILD_PACKAGES := gcc libc6-dev libmnl-dev libnetfilter-queue-dev libnfnetlink-dev libiniparser-dev \
+	libjansson-dev libmicrohttpd-dev
+RUN_PACKAGES := iptables ipset nftables iproute2
+TEST_PACKAGES := libcmocka-dev libpcap-dev iperf3 tcpdump ethtool curl jq procps socat
+LINT_PACKAGES := clang clang-tidy cppcheck mandoc shellcheck systemd universal-ctags
+
+.PHONY: deps test-deps lint-deps
+deps:
+	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
+test-deps:
+	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
+lint-deps:
+	@tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
+
+.PHONY: demo check check-unit check-netns lint
+demo: test-deps
+	@$(MAKE) --no-print-directory all test-programs
+	@tests/netns/demo.sh $(BUILD)
+
+check: test-deps
+	@$(MAKE) --no-print-directory all test-programs
+	@tests/run $(BUILD) unit replay tools netns
+
+check-unit:
+	@$(MAKE) --no-print-directory all test-programs
+	@tests/run $(BUILD) unit replay tools
+
+# One namespace test: make check-netns TEST=strip
+check-netns: test-deps
+	@$(MAKE) --no-print-directory all test-programs
+	@tests/run $(BUILD) netns $(TEST)
+
+lint: lint-deps
+	@$(MAKE) --no-print-directory all test-programs
+	@tests/lint/run $(BUILD)
+
+.PHONY: conf
+conf: $(BUILD)/pawsd
+	$(BUILD)/pawsd --print-defaults > conf/pawsd.conf
+
+.PHONY: install
+install: all
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(SYSCONFDIR)/pawsd $(DESTDIR)$(UNITDIR) \
+		$(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(DOCDIR)
+	install -m 0755 $(BUILD)/pawsd $(BUILD)/pawsctl $(DESTDIR)$(SBINDIR)
+	install -m 0755 $(BUILD)/pawsd-exporter $(DESTDIR)$(BINDIR)
+	test -e $(DESTDIR)$(SYSCONFDIR)/pawsd/pawsd.conf || \
+		install -m 0644 conf/pawsd.conf $(DESTDIR)$(SYSCONFDIR)/pawsd/pawsd.conf
+
+.PHONY: clean
+clean:
+	rm -rf build build-*

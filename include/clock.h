@@ -33,6 +33,7 @@ enum {
 struct clock_shared {
 	uint64_t published; /* a full tick, not a mark */
 	uint64_t high;
+	uint64_t secret; /* keys the places in server[]; made with the rest, by whoever makes it */
 	uint64_t server[CLOCK_SERVER_SLOTS];
 };
 

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_CONTROL_H
+#define PAWSD_CONTROL_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/*
+ * The server side of the control socket (snapshot.h describes what is said on it). One request
+ * a connection; a peer that is slow, silent or sends rubbish loses its connection and hinders
+ * nobody.
+ */
+struct control;
+
+enum {
+	CONTROL_CLIENTS = 16,
+	CONTROL_POLLS = CONTROL_CLIENTS + 1,
+};
+
+/* Writes the answer to `request`; false if there is no such request. */
+typedef bool (*control_answer_fn)(void *context, const char *request, FILE *out);
+
+/*
+ * Listens on the unix socket at `path`, for root and for `group` (empty: for root alone).
+ * Returns NULL with one line in ret_error.
+ */
+struct control *control_open(const char *path, const char *group, control_answer_fn answer, void *context,
+			     char *ret_error, size_t error_size);
+void control_close(struct control *control);
+
+/* Fills up to CONTROL_POLLS entries to be polled; returns how many. */
+size_t control_fill_polls(const struct control *control, struct pollfd *ret_polls);
+
+/* Serves what the poll found, and ends connections whose time is up. `now_ms`: any steady clock. */
+void control_serve(struct control *control, const struct pollfd *polls, size_t count, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_DAEMON_H
+#define PAWSD_DAEMON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "config.h"
+#include "control.h"
+#include "drain.h"
+#include "state.h"
+#include "wan.h"
+#include "worker.h"
+
+/* All that the main thread owns. */
+struct daemon {
+	const char *config_path;
+	struct config *config;
+	struct state state;
+	struct wan *wan;
+	struct worker *workers;
+	struct control *control;
+	int done_fd; /* eventfd: a worker has carried out its order */
+
+	struct drain_set drain; /* what the rules in place name */
+	bool rules_installed;
+	uint64_t started_tick;
+	uint64_t reloads, reloads_refused;
+	bool last_reload_ok;
+	char last_reload[1024]; /* in words */
+};
+
+/*
+ * Starts everything: state, queues, workers, rules, control socket. Returns 0, or -1 after
+ * having logged why; daemon_stop() cleans up in either case.
+ */
+int daemon_start(struct daemon *daemon);
+
+/* Serves until SIGTERM or SIGINT. */
+void daemon_run(struct daemon *daemon);
+
+void daemon_stop(struct daemon *daemon);
+
+/* metrics.c: the answers to "stats" and "status" (snapshot.h), written to `out`. */
+void metrics_write(struct daemon *daemon, FILE *out, bool with_packets);
+
+/* reload.c: reads the configuration again and puts it in force, or keeps the old one. */
+void reload_config(struct daemon *daemon);
+
+/*
+ * reload.c: brings policy and rules in force: gives the policy to the workers, finds the
+ * servers to drain, installs the rules. Returns 0, or -1 with one line in ret_error.
+ */
+int reload_apply(struct daemon *daemon, const struct config *config, char *ret_error, size_t error_size);
+
+/* reload.c: looks whether servers named only for old flows can be let go. */
+void reload_check_drain(struct daemon *daemon);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_STATE_H
+#define PAWSD_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "clock.h"
+#include "config.h"
+#include "flow.h"
+
+/*
+ * What outlives the process. In runtime_dir, mapped: "shared" (names of counter slots, the
+ * clock's marks) and "flows.N" (worker N's flows and SYN pairs); they survive a kill at any
+ * instant and are gone with a reboot. In state_dir: "clock", a line of text written anew every
+ * few seconds, which survives the reboot too. A file that does not fit is set aside under
+ * another name and said so.
+ *
+ * Both directories are locked: a second pawsd on either is refused.
+ */
+
+struct state {
+	int runtime_lock, state_lock;
+	char clock_path[CONFIG_PATH_SIZE + 16];
+	struct slot_names old_names; /* of the process before this one */
+	struct slot_names *names;    /* this one's, mapped */
+	struct clock_shared *clock;  /* mapped */
+	/* Shared clock minus CLOCK_BOOTTIME, ms. It only ever grows. */
+	int64_t clock_offset_ms;
+};
+
+/* A worker's part of the flow table, mapped. */
+struct state_flows {
+	struct flow *flows;
+	struct syn_pairs *pairs;
+	bool adopted; /* an earlier process left them */
+};
+
+/* Returns 0, or -1 with one line in ret_error. */
+int state_open(const struct config *config, struct state *ret, char *ret_error, size_t error_size);
+int state_map_flows(const struct config *config, uint32_t worker, uint32_t capacity, struct state_flows *ret,
+		    char *ret_error, size_t error_size);
+void state_close(struct state *state);
+
+/* The shared clock's tick, ms (P2). Any thread. */
+uint64_t state_now(const struct state *state);
+
+/*
+ * Writes down how far the clock has come, so that it does not step back after a reboot with a
+ * wrong time of day; and follows the time of day where that has gone ahead. Returns -1 with a
+ * line in ret_error when it cannot be written.
+ */
+int state_save_clock(struct state *state, uint32_t lead_ms, char *ret_error, size_t error_size);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_WORKER_H
+#define PAWSD_WORKER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "drain.h"
+#include "engine.h"
+#include "queue.h"
+#include "state.h"
+#include "wan.h"
+
+/*
+ * A worker: one thread with its pair of queues, its engine and its part of the flow table. It
+ * shares with others the clock's marks, the names of interfaces and the pointer to the policy.
+ *
+ * The main thread owns everything marked "main"; it hands a new order over by writing it,
+ * then worker->order_wanted, then waking the worker, who does it between two batches and says
+ * so in worker->order_done and on the eventfd it was given.
+ */
+struct worker_order {
+	const struct policy *policy;
+	uint32_t timeout_s[FLOW_STATE_COUNT];
+	struct drain_set *drain; /* to be filled with servers that policy no longer rewrites, or NULL */
+};
+
+struct worker {
+	uint32_t index;
+	pthread_t thread;
+	bool running; /* main: the thread is to be joined */
+	int wake_fd;  /* eventfd */
+	int done_fd;  /* eventfd of the main thread */
+	const struct state *state;
+	struct wan *wan;
+	struct wan_cache wan_cache;
+	struct engine engine;
+	struct counters *counters;
+	struct queue *queues[QUEUE_ROLES];
+	struct queue_batch *batch;
+
+	struct worker_order order; /* main, until order_wanted is raised */
+	uint32_t order_wanted;
+	uint32_t order_done;
+	uint32_t scan_at;    /* next flow to look at for order.drain */
+	uint64_t swept_tick; /* when a part of the table was last swept */
+	uint32_t heartbeat;  /* grows with every turn */
+	uint32_t flows_used, pairs_used; /* copies for other threads */
+	bool stop;
+};
+
+/* Everything but the thread. Returns 0, or -1 with one line in ret_error. */
+int worker_open(struct worker *worker, uint32_t index, const struct config *config, struct state *state,
+		struct wan *wan, int done_fd, const uint16_t *slots, char *ret_error, size_t error_size);
+
+int worker_start(struct worker *worker);
+
+/* Hands over an order; worker_has_done() tells when it is carried out. */
+void worker_give_order(struct worker *worker, const struct worker_order *order);
+bool worker_has_done(const struct worker *worker);
+
+/* Ends the thread and closes the queues. */
+void worker_stop(struct worker *worker);
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "config_options.h"
+
+#include <string.h>
+
+#include "config.h"
+
+static const char *const choices_placement[] = {"forward", "postnat", NULL};
+static const char *const choices_backend[] = {"none", "iptables", "nft", NULL};
+static const char *const choices_flavour[] = {"default", "legacy", "nft", NULL};
+static const char *const choices_on_stop[] = {"remove", "keep", NULL};
+static const char *const choices_log_level[] = {"error", "warning", "info", "debug", NULL};
+static const char *const choices_mode[] = {"off", "observe", "strip", "rewrite", NULL};
+static const char *const choices_repair[] = {"off", "echo", "zero", NULL};
+
+#define FIELD(type, field) .offset = offsetof(struct type, field), .size = sizeof(((struct type *)0)->field)
+#define COUNT(type, field) .count_offset = offsetof(struct type, field)
+#define DAYS(n) ((n) * 86400u)
+
+#define NUMBER(sec, name, field, lo, hi, value, flag, text) \
+	{.section = sec, .key = name, .type = OPTION_NUMBER, FIELD(config, field), .min = lo, .max = hi, \
+	 .preset = value, .flags = flag, .help = text}
+#define CHOICE(sec, name, base, field, words, value, flag, text) \
+	{.section = sec, .key = name, .type = OPTION_CHOICE, FIELD(base, field), .choices = words, .preset = value, \
+	 .flags = flag, .help = text}
+#define TEXT(sec, name, field, value, text) \
+	{.section = sec, .key = name, .type = OPTION_TEXT, FIELD(config, field), .preset = value, \
+	 .flags = OPTION_STATIC, .help = text}
+#define TIMEOUT(name, state, least, value, text) \
+	NUMBER("flows", name, timeout_s[state], least, DAYS(365), value, 0, text)
+#define LIST(sec, name, kind, base, field, counter, text) \
+	{.section = sec, .key = name, .type = kind, FIELD(base, field), COUNT(base, counter), .preset = "", \
+	 .help = text}
+
+const struct option_info option_table[] = {
+	LIST("gateway", "wan", OPTION_INTERFACES, config, rules.wan, rules.wan_count,
+	     "Interfaces towards the servers, blank separated; a trailing * stands for any ending\n"
+	     "(ppp*). They tell which way a packet goes. Without them the policy has to: the side\n"
+	     "that a destination names is the server's."),
+	CHOICE("gateway", "placement", config, rules.placement, choices_placement, "forward", OPTION_STATIC,
+	       "Where packets are taken: forward sees the inner addresses of clients (iptables and\n"
+	       "nft); postnat the public ones, behind the NAT (nft only)."),
+
+	NUMBER("queue", "first", rules.queue_first, 0, 65533, "9470", OPTION_STATIC,
+	       "Number of the first NFQUEUE queue. pawsd takes two for each worker: handshakes in\n"
+	       "first ... first + workers - 1, established packets in as many after these."),
+	NUMBER("queue", "workers", rules.workers, 1, 64, "1", OPTION_STATIC,
+	       "Worker threads, each with its pair of queues and its share of the flow table."),
+	NUMBER("queue", "max_packets", queue_max_packets, 64, 1000000, "8192", OPTION_STATIC,
+	       "Packets that may wait in a queue. Beyond, handshakes pass by pawsd, others are dropped\n"
+	       "and sent again by their host."),
+	NUMBER("queue", "buffer_kib", queue_buffer_kib, 256, 1048576, "16384", OPTION_STATIC,
+	       "Socket buffer of a queue, KiB; packets of 64 KiB have to fit in."),
+
+	NUMBER("flows", "max", flows_max, 1024, 16777216, "262144", OPTION_STATIC,
+	       "Flows that can be known at a time, 72 bytes each, claimed at the start. A SYN that\n"
+	       "finds no place passes unmodified and is counted as table_full."),
+	TIMEOUT("syn_sent_s", FLOW_SYN_SENT, 30, "120",
+		"How long a flow is known without a packet, in seconds, by the state of its connection.\n"
+		"Where nf_conntrack keeps a connection longer (its tcp_timeout sysctls), so does pawsd."),
+	TIMEOUT("syn_recv_s", FLOW_SYN_RECV, 30, "120", NULL),
+	TIMEOUT("established_s", FLOW_ESTABLISHED, 300, "432000", NULL),
+	TIMEOUT("fin_wait_s", FLOW_FIN_WAIT, 60, "7200", NULL),
+	TIMEOUT("close_wait_s", FLOW_CLOSE_WAIT, 60, "7200", NULL),
+	TIMEOUT("last_ack_s", FLOW_LAST_ACK, 60, "120", NULL),
+	TIMEOUT("time_wait_s", FLOW_TIME_WAIT, 60, "120", NULL),
+	TIMEOUT("close_s", FLOW_CLOSE, 10, "120", NULL),
+
+	NUMBER("clock", "max_lead_ms", clock_max_lead_ms, 0, 60000, "1000", OPTION_STATIC,
+	       "How far, in milliseconds, clients with fast clocks may push the shared clock ahead for\n"
+	       "all servers. One that is further ahead concerns only the server it talks to."),
+
+	CHOICE("rules", "backend", config, rules.backend, choices_backend, "none", OPTION_STATIC,
+	       "Who puts the netfilter rules in place: pawsd, by iptables and ipset or by nft, or you\n"
+	       "(none; `pawsd --print-rules` prints what is needed)."),
+	CHOICE("rules", "flavour", config, rules.flavour, choices_flavour, "default", OPTION_STATIC,
+	       "Which iptables: the one the system calls so, iptables-legacy or iptables-nft."),
+	CHOICE("rules", "on_stop", config, on_stop, choices_on_stop, "remove", 0,
+	       "What becomes of the rules when pawsd stops. While they stay and pawsd is away, packets\n"
+	       "of rewritten connections are dropped rather than sent on with a wrong TSval."),
+
+	TEXT("control", "socket", control_socket, "/run/pawsd/control.sock", "Where pawsctl and pawsd-exporter ask."),
+	TEXT("control", "group", control_group, "", "Group that may ask; without one only root may."),
+
+	TEXT("daemon", "runtime_dir", runtime_dir, "/run/pawsd",
+	     "Flow table and shared clock; should outlive a restart of pawsd but not a reboot."),
+	TEXT("daemon", "state_dir", state_dir, "/var/lib/pawsd", "What outlives a reboot: the clock's last reading."),
+	CHOICE("daemon", "log_level", config, log_level, choices_log_level, "info", 0, "How much is logged."),
+
+	CHOICE("default", "mode", destination, mode, choices_mode, "off", 0,
+	       "What is done with connections that no destination below covers."),
+	CHOICE("default", "synack_tsecr", destination, repair, choices_repair, "off", 0,
+	       "As in a destination, and what holds there when it says nothing."),
+
+	LIST("destination", "prefixes", OPTION_PREFIXES, destination, prefixes, prefix_count,
+	     "Servers: IPv4 and IPv6 prefixes or addresses, separated by commas or blanks."),
+	{.section = "destination", .key = "prefixes_file", .type = OPTION_PREFIX_FILE,
+	 FIELD(destination, prefixes), COUNT(destination, prefix_count), .preset = "",
+	 .help = "More of them, from a file with one a line; # begins a comment."},
+	LIST("destination", "ports", OPTION_PORTS, destination, ports, port_count,
+	     "Only these ports of the servers: numbers and ranges, as in 443, 8000-8100."),
+	LIST("destination", "sources", OPTION_PREFIXES, destination, sources, source_count,
+	     "Only connections of these clients."),
+	CHOICE("destination", "mode", destination, mode, choices_mode, "rewrite", OPTION_REQUIRED,
+	       "rewrite: TSvals of all clients follow one clock. strip: timestamps are taken out of\n"
+	       "the handshake. observe: only counted. off: left alone, as if pawsd were not there."),
+	CHOICE("destination", "synack_tsecr", destination, repair, choices_repair, "off", 0,
+	       "What becomes of a TSecr in a SYN/ACK that was never sent: off leaves it, echo puts the\n"
+	       "client's own TSval there, zero puts 0 there. With mode = rewrite."),
+	{.section = "destination", .key = "enabled", .type = OPTION_BOOL, FIELD(destination, enabled),
+	 .preset = "yes", .help = "no: as if this section were not in the file."},
+};
+
+const size_t option_count = sizeof(option_table) / sizeof(option_table[0]);
+
+const struct option_info *option_find(const char *section, const char *key)
+{
+	for (size_t i = 0; i < option_count; i++) {
+		if (strcmp(option_table[i].section, section) == 0 && strcmp(option_table[i].key, key) == 0)
+			return &option_table[i];
+	}
+	return NULL;
+}
+
+bool option_is_of_destination(const struct option_info *option)
+{
+	return strcmp(option->section, "default") == 0 || strcmp(option->section, "destination") == 0;
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The main thread: brings all up in order, serves signals, sockets and timers, takes all down. */
+#include "daemon.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "notify.h"
+
+enum {
+	TICK_MS = 1000,
+	SAVE_INTERVAL_MS = 10000,
+	DRAIN_INTERVAL_MS = 10000,
+	STOP_WAIT_MS = 1000, /* for packets still queued when the rules have gone */
+	ERROR_SIZE = 1024,
+};
+
+static bool answer_request(void *context, const char *request, FILE *out)
+{
+	if (strcmp(request, "stats") == 0)
+		metrics_write(context, out, true);
+	else if (strcmp(request, "status") == 0)
+		metrics_write(context, out, false);
+	else
+		return false;
+	return true;
+}
+
+/* The counter slots of an earlier process, in terms of this one's. */
+static void map_old_slots(const struct state *state, uint16_t slots[DESTINATION_SLOTS])
+{
+	const struct slot_names *old = &state->old_names, *names = state->names;
+
+	for (uint32_t i = 0; i < DESTINATION_SLOTS; i++) {
+		slots[i] = SLOT_NONE;
+		for (uint32_t j = 0; i < old->count && j < names->count; j++) {
+			if (strcmp(old->name[i], names->name[j]) == 0)
+				slots[i] = (uint16_t)j;
+		}
+	}
+}
+
+static int open_workers(struct daemon *daemon, char *error)
+{
+	uint32_t workers = daemon->config->rules.workers, known = 0;
+	uint16_t slots[DESTINATION_SLOTS];
+
+	map_old_slots(&daemon->state, slots);
+	daemon->workers = calloc(workers, sizeof(*daemon->workers));
+	if (!daemon->workers) {
+		snprintf(error, ERROR_SIZE, "out of memory");
+		return -1;
+	}
+	for (uint32_t i = 0; i < workers; i++) {
+		if (worker_open(&daemon->workers[i], i, daemon->config, &daemon->state, daemon->wan, daemon->done_fd,
+				slots, error, ERROR_SIZE) < 0)
+			return -1;
+		known += daemon->workers[i].engine.table.used;
+	}
+	if (known)
+		log_info("%u flows are known from before", known);
+	for (uint32_t i = 0; i < workers; i++) {
+		int failed = worker_start(&daemon->workers[i]);
+
+		if (failed) {
+			snprintf(error, ERROR_SIZE, "worker thread: %s", strerror(failed));
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static void warn_about_interfaces(const struct rules_config *rules)
+{
+	for (size_t i = 0; i < rules->wan_count; i++) {
+		if (!wan_is_there(rules->wan[i]))
+			log_warning("[gateway] wan: there is no interface %s yet", rules->wan[i]);
+	}
+}
+
+/* In an order in which nothing is promised before it can be kept: rules come last but one. */
+static int start(struct daemon *daemon, char *error)
+{
+	struct config *config = daemon->config;
+
+	daemon->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (daemon->done_fd < 0) {
+		snprintf(error, ERROR_SIZE, "eventfd: %s", strerror(errno));
+		return -1;
+	}
+	daemon->wan = wan_open();
+	if (!daemon->wan) {
+		snprintf(error, ERROR_SIZE, "interfaces cannot be listed: %s", strerror(errno));
+		return -1;
+	}
+	wan_set(daemon->wan, &config->rules);
+	warn_about_interfaces(&config->rules);
+	if (open_workers(daemon, error) < 0)
+		return -1;
+	daemon->control = control_open(config->control_socket, config->control_group, answer_request, daemon, error,
+				       ERROR_SIZE);
+	if (!daemon->control)
+		return -1;
+	if (reload_apply(daemon, config, error, ERROR_SIZE) < 0)
+		return -1;
+	return 0;
+}
+
+int daemon_start(struct daemon *daemon)
+{
+	char error[ERROR_SIZE];
+
+	daemon->last_reload_ok = true;
+	strcpy(daemon->last_reload, "none yet");
+	daemon->started_tick = state_now(&daemon->state);
+	if (start(daemon, error) < 0) {
+		log_error("%s", error);
+		return -1;
+	}
+	log_info("ready: %zu destinations, %u workers, queues %u to %u, rules by %s",
+		 daemon->config->policy->destination_count - 1, daemon->config->rules.workers,
+		 daemon->config->rules.queue_first,
+		 daemon->config->rules.queue_first + 2u * daemon->config->rules.workers - 1,
+		 daemon->config->rules.backend == RULES_NONE	   ? "somebody else"
+		 : daemon->config->rules.backend == RULES_IPTABLES ? "iptables"
+								   : "nft");
+	return 0;
+}
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+/* Returns false when it is time to stop. */
+static bool handle_signal(struct daemon *daemon, int fd)
+{
+	struct signalfd_siginfo info;
+
+	while (read(fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo != SIGHUP)
+			return false;
+		reload_config(daemon);
+	}
+	return true;
+}
+
+/* The watchdog is fed only if every worker has made a turn since it was fed last. */
+static void feed_watchdog(struct daemon *daemon, uint32_t *heartbeats)
+{
+	uint32_t workers = daemon->config->rules.workers;
+
+	for (uint32_t i = 0; i < workers; i++) {
+		if (__atomic_load_n(&daemon->workers[i].heartbeat, __ATOMIC_RELAXED) == heartbeats[i])
+			return;
+	}
+	for (uint32_t i = 0; i < workers; i++)
+		heartbeats[i] = __atomic_load_n(&daemon->workers[i].heartbeat, __ATOMIC_RELAXED);
+	notify_send("WATCHDOG=1");
+}
+
+static void save_clock(struct daemon *daemon)
+{
+	static bool failed_before;
+	uint32_t lead_ms = clock_lead_ms(&daemon->workers[0].engine.clock, state_now(&daemon->state));
+	char error[ERROR_SIZE];
+	bool failed = state_save_clock(&daemon->state, lead_ms, error, sizeof(error)) < 0;
+
+	if (failed && !failed_before)
+		log_warning("%s", error);
+	failed_before = failed;
+}
+
+/* True, and *last is moved on, when `interval_ms` have gone by. */
+static bool is_due(uint64_t now, uint64_t *last, uint32_t interval_ms)
+{
+	if (interval_ms == 0 || now - *last < interval_ms)
+		return false;
+	*last = now;
+	return true;
+}
+
+void daemon_run(struct daemon *daemon)
+{
+	struct pollfd polls[CONTROL_POLLS + 2];
+	uint64_t now = state_now(&daemon->state), saved = now, drained = now, fed = now;
+	uint32_t heartbeats[64] = {0}, feed_ms = notify_watchdog_interval_ms();
+	int wait_ms = feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS, signals = open_signals();
+	bool go_on = signals >= 0;
+
+	save_clock(daemon);
+	notify_send("READY=1");
+	while (go_on) {
+		size_t count = control_fill_polls(daemon->control, polls);
+
+		polls[count] = (struct pollfd){.fd = signals, .events = POLLIN};
+		polls[count + 1] = (struct pollfd){.fd = wan_fd(daemon->wan), .events = POLLIN};
+		if (poll(polls, count + 2, wait_ms) < 0 && errno != EINTR)
+			break;
+		now = state_now(&daemon->state);
+		control_serve(daemon->control, polls, count, now);
+		if (polls[count + 1].revents)
+			wan_update(daemon->wan);
+		if (polls[count].revents)
+			go_on = handle_signal(daemon, signals);
+		if (is_due(now, &fed, feed_ms))
+			feed_watchdog(daemon, heartbeats);
+		if (is_due(now, &saved, SAVE_INTERVAL_MS))
+			save_clock(daemon);
+		if (is_due(now, &drained, DRAIN_INTERVAL_MS))
+			reload_check_drain(daemon);
+	}
+	notify_send("STOPPING=1");
+}
+
+/* Once the rules are gone nothing new is queued: waits until what is has had its verdict. */
+static void wait_for_queues(struct daemon *daemon)
+{
+	uint64_t deadline = state_now(&daemon->state) + STOP_WAIT_MS, waiting = 1;
+
+	while (waiting && state_now(&daemon->state) < deadline) {
+		waiting = 0;
+		for (uint32_t i = 0; i < 2u * daemon->config->rules.workers; i++) {
+			struct queue_kernel_stats stats = {0};
+
+			queue_kernel_stats_read((uint16_t)(daemon->config->rules.queue_first + i), &stats);
+			waiting += stats.waiting;
+		}
+		if (waiting)
+			poll(NULL, 0, 10);
+	}
+}
+
+void daemon_stop(struct daemon *daemon)
+{
+	char error[ERROR_SIZE];
+
+	control_close(daemon->control);
+	if (daemon->rules_installed && daemon->config->on_stop == ON_STOP_REMOVE) {
+		if (rules_remove(&daemon->config->rules, error, sizeof(error)) < 0)
+			log_error("the rules are still there: %s", error);
+		else
+			wait_for_queues(daemon);
+	}
+	for (uint32_t i = 0; daemon->workers && i < daemon->config->rules.workers; i++)
+		worker_stop(&daemon->workers[i]);
+	if (daemon->workers && daemon->workers[0].engine.clock.shared)
+		save_clock(daemon);
+	wan_close(daemon->wan);
+	drain_set_close(&daemon->drain);
+	free(daemon->workers);
+	config_free(daemon->config);
+	state_close(&daemon->state);
+}

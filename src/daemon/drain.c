@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "drain.h"
+
+#include <stdlib.h>
+
+#include "hash.h"
+
+enum {
+	INDEX_SIZE = 2 * DRAIN_MAX,
+};
+
+bool drain_set_open(struct drain_set *set)
+{
+	*set = (struct drain_set){0};
+	set->entries = calloc(DRAIN_MAX, sizeof(*set->entries));
+	set->index = calloc(INDEX_SIZE, sizeof(*set->index));
+	if (set->entries && set->index)
+		return true;
+	drain_set_close(set);
+	return false;
+}
+
+void drain_set_close(struct drain_set *set)
+{
+	free(set->entries);
+	free(set->index);
+	*set = (struct drain_set){0};
+}
+
+/* The place in the index where the server is, or is to go. */
+static uint32_t *find_place(const struct drain_set *set, const struct addr *server, uint16_t port)
+{
+	uint64_t at = hash_bytes16(server->byte, port);
+
+	for (;; at++) {
+		uint32_t *place = &set->index[at % INDEX_SIZE];
+		const struct rules_drain *entry;
+
+		if (*place == 0)
+			return place;
+		entry = &set->entries[*place - 1];
+		if (entry->port == port && addr_equal(&entry->server, server))
+			return place;
+	}
+}
+
+void drain_set_add(struct drain_set *set, const struct addr *server, uint16_t port)
+{
+	uint32_t *place = find_place(set, server, port);
+
+	if (*place)
+		return;
+	if (set->count == DRAIN_MAX) {
+		set->overflow = true;
+		return;
+	}
+	set->entries[set->count++] = (struct rules_drain){.server = *server, .port = port};
+	*place = (uint32_t)set->count;
+}
+
+bool drain_set_equal(const struct drain_set *a, const struct drain_set *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++) {
+		if (!*find_place(b, &a->entries[i].server, a->entries[i].port))
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon.h"
+#include "log.h"
+
+enum {
+	EXIT_FAILED = 1,
+	EXIT_CONFIGURATION = 2,
+};
+
+static const char default_path[] = "/etc/pawsd/pawsd.conf";
+
+enum action {
+	ACTION_RUN,
+	ACTION_CHECK,
+	ACTION_PRINT_RULES,
+	ACTION_PRINT_DEFAULTS,
+	ACTION_HELP,
+	ACTION_VERSION,
+	ACTION_USAGE_ERROR,
+};
+
+static void print_help(FILE *out)
+{
+	fprintf(out,
+		"usage: pawsd [-c FILE]                  run, in the foreground\n"
+		"       pawsd --check [FILE]             check a configuration, touch nothing\n"
+		"       pawsd [-c FILE] --print-rules    print the netfilter rules it needs\n"
+		"       pawsd --print-defaults           print a configuration with every option, explained\n"
+		"       pawsd --version | --help\n"
+		"\n"
+		"FILE is %s unless said otherwise. SIGHUP reloads it, SIGTERM stops.\n"
+		"Exit status: 0, 2 for an error in the configuration or the usage, 1 for any other.\n",
+		default_path);
+}
+
+static enum action parse_arguments(int argc, char **argv, const char **ret_path)
+{
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'},  {"check", optional_argument, NULL, 'k'},
+		{"print-rules", no_argument, NULL, 'r'},   {"print-defaults", no_argument, NULL, 'd'},
+		{"help", no_argument, NULL, 'h'},	   {"version", no_argument, NULL, 'v'},
+		{0},
+	};
+	enum action action = ACTION_RUN;
+	int option;
+
+	*ret_path = default_path;
+	while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			*ret_path = optarg;
+			break;
+		case 'k':
+			action = ACTION_CHECK;
+			if (optarg)
+				*ret_path = optarg;
+			break;
+		case 'r':
+			action = ACTION_PRINT_RULES;
+			break;
+		case 'd':
+			action = ACTION_PRINT_DEFAULTS;
+			break;
+		case 'h':
+			return ACTION_HELP;
+		case 'v':
+			return ACTION_VERSION;
+		default:
+			return ACTION_USAGE_ERROR;
+		}
+	}
+	if (optind < argc && action != ACTION_CHECK) {
+		fprintf(stderr, "pawsd: %s: unexpected argument\n", argv[optind]);
+		return ACTION_USAGE_ERROR;
+	}
+	if (optind < argc)
+		*ret_path = argv[optind];
+	return action;
+}
+
+/* Loads and says all that is to be said. NULL when there were errors. */
+static struct config *load(const char *path, struct slot_names *names)
+{
+	struct config_report errors, warnings;
+	struct config *config = config_load(path, names, &errors, &warnings);
+
+	for (size_t i = 0; i < warnings.count; i++)
+		log_warning("%s", warnings.lines[i]);
+	for (size_t i = 0; i < errors.count; i++)
+		log_error("%s", errors.lines[i]);
+	config_report_free(&errors);
+	config_report_free(&warnings);
+	return config;
+}
+
+static int check(const char *path, struct slot_names *names)
+{
+	struct config *config = load(path, names);
+	size_t prefixes = 0;
+
+	if (!config)
+		return EXIT_CONFIGURATION;
+	for (size_t i = 0; i < config->policy->destination_count; i++)
+		prefixes += config->policy->destinations[i].prefix_count;
+	printf("%s: good: %zu destinations, %zu prefixes\n", path, config->policy->destination_count - 1, prefixes);
+	config_free(config);
+	return EXIT_SUCCESS;
+}
+
+static int print_rules(const char *path, struct slot_names *names)
+{
+	struct config *config = load(path, names);
+
+	if (!config)
+		return EXIT_CONFIGURATION;
+	rules_print(stdout, &config->rules, config->policy, NULL, 0);
+	config_free(config);
+	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILED;
+}
+
+static int run(const char *path, struct slot_names *names)
+{
+	struct daemon daemon = {.config_path = path, .state = {.runtime_lock = -1, .state_lock = -1}};
+	char error[1024];
+	int status = EXIT_FAILED;
+
+	daemon.config = load(path, names);
+	if (!daemon.config)
+		return EXIT_CONFIGURATION;
+	log_set_level(daemon.config->log_level);
+	if (state_open(daemon.config, &daemon.state, error, sizeof(error)) < 0) {
+		log_error("%s", error);
+	} else {
+		*daemon.state.names = *names;
+		if (daemon_start(&daemon) == 0) {
+			daemon_run(&daemon);
+			status = EXIT_SUCCESS;
+		}
+	}
+	daemon_stop(&daemon);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	static struct slot_names names;
+	const char *path;
+
+	slot_names_init(&names);
+	switch (parse_arguments(argc, argv, &path)) {
+	case ACTION_RUN:
+		return run(path, &names);
+	case ACTION_CHECK:
+		return check(path, &names);
+	case ACTION_PRINT_RULES:
+		return print_rules(path, &names);
+	case ACTION_PRINT_DEFAULTS:
+		config_print_defaults(stdout);
+		return EXIT_SUCCESS;
+	case ACTION_HELP:
+		print_help(stdout);
+		return EXIT_SUCCESS;
+	case ACTION_VERSION:
+		printf("pawsd %s\n", PAWSD_VERSION);
+		return EXIT_SUCCESS;
+	case ACTION_USAGE_ERROR:
+		break;
+	}
+	print_help(stderr);
+	return EXIT_CONFIGURATION;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What pawsd tells of itself: one line for each figure (snapshot.h). */
+#include "metrics.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon.h"
+
+static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
+{
+	const struct config *config = daemon->config;
+	uint64_t tick = state_now(&daemon->state);
+
+	memset(values, 0, METRIC_COUNT * sizeof(values[0]));
+	for (uint32_t i = 0; i < config->rules.workers; i++) {
+		const struct worker *worker = &daemon->workers[i];
+
+		values[METRIC_FLOWS_CAPACITY] += worker->engine.table.capacity;
+		values[METRIC_FLOWS_USED] += __atomic_load_n(&worker->flows_used, __ATOMIC_RELAXED);
+		values[METRIC_SYN_PAIRS_USED] += __atomic_load_n(&worker->pairs_used, __ATOMIC_RELAXED);
+		for (int role = 0; role < QUEUE_ROLES; role++) {
+			struct queue_stats stats = queue_stats_read(worker->queues[role]);
+
+			values[METRIC_BATCHES] += stats.batches;
+			values[METRIC_VERDICT_ERRORS] += stats.verdict_errors;
+			values[METRIC_QUEUE_MESSAGE_ERRORS] += stats.message_errors;
+		}
+	}
+	values[METRIC_UPTIME] = tick - daemon->started_tick;
+	values[METRIC_WORKERS] = config->rules.workers;
+	values[METRIC_CLOCK_LEAD] = clock_lead_ms(&daemon->workers[0].engine.clock, tick);
+	for (int family = 0; family < FAMILY_COUNT; family++)
+		values[METRIC_POLICY_RANGES] += config->policy->ranges[family].count;
+	values[METRIC_RELOADS] = daemon->reloads;
+	values[METRIC_RELOADS_REFUSED] = daemon->reloads_refused;
+	values[METRIC_RELOAD_OK] = daemon->last_reload_ok;
+	values[METRIC_RULES_INSTALLED] = daemon->rules_installed;
+	values[METRIC_DRAINING_SERVERS] = daemon->drain.count;
+}
+
+static void write_infos(struct daemon *daemon, FILE *out)
+{
+	static const char *const backends[] = {
+		[RULES_NONE] = "none", [RULES_IPTABLES] = "iptables", [RULES_NFT] = "nft"};
+
+	fprintf(out, "info version %s\n", PAWSD_VERSION);
+	fprintf(out, "info pid %d\n", getpid());
+	fprintf(out, "info config %s\n", daemon->config_path);
+	fprintf(out, "info rules %s\n", backends[daemon->config->rules.backend]);
+	fprintf(out, "info last_reload %s\n", daemon->last_reload);
+}
+
+static void write_destinations(const struct policy *policy, FILE *out)
+{
+	static const char *const modes[] = {
+		[MODE_OFF] = "off", [MODE_OBSERVE] = "observe", [MODE_STRIP] = "strip", [MODE_REWRITE] = "rewrite"};
+
+	for (size_t i = 0; i < policy->destination_count; i++) {
+		const struct destination *destination = &policy->destinations[i];
+
+		fprintf(out, "destination %s %s %s %zu\n", destination->name, modes[destination->mode],
+			destination->enabled ? "enabled" : "disabled", destination->prefix_count);
+	}
+}
+
+static void write_queues(const struct daemon *daemon, FILE *out)
+{
+	for (uint32_t i = 0; i < daemon->config->rules.workers; i++) {
+		for (int role = 0; role < QUEUE_ROLES; role++) {
+			uint16_t number = queue_number(daemon->workers[i].queues[role]);
+			struct queue_kernel_stats stats = {0};
+
+			queue_kernel_stats_read(number, &stats);
+			fprintf(out, "queue %u %s %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", number,
+				queue_role_names[role], i, stats.queued, stats.waiting, stats.dropped_full,
+				stats.dropped_user);
+		}
+	}
+}
+
+static void write_slot(const struct daemon *daemon, uint32_t slot, FILE *out)
+{
+	const char *name = daemon->state.names->name[slot];
+	uint32_t workers = daemon->config->rules.workers;
+
+	for (uint32_t reason = 0; reason < REASON_COUNT; reason++) {
+		uint64_t sum = 0;
+
+		for (uint32_t i = 0; i < workers; i++)
+			sum += counter_read(&daemon->workers[i].counters->reason[slot][reason]);
+		if (sum)
+			fprintf(out, "packets %s %s %" PRIu64 "\n", name, reason_table[reason].name, sum);
+	}
+	for (uint32_t state = FLOW_FREE + 1; state < FLOW_STATE_COUNT; state++) {
+		uint64_t sum = 0;
+
+		for (uint32_t i = 0; i < workers; i++)
+			sum += counter_read(&daemon->workers[i].counters->flows[slot][state]);
+		if (sum)
+			fprintf(out, "flows %s %s %" PRIu64 "\n", name, flow_state_names[state], sum);
+	}
+}
+
+void metrics_write(struct daemon *daemon, FILE *out, bool with_packets)
+{
+	uint64_t values[METRIC_COUNT];
+
+	collect(daemon, values);
+	write_infos(daemon, out);
+	for (int i = 0; i < METRIC_COUNT; i++)
+		fprintf(out, "metric %s %" PRIu64 "\n", metric_table[i].name, values[i]);
+	write_destinations(daemon->config->policy, out);
+	for (uint32_t slot = 0; with_packets && slot < daemon->state.names->count; slot++)
+		write_slot(daemon, slot, out);
+	write_queues(daemon, out);
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How a policy comes into force, at the start and at each reload:
+ *
+ *   1. The workers get it, and each says so between two of its batches. From then on new
+ *      connections follow it; known flows keep what they have.
+ *   2. While at it, each worker looks for rewritten flows whose server the policy no longer
+ *      rewrites. Their packets must go on coming, so the rules name these servers one by one.
+ *   3. The rules are put in place. If that fails, the workers get the old policy back.
+ *
+ * The old policy is freed when no worker can be looking at it any more.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "daemon.h"
+#include "log.h"
+#include "notify.h"
+
+/* No timeout shorter than the one after which conntrack forgets the connection's NAT. */
+static void raise_timeouts(uint32_t timeout_s[FLOW_STATE_COUNT])
+{
+	static const char *const sysctls[FLOW_STATE_COUNT] = {
+		[FLOW_SYN_SENT] = "syn_sent",	  [FLOW_SYN_RECV] = "syn_recv",	    [FLOW_ESTABLISHED] = "established",
+		[FLOW_FIN_WAIT] = "fin_wait",	  [FLOW_CLOSE_WAIT] = "close_wait", [FLOW_LAST_ACK] = "last_ack",
+		[FLOW_TIME_WAIT] = "time_wait",	  [FLOW_CLOSE] = "close",
+	};
+
+	for (int state = FLOW_FREE + 1; state < FLOW_STATE_COUNT; state++) {
+		char path[96];
+		unsigned int seconds;
+		FILE *file;
+
+		snprintf(path, sizeof(path), "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_%s", sysctls[state]);
+		file = fopen(path, "re");
+		if (!file)
+			continue;
+		if (fscanf(file, "%u", &seconds) == 1 && seconds > timeout_s[state]) {
+			log_info("flows in %s are kept %u s, as conntrack does", flow_state_names[state], seconds);
+			timeout_s[state] = seconds;
+		}
+		fclose(file);
+	}
+}
+
+static void wait_for_worker(struct daemon *daemon, const struct worker *worker)
+{
+	struct pollfd poll_done = {.fd = daemon->done_fd, .events = POLLIN};
+	eventfd_t ignored;
+
+	while (!worker_has_done(worker)) {
+		if (poll(&poll_done, 1, 1000) > 0)
+			eventfd_read(daemon->done_fd, &ignored);
+	}
+}
+
+/* Gives all workers `config`'s policy; fills `drain` if it is not NULL. False when memory is short. */
+static bool give_policy(struct daemon *daemon, const struct config *config, struct drain_set *drain)
+{
+	uint32_t workers = daemon->config->rules.workers;
+	struct drain_set *parts = calloc(workers, sizeof(*parts));
+	bool good = parts != NULL;
+
+	for (uint32_t i = 0; good && drain && i < workers; i++)
+		good = drain_set_open(&parts[i]);
+	for (uint32_t i = 0; good && i < workers; i++) {
+		struct worker_order order = {.policy = config->policy, .drain = drain ? &parts[i] : NULL};
+
+		memcpy(order.timeout_s, config->timeout_s, sizeof(order.timeout_s));
+		raise_timeouts(order.timeout_s);
+		worker_give_order(&daemon->workers[i], &order);
+	}
+	for (uint32_t i = 0; good && i < workers; i++) {
+		wait_for_worker(daemon, &daemon->workers[i]);
+		for (size_t j = 0; drain && j < parts[i].count; j++)
+			drain_set_add(drain, &parts[i].entries[j].server, parts[i].entries[j].port);
+		if (drain && parts[i].overflow)
+			drain->overflow = true;
+	}
+	for (uint32_t i = 0; parts && i < workers; i++)
+		drain_set_close(&parts[i]);
+	free(parts);
+	return good;
+}
+
+static int install(struct daemon *daemon, const struct config *config, const struct drain_set *drain,
+		   char *ret_error, size_t error_size)
+{
+	if (config->rules.backend == RULES_NONE)
+		return 0;
+	if (rules_install(&config->rules, config->policy, drain->entries, drain->count, ret_error, error_size) < 0)
+		return -1;
+	daemon->rules_installed = true;
+	return 0;
+}
+
+int reload_apply(struct daemon *daemon, const struct config *config, char *ret_error, size_t error_size)
+{
+	struct drain_set drain;
+
+	if (!drain_set_open(&drain) || !give_policy(daemon, config, &drain)) {
+		snprintf(ret_error, error_size, "out of memory");
+		return -1;
+	}
+	if (install(daemon, config, &drain, ret_error, error_size) < 0) {
+		drain_set_close(&drain);
+		return -1;
+	}
+	if (drain.overflow)
+		log_warning("rewritten flows go to more than %d servers that are no longer rewritten; flows to the rest "
+			    "will break",
+			    DRAIN_MAX);
+	if (drain.count)
+		log_info("%zu servers stay queued until their rewritten flows have ended", drain.count);
+	drain_set_close(&daemon->drain);
+	daemon->drain = drain;
+	return 0;
+}
+
+static void note_outcome(struct daemon *daemon, bool ok, const char *words)
+{
+	daemon->last_reload_ok = ok;
+	if (ok)
+		daemon->reloads++;
+	else
+		daemon->reloads_refused++;
+	snprintf(daemon->last_reload, sizeof(daemon->last_reload), "%s", words);
+}
+
+/* Options that need a start keep their old values, and that is said. */
+static void keep_static_options(struct daemon *daemon, struct config *next)
+{
+	struct policy *policy = next->policy;
+	struct config changed = *next;
+	char list[512];
+
+	config_list_static_changes(daemon->config, next, list, sizeof(list));
+	if (list[0])
+		log_warning("%s: changed, takes effect at the next start: %s", daemon->config_path, list);
+	*next = *daemon->config;
+	next->policy = policy;
+	memcpy(next->rules.wan, changed.rules.wan, sizeof(next->rules.wan));
+	next->rules.wan_count = changed.rules.wan_count;
+	memcpy(next->timeout_s, changed.timeout_s, sizeof(next->timeout_s));
+	next->on_stop = changed.on_stop;
+	next->log_level = changed.log_level;
+}
+
+void reload_config(struct daemon *daemon)
+{
+	struct config_report errors, warnings;
+	struct config *next = config_load(daemon->config_path, daemon->state.names, &errors, &warnings);
+	char error[1024];
+
+	notify_reloading();
+	for (size_t i = 0; i < errors.count; i++)
+		log_error("%s", errors.lines[i]);
+	for (size_t i = 0; i < warnings.count; i++)
+		log_warning("%s", warnings.lines[i]);
+	if (!next) {
+		log_error("reload refused, the policy in force stays: %zu errors in %s", errors.count,
+			  daemon->config_path);
+		note_outcome(daemon, false, errors.count ? errors.lines[0] : "out of memory");
+	} else {
+		keep_static_options(daemon, next);
+		wan_set(daemon->wan, &next->rules);
+		if (reload_apply(daemon, next, error, sizeof(error)) == 0) {
+			config_free(daemon->config);
+			daemon->config = next;
+			log_set_level(next->log_level);
+			note_outcome(daemon, true, "ok");
+			log_info("reloaded %s: %zu destinations", daemon->config_path,
+				 next->policy->destination_count - 1);
+		} else {
+			log_error("reload refused, the policy in force stays: %s", error);
+			note_outcome(daemon, false, error);
+			wan_set(daemon->wan, &daemon->config->rules);
+			give_policy(daemon, daemon->config, NULL);
+			config_free(next);
+		}
+	}
+	config_report_free(&errors);
+	config_report_free(&warnings);
+	notify_send("READY=1");
+}
+
+void reload_check_drain(struct daemon *daemon)
+{
+	struct drain_set drain;
+	char error[1024];
+
+	if (daemon->drain.count == 0)
+		return;
+	if (!drain_set_open(&drain) || !give_policy(daemon, daemon->config, &drain))
+		return;
+	if (drain_set_equal(&daemon->drain, &drain)) {
+		drain_set_close(&drain);
+		return;
+	}
+	if (install(daemon, daemon->config, &drain, error, sizeof(error)) < 0) {
+		log_warning("servers without rewritten flows stay queued: %s", error);
+		drain_set_close(&drain);
+		return;
+	}
+	drain_set_close(&daemon->drain);
+	daemon->drain = drain;
+	if (drain.count == 0)
+		log_info("the last flow to a server that is no longer rewritten has ended");
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The loop of a worker thread: wait for one of its two queues, take a batch, let the engine
+ * decide about each packet, send the verdicts. In between: an order of the main thread, and a
+ * part of the flow table to be swept.
+ */
+#include "worker.h"
+
+#include <errno.h>
+#include <linux/netfilter/nfnetlink_queue.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+enum {
+	SWEEP_INTERVAL_MS = 250,
+	SWEEP_ROUND_MS = 10000, /* the whole table once in this time */
+	SCAN_FLOWS = 2048,	/* of the table between two batches, for an order */
+};
+
+static int open_table(struct worker *worker, const struct config *config, const uint16_t *slots, char *ret_error,
+		      size_t error_size)
+{
+	uint32_t capacity = config->flows_max / config->rules.workers;
+	struct state_flows parts;
+	uint64_t secret[2];
+	uint32_t *heads;
+
+	if (state_map_flows(config, worker->index, capacity, &parts, ret_error, error_size) < 0)
+		return -1;
+	heads = mmap(NULL, flow_table_heads_bytes(capacity), PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	worker->counters = calloc(1, sizeof(*worker->counters));
+	worker->batch = queue_batch_new();
+	if (heads == MAP_FAILED || !worker->counters || !worker->batch ||
+	    getrandom(secret, sizeof(secret), 0) != sizeof(secret)) {
+		snprintf(ret_error, error_size, "[flows] max = %u: out of memory", config->flows_max);
+		return -1;
+	}
+	worker->engine.counters = worker->counters;
+	flow_table_init(&worker->engine.table, parts.flows, parts.pairs, heads, capacity, secret);
+	engine_adopt(&worker->engine, slots);
+	return 0;
+}
+
+int worker_open(struct worker *worker, uint32_t index, const struct config *config, struct state *state,
+		struct wan *wan, int done_fd, const uint16_t *slots, char *ret_error, size_t error_size)
+{
+	uint16_t first = config->rules.queue_first;
+
+	worker->index = index;
+	worker->state = state;
+	worker->wan = wan;
+	worker->done_fd = done_fd;
+	worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (worker->wake_fd < 0) {
+		snprintf(ret_error, error_size, "eventfd: %s", strerror(errno));
+		return -1;
+	}
+	if (open_table(worker, config, slots, ret_error, error_size) < 0)
+		return -1;
+	worker->engine.clock = (struct clock){.shared = state->clock, .max_lead_ms = config->clock_max_lead_ms};
+	/* All workers must find a server's mark in the same place. */
+	worker->engine.clock.secret = state->clock->secret;
+	worker->engine.policy = config->policy;
+	memcpy(worker->engine.timeout_s, config->timeout_s, sizeof(worker->engine.timeout_s));
+	for (int role = 0; role < QUEUE_ROLES; role++) {
+		uint32_t number = first + index + (uint32_t)role * config->rules.workers;
+
+		worker->queues[role] = queue_open((uint16_t)number, (enum queue_role)role, config->queue_max_packets,
+						  config->queue_buffer_kib * 1024, ret_error, error_size);
+		if (!worker->queues[role])
+			return -1;
+	}
+	return 0;
+}
+
+static void handle_packet(struct worker *worker, struct queue *queue, const struct queue_packet *packet, uint64_t tick)
+{
+	struct packet_input input = {
+		.data = packet->data,
+		.len = packet->len,
+		.truncated = packet->truncated,
+		.gso = packet->skb_info & NFQA_SKB_GSO,
+		.csum_not_ready = packet->skb_info & NFQA_SKB_CSUMNOTREADY,
+		.direction = wan_direction(worker->wan, &worker->wan_cache, packet->indev, packet->outdev),
+	};
+	enum reason reason = engine_handle(&worker->engine, &input, tick);
+
+	if (reason_table[reason].action == ACTION_MODIFY)
+		queue_accept_modified(queue, worker->batch, packet);
+	else
+		queue_accept(queue, worker->batch, packet);
+}
+
+static uint64_t now(struct worker *worker)
+{
+	return clock_publish(&worker->engine.clock, state_now(worker->state));
+}
+
+static void handle_queue(struct worker *worker, struct queue *queue)
+{
+	uint32_t count = queue_receive(queue, worker->batch);
+	uint64_t tick;
+
+	if (count == 0)
+		return;
+	tick = now(worker);
+	for (uint32_t i = 0; i < count; i++)
+		handle_packet(worker, queue, queue_batch_packet(worker->batch, i), tick);
+	queue_flush(queue, worker->batch);
+}
+
+/* Looks at some flows for order.drain. True when all have been looked at. */
+static bool scan_flows(struct worker *worker)
+{
+	const struct flow_table *table = &worker->engine.table;
+	uint32_t end = worker->scan_at + SCAN_FLOWS;
+
+	if (!worker->order.drain)
+		return true;
+	for (; worker->scan_at < table->capacity && worker->scan_at < end; worker->scan_at++) {
+		const struct flow *flow = &table->flows[worker->scan_at];
+
+		if (flow->state == FLOW_FREE || flow->mode != MODE_REWRITE)
+			continue;
+		if (policy_match(worker->engine.policy, &flow->server, flow->server_port, &flow->client)->mode !=
+		    MODE_REWRITE)
+			drain_set_add(worker->order.drain, &flow->server, flow->server_port);
+	}
+	return worker->scan_at == table->capacity;
+}
+
+/* Begins or goes on with an order. True while there is more to do. */
+static bool handle_order(struct worker *worker)
+{
+	uint32_t wanted = __atomic_load_n(&worker->order_wanted, __ATOMIC_ACQUIRE);
+
+	if (wanted == worker->order_done)
+		return false;
+	if (worker->scan_at == 0) {
+		worker->engine.policy = worker->order.policy;
+		memcpy(worker->engine.timeout_s, worker->order.timeout_s, sizeof(worker->engine.timeout_s));
+	}
+	if (!scan_flows(worker))
+		return true;
+	worker->scan_at = 0;
+	__atomic_store_n(&worker->order_done, wanted, __ATOMIC_RELEASE);
+	eventfd_write(worker->done_fd, 1);
+	return false;
+}
+
+static void sweep(struct worker *worker)
+{
+	const struct flow_table *table = &worker->engine.table;
+	uint64_t tick = now(worker);
+
+	if (tick - worker->swept_tick >= SWEEP_INTERVAL_MS) {
+		worker->swept_tick = tick;
+		engine_sweep(&worker->engine, table->capacity / (SWEEP_ROUND_MS / SWEEP_INTERVAL_MS) + 1, tick);
+	}
+	__atomic_store_n(&worker->flows_used, table->used, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->pairs_used, table->pairs_used, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->heartbeat, worker->heartbeat + 1, __ATOMIC_RELAXED);
+}
+
+static void *run(void *context)
+{
+	struct worker *worker = context;
+	struct pollfd polls[QUEUE_ROLES + 1];
+	bool busy = false;
+	eventfd_t wakes;
+
+	for (int role = 0; role < QUEUE_ROLES; role++)
+		polls[role] = (struct pollfd){.fd = queue_fd(worker->queues[role]), .events = POLLIN};
+	polls[QUEUE_ROLES] = (struct pollfd){.fd = worker->wake_fd, .events = POLLIN};
+	while (!__atomic_load_n(&worker->stop, __ATOMIC_ACQUIRE)) {
+		if (poll(polls, QUEUE_ROLES + 1, busy ? 0 : SWEEP_INTERVAL_MS) > 0) {
+			for (int role = 0; role < QUEUE_ROLES; role++) {
+				if (polls[role].revents)
+					handle_queue(worker, worker->queues[role]);
+			}
+			if (polls[QUEUE_ROLES].revents)
+				eventfd_read(worker->wake_fd, &wakes);
+		}
+		busy = handle_order(worker);
+		sweep(worker);
+	}
+	return NULL;
+}
+
+int worker_start(struct worker *worker)
+{
+	sigset_t all, before;
+	int error;
+
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&worker->thread, NULL, run, worker);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	worker->running = error == 0;
+	if (worker->running) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "worker/%u", worker->index);
+		pthread_setname_np(worker->thread, name);
+	}
+	return error;
+}
+
+void worker_give_order(struct worker *worker, const struct worker_order *order)
+{
+	worker->order = *order;
+	__atomic_add_fetch(&worker->order_wanted, 1, __ATOMIC_RELEASE);
+	eventfd_write(worker->wake_fd, 1);
+}
+
+bool worker_has_done(const struct worker *worker)
+{
+	return __atomic_load_n(&worker->order_done, __ATOMIC_ACQUIRE) == worker->order_wanted;
+}
+
+void worker_stop(struct worker *worker)
+{
+	__atomic_store_n(&worker->stop, true, __ATOMIC_RELEASE);
+	if (worker->running) {
+		eventfd_write(worker->wake_fd, 1);
+		pthread_join(worker->thread, NULL);
+	}
+	for (int role = 0; role < QUEUE_ROLES; role++)
+		queue_close(worker->queues[role]);
+	queue_batch_free(worker->batch);
+}
