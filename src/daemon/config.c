@@ -152,6 +152,14 @@ static void check_keys(struct loading *loading, const char *section, const char 
 	free(keys);
 }
 
+static bool has_value(const struct loading *loading, const char *section, const char *key)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s:%s", section, key);
+	return *iniparser_getstring(loading->ini, path, "") != '\0';
+}
+
 static void add_destination(struct loading *loading, const char *section)
 {
 	static const char name_characters[] = "abcdefghijklmnopqrstuvwxyz0123456789_.-";
@@ -171,6 +179,10 @@ static void add_destination(struct loading *loading, const char *section)
 	*destination = (struct destination){.repair = loading->destinations[0].repair};
 	strcpy(destination->name, name);
 	set_options(loading, "destination", section, destination);
+	if (!has_value(loading, section, "prefixes") && !has_value(loading, section, "prefixes_file"))
+		config_report_add(loading->errors,
+				  "%s: [%s] has no prefixes; allowed: prefixes = ..., prefixes_file = ...",
+				  where(loading, section, ""), section);
 	loading->destination_count++;
 }
 

@@ -128,10 +128,6 @@ static void check_destination(struct check *check, const struct config *config, 
 {
 	const char *name = destination->name;
 
-	if (destination->prefix_count == 0)
-		config_report_add(check->errors,
-				  "%s: [destination %s] has no prefixes; allowed: prefixes = ..., prefixes_file = ...",
-				  check->path, name);
 	if (!destination->enabled)
 		return;
 	if (destination->mode == MODE_STRIP)
