@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_RULES_INTERNAL_H
+#define PAWSD_RULES_INTERNAL_H
+
+#include "intern.h"
+#include "rules.h"
+
+/*
+ * The parts of rules.h among themselves.
+ *
+ *   rules_plan.c      which packets go to which queues, in no firewall's language
+ *   rules_text.c      the plan for ipset and iptables-restore, and rules_print()
+ *   rules_nft.c       the plan for nft
+ *   rules_run.c       running a command with text as its input
+ *   rules_words.c     what to say when it fails
+ *   rules_iptables.c  reading what rules there are, and replacing them
+ *   rules_apply.c     rules_install() and rules_remove()
+ */
+
+/* Which packets of a connection user space must see. */
+enum rules_class {
+	CLASS_NONE,	 /* off */
+	CLASS_HANDSHAKE, /* strip, observe: packets with SYN set */
+	CLASS_FULL,	 /* rewrite: all; those with SYN set go to the handshake queue */
+};
+
+/* One candidate of a list. A list's last step has no condition. */
+struct rules_step {
+	enum rules_class class;
+	const struct destination *condition; /* its ports and sources; NULL: always */
+	uint16_t number;		     /* of that destination */
+};
+
+/*
+ * One family's rules. A list is what a policy group (policy.h) comes to for the firewall: the
+ * classes of its candidates in order, each with its condition. Candidates that make no
+ * difference to the firewall are left out, and so many groups become one list: a thousand
+ * destinations that are rewritten, without ports and sources, are a single list.
+ *
+ * List 0 is that of [default]. It has one step and holds for all addresses that no other list
+ * has, so that it needs no set of its own.
+ */
+struct rules_plan {
+	enum family family;
+	const struct rules_config *config;
+	const struct policy *policy;
+	const struct rules_drain *drain; /* of both families */
+	size_t drain_count;		 /* likewise */
+	size_t drains;			 /* of this family */
+	struct intern lists;
+	uint32_t *list_of_group;
+	size_t *prefix_counts; /* by list: prefixes that its addresses come to; 0: the list is unused */
+	bool *is_condition;    /* by destination: some list in use asks for its ports or sources */
+	bool is_empty;	       /* nothing of this family goes to user space */
+};
+
+int rules_plan_init(struct rules_plan *ret, enum family family, const struct rules_config *config,
+		    const struct policy *policy, const struct rules_drain *drain, size_t drain_count);
+void rules_plan_free(struct rules_plan *plan);
+
+static inline uint32_t rules_list_len(const struct rules_plan *plan, uint32_t list)
+{
+	return plan->lists.lists[list].count / 2;
+}
+
+struct rules_step rules_list_step(const struct rules_plan *plan, uint32_t list, uint32_t step);
+
+/* Whether the list is one for which addresses are to be collected: not list 0, and not unused. */
+static inline bool rules_list_has_set(const struct rules_plan *plan, uint32_t list)
+{
+	return list > 0 && plan->prefix_counts[list] > 0;
+}
+
+/* Calls `each` for the maximal ranges of addresses of all lists but 0, ascending. */
+typedef void (*rules_range_fn)(void *context, const struct addr *first, const struct addr *last, uint32_t list);
+void rules_plan_each_range(const struct rules_plan *plan, rules_range_fn each, void *context);
+
+/* "# group 3: web, old"; for the reader of the rules. */
+void rules_list_describe(FILE *out, const struct rules_plan *plan, uint32_t list);
+
+/* The backend that rules_print() shows: with "none" the one that can do the placement. */
+enum rules_backend rules_backend_shown(const struct rules_config *config);
+
+/* ---- texts ---- */
+
+/* Names of the sets hold a letter, their generation, so that new ones can be made beside the old. */
+#define RULES_SET_PREFIX "pawsd-"
+#define RULES_CHAIN "PAWSD"
+
+/* Input of `ipset restore` that makes all sets of both families' plans; nothing if there are none. */
+void rules_write_sets(FILE *out, const struct rules_plan plans[FAMILY_COUNT], char generation);
+
+/* Chains and rules for iptables-restore, the jump included, but neither "*mangle" nor "COMMIT". */
+void rules_write_chains(FILE *out, const struct rules_plan *plan, char generation);
+
+/* Input of `nft -f`. With no plans: what removes the table. */
+void rules_write_nft(FILE *out, const struct rules_plan *plans);
+
+/* Of the configured flavour: "iptables-restore", "ip6tables-legacy-save", ... */
+const char *rules_iptables_command(const struct rules_config *config, enum family family, bool is_save);
+
+/* Text that grows. */
+struct text {
+	FILE *file;
+	char *bytes;
+	size_t len;
+};
+
+bool rules_text_begin(struct text *text);
+bool rules_text_end(struct text *text);
+void rules_text_free(struct text *text);
+int rules_complain_of_memory(char *ret_error, size_t error_size);
+
+/* ---- commands ---- */
+
+enum run_result {
+	RUN_OK,
+	RUN_MISSING, /* there is no such command */
+	RUN_FAILED,
+};
+
+/*
+ * Runs a command with `input` (NULL: none) and waits for it, at most 30 s. *ret_output, if
+ * wanted, gets what it printed, to be freed by the caller, also on failure. Unless the result
+ * is RUN_OK, ret_error has one line of why.
+ */
+enum run_result rules_run(const char *const *argv, const char *input, size_t input_bytes, char **ret_output,
+			  char *ret_error, size_t error_size);
+
+/*
+ * One line from what a command said, the line of its input that it did not like, and the
+ * kernel's option that is missing where that is why.
+ */
+void rules_explain(const char *const *argv, const char *words, const char *input, char *ret_error,
+		   size_t error_size);
+void rules_explain_missing(const char *command, char *ret_error, size_t error_size);
+
+/* ---- transactions of iptables ---- */
+
+/* Our part of a family's table mangle. */
+struct present {
+	bool is_there;
+	struct text flush;  /* ":PAWSD - [0:0]" lines of all our chains: makes them, or empties them */
+	struct text remove; /* "-X PAWSD" lines of them */
+	struct text rules;  /* "-A PAWSD ..." lines of them */
+	struct text jumps;  /* "-A FORWARD ... -j PAWSD" lines */
+};
+
+/*
+ * Reads what there is. `is_needed`: whether rules are to be made in this family; where not, a
+ * machine without the command has none, and one whose kernel has no IPv6 has none either.
+ */
+int rules_read_present(const struct rules_config *config, enum family family, bool is_needed, struct present *ret,
+		       char *ret_error, size_t error_size);
+void rules_present_free(struct present *present);
+
+/* In one transaction: away with what is present, in with `wanted` (chains, rules and jump; may be ""). */
+int rules_replace(const struct rules_config *config, enum family family, const struct present *present,
+		  const char *wanted, char *ret_error, size_t error_size);
+
+/* Back to what was present before. */
+void rules_put_back(const struct rules_config *config, enum family family, const struct present *before);
+
+#endif

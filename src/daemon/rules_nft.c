@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The rules for nft: one table, inet pawsd, with the chains of rules_text.c under other names
+ * (out, in, full, handshake, g4_3_out). A verdict map takes the place of the sets: one look-up
+ * of the server's address finds the group's chain.
+ *
+ * Base chains. Placement forward hooks in just behind priority mangle, where the iptables rules
+ * are: behind the user's own mangling (TCPMSS clamps and the like, in either language) and
+ * before the filter. A verdict of accept goes on at the next base chain.
+ *
+ * Placement postnat sees both directions with the public address: outbound in postrouting
+ * behind srcnat, inbound in prerouting before dstnat, where source NAT is undone. Connections
+ * of the gateway itself are among them, and rightly: they share the public address. Where no
+ * wan interface is named, conntrack's direction tells which way a packet goes; otherwise a
+ * packet from a client would be looked at in prerouting too, as if it came from a server, with
+ * the client's inner address.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy_build.h"
+#include "policy_internal.h"
+#include "rules_internal.h"
+
+enum way {
+	WAY_OUT,
+	WAY_IN,
+};
+
+static const char *const way_names[] = {[WAY_OUT] = "out", [WAY_IN] = "in"};
+static const char *const server_field[] = {[WAY_OUT] = "daddr", [WAY_IN] = "saddr"};
+static const char *const client_field[] = {[WAY_OUT] = "saddr", [WAY_IN] = "daddr"};
+static const char *const port_field[] = {[WAY_OUT] = "dport", [WAY_IN] = "sport"};
+
+static const char family_digit[FAMILY_COUNT] = {[FAMILY_IPV4] = '4', [FAMILY_IPV6] = '6'};
+static const char *const header[FAMILY_COUNT] = {[FAMILY_IPV4] = "ip", [FAMILY_IPV6] = "ip6"};
+static const char *const address_type[FAMILY_COUNT] = {[FAMILY_IPV4] = "ipv4_addr", [FAMILY_IPV6] = "ipv6_addr"};
+
+static void write_class_verdict(FILE *out, enum rules_class class)
+{
+	static const char *const verdicts[] = {
+		[CLASS_NONE] = "return",
+		[CLASS_HANDSHAKE] = "goto handshake",
+		[CLASS_FULL] = "goto full",
+	};
+
+	fputs(verdicts[class], out);
+}
+
+/* ---- maps and sets ---- */
+
+struct element_writer {
+	FILE *out;
+	const struct rules_plan *plan;
+	enum way way;
+	bool is_first;
+};
+
+static void write_element(void *context, const struct addr *first, const struct addr *last, uint32_t list)
+{
+	struct element_writer *writer = context;
+	const struct rules_plan *plan = writer->plan;
+	char text[64];
+
+	fputs(writer->is_first ? "\t\t\t" : ",\n\t\t\t", writer->out);
+	writer->is_first = false;
+	addr_format_family(first, plan->family, text, sizeof(text));
+	fputs(text, writer->out);
+	if (!addr_equal(first, last)) {
+		addr_format_family(last, plan->family, text, sizeof(text));
+		fprintf(writer->out, "-%s", text);
+	}
+	fputs(" : ", writer->out);
+	if (rules_list_len(plan, list) > 1)
+		fprintf(writer->out, "goto g%c_%u_%s", family_digit[plan->family], list, way_names[writer->way]);
+	else
+		write_class_verdict(writer->out, rules_list_step(plan, list, 0).class);
+}
+
+static bool has_addresses(const struct rules_plan *plan)
+{
+	for (uint32_t list = 1; list < plan->lists.list_count; list++)
+		if (rules_list_has_set(plan, list))
+			return true;
+	return false;
+}
+
+static void write_map(FILE *out, const struct rules_plan *plan, enum way way)
+{
+	struct element_writer writer = {.out = out, .plan = plan, .way = way, .is_first = true};
+
+	if (!has_addresses(plan))
+		return;
+	fprintf(out, "\tmap servers%c_%s {\n\t\ttype %s : verdict\n\t\tflags interval\n\t\telements = {\n",
+		family_digit[plan->family], way_names[way], address_type[plan->family]);
+	rules_plan_each_range(plan, write_element, &writer);
+	fputs("\n\t\t}\n\t}\n", out);
+}
+
+static bool is_drain_told(const struct rules_plan *plan, size_t number)
+{
+	for (size_t i = 0; i < number; i++)
+		if (plan->drain[i].port == plan->drain[number].port &&
+		    addr_equal(&plan->drain[i].server, &plan->drain[number].server))
+			return true;
+	return addr_family(&plan->drain[number].server) != plan->family;
+}
+
+static void write_drain_set(FILE *out, const struct rules_plan *plan)
+{
+	const char *separator = "";
+	char text[64];
+
+	if (plan->drains == 0)
+		return;
+	fprintf(out, "\t# servers with rewritten flows of an earlier configuration\n"
+		"\tset drain%c {\n\t\ttype %s . inet_service\n\t\telements = {\n",
+		family_digit[plan->family], address_type[plan->family]);
+	for (size_t i = 0; i < plan->drain_count; i++) {
+		if (is_drain_told(plan, i))
+			continue;
+		addr_format(&plan->drain[i].server, text, sizeof(text));
+		fprintf(out, "%s\t\t\t%s . %u", separator, text, plan->drain[i].port);
+		separator = ",\n";
+	}
+	fputs("\n\t\t}\n\t}\n", out);
+}
+
+/* ---- chains ---- */
+
+static void write_queue(FILE *out, const struct rules_config *config, const char *flags, uint32_t first)
+{
+	/* The hash is the same for both directions of a flow, and in both kinds of queue. */
+	if (config->workers > 1)
+		fprintf(out, "queue %sto symhash mod %u offset %u\n", flags, config->workers, first);
+	else
+		fprintf(out, "queue %sto %u\n", flags, first);
+}
+
+static void write_handshake_rule(FILE *out, const struct rules_config *config)
+{
+	fputs("\t\ttcp flags & syn != 0 ", out);
+	write_queue(out, config, "flags bypass ", config->queue_first);
+}
+
+static void write_queue_chains(FILE *out, const struct rules_config *config)
+{
+	fputs("\t# Without a listener handshakes pass unmodified (bypass), but packets of rewritten flows are\n"
+	      "\t# dropped: they will be sent again, while a single one with its own TSval can end its flow.\n"
+	      "\tchain full {\n",
+	      out);
+	write_handshake_rule(out, config);
+	fputs("\t\t", out);
+	write_queue(out, config, "", (uint32_t)config->queue_first + config->workers);
+	fputs("\t}\n\tchain handshake {\n", out);
+	write_handshake_rule(out, config);
+	fputs("\t}\n", out);
+}
+
+static void write_sources(FILE *out, const struct rules_plan *plan, const struct destination *destination,
+			  enum way way)
+{
+	const char *separator = "";
+	char text[64];
+
+	fprintf(out, "%s %s { ", header[plan->family], client_field[way]);
+	for (size_t i = 0; i < destination->source_count; i++) {
+		if (destination->sources[i].family != plan->family)
+			continue;
+		prefix_format(&destination->sources[i], text, sizeof(text));
+		fprintf(out, "%s%s", separator, text);
+		separator = ", ";
+	}
+	fputs(" } ", out);
+}
+
+static void write_condition(FILE *out, const struct rules_plan *plan, const struct destination *destination,
+			    enum way way)
+{
+	for (size_t i = 0; i < destination->port_count; i++) {
+		const struct port_range *range = &destination->ports[i];
+
+		if (i == 0)
+			fprintf(out, "tcp %s { ", port_field[way]);
+		fprintf(out, range->first == range->last ? "%s%u" : "%s%u-%u", i ? ", " : "", range->first,
+			range->last);
+	}
+	if (destination->port_count > 0)
+		fputs(" } ", out);
+	if (destination->source_count > 0)
+		write_sources(out, plan, destination, way);
+}
+
+static void write_group_chain(FILE *out, const struct rules_plan *plan, uint32_t list, enum way way)
+{
+	fprintf(out, "\tchain g%c_%u_%s {\n", family_digit[plan->family], list, way_names[way]);
+	for (uint32_t i = 0; i < rules_list_len(plan, list); i++) {
+		const struct rules_step step = rules_list_step(plan, list, i);
+
+		fputs("\t\t", out);
+		if (step.condition)
+			write_condition(out, plan, step.condition, way);
+		write_class_verdict(out, step.class);
+		fputc('\n', out);
+	}
+	fputs("\t}\n", out);
+}
+
+static void write_group_chains(FILE *out, const struct rules_plan *plan)
+{
+	for (uint32_t list = 1; list < plan->lists.list_count; list++) {
+		if (!rules_list_has_set(plan, list) || rules_list_len(plan, list) < 2)
+			continue;
+		fputc('\t', out);
+		rules_list_describe(out, plan, list);
+		write_group_chain(out, plan, list, WAY_OUT);
+		write_group_chain(out, plan, list, WAY_IN);
+	}
+}
+
+static void write_way_chain(FILE *out, const struct rules_plan *plans, enum way way)
+{
+	fprintf(out, "\tchain %s {\n", way_names[way]);
+	for (enum family family = 0; family < FAMILY_COUNT; family++) {
+		const struct rules_plan *plan = &plans[family];
+		const struct rules_step rest = rules_list_step(plan, 0, 0);
+		const char digit = family_digit[family];
+
+		if (plan->is_empty)
+			continue;
+		if (plan->drains > 0)
+			fprintf(out, "\t\t%s %s . tcp %s @drain%c goto full\n", header[family], server_field[way],
+				port_field[way], digit);
+		if (has_addresses(plan))
+			fprintf(out, "\t\t%s %s vmap @servers%c_%s\n", header[family], server_field[way], digit,
+				way_names[way]);
+		if (rest.class != CLASS_NONE) {
+			fprintf(out, "\t\tmeta nfproto ipv%c ", digit);
+			write_class_verdict(out, rest.class);
+			fputc('\n', out);
+		}
+	}
+	fputs("\t}\n", out);
+}
+
+/* A rule per interface, since a set takes no "ppp*". "*" alone is no match at all. */
+static void write_way_jumps(FILE *out, const struct rules_config *config, enum way way)
+{
+	const char *field = way == WAY_OUT ? "oifname" : "iifname";
+
+	for (size_t i = 0; i < config->wan_count; i++) {
+		fputs("\t\t", out);
+		if (strcmp(config->wan[i], "*") != 0)
+			fprintf(out, "%s \"%s\" ", field, config->wan[i]);
+		fprintf(out, "jump %s\n", way_names[way]);
+	}
+	if (config->wan_count > 0)
+		return;
+	if (config->placement == PLACEMENT_POSTNAT)
+		fprintf(out, "\t\t%s != \"lo\" ct direction %s ", field, way == WAY_OUT ? "original" : "reply");
+	else
+		fputs("\t\t", out);
+	fprintf(out, "jump %s\n", way_names[way]);
+}
+
+static void begin_base_chain(FILE *out, const char *hook, const char *priority)
+{
+	fprintf(out, "\tchain %s {\n\t\ttype filter hook %s priority %s; policy accept;\n", hook, hook, priority);
+	fputs("\t\tmeta l4proto != tcp accept\n", out);
+}
+
+static void write_base_chains(FILE *out, const struct rules_config *config)
+{
+	if (config->placement == PLACEMENT_FORWARD) {
+		begin_base_chain(out, "forward", "mangle + 5");
+		write_way_jumps(out, config, WAY_OUT);
+		write_way_jumps(out, config, WAY_IN);
+		fputs("\t}\n", out);
+		return;
+	}
+	begin_base_chain(out, "postrouting", "srcnat + 5");
+	write_way_jumps(out, config, WAY_OUT);
+	fputs("\t}\n", out);
+	begin_base_chain(out, "prerouting", "dstnat - 5");
+	write_way_jumps(out, config, WAY_IN);
+	fputs("\t}\n", out);
+}
+
+void rules_write_nft(FILE *out, const struct rules_plan *plans)
+{
+	fputs("#!/usr/sbin/nft -f\n"
+	      "# The netfilter rules of pawsd. They take the place of any table of that name, in one transaction.\n"
+	      "table inet pawsd\n"
+	      "delete table inet pawsd\n",
+	      out);
+	if (!plans)
+		return;
+	if (plans[FAMILY_IPV4].is_empty && plans[FAMILY_IPV6].is_empty) {
+		fputs("# The mode of all destinations and of [default] is off: nothing is queued, no rule is needed.\n",
+		      out);
+		return;
+	}
+	fputs("table inet pawsd {\n", out);
+	for (enum family family = 0; family < FAMILY_COUNT; family++) {
+		if (plans[family].is_empty)
+			continue;
+		write_map(out, &plans[family], WAY_OUT);
+		write_map(out, &plans[family], WAY_IN);
+		write_drain_set(out, &plans[family]);
+	}
+	write_queue_chains(out, plans[0].config);
+	for (enum family family = 0; family < FAMILY_COUNT; family++)
+		if (!plans[family].is_empty)
+			write_group_chains(out, &plans[family]);
+	write_way_chain(out, plans, WAY_OUT);
+	write_way_chain(out, plans, WAY_IN);
+	write_base_chains(out, plans[0].config);
+	fputs("}\n", out);
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy_build.h"
+#include "rules_internal.h"
+
+enum {
+	NO_CONDITION = UINT16_MAX,
+};
+
+static enum rules_class class_of_mode(enum mode mode)
+{
+	switch (mode) {
+	case MODE_REWRITE:
+		return CLASS_FULL;
+	case MODE_STRIP:
+	case MODE_OBSERVE:
+		return CLASS_HANDSHAKE;
+	case MODE_OFF:
+		break;
+	}
+	return CLASS_NONE;
+}
+
+static bool has_source_of_family(const struct destination *destination, enum family family)
+{
+	for (size_t i = 0; i < destination->source_count; i++)
+		if (destination->sources[i].family == family)
+			return true;
+	return destination->source_count == 0;
+}
+
+/* The list of a policy group, as words: class and condition of each step. Returns their number. */
+static size_t make_list(const struct rules_plan *plan, const struct policy_group *group, uint16_t *ret_words)
+{
+	const struct policy *policy = plan->policy;
+	size_t steps = 0;
+
+	for (uint32_t i = 0; i < group->count; i++) {
+		const uint16_t number = policy->candidates[group->first + i];
+		const struct destination *destination = &policy->destinations[number];
+		const bool is_last = i + 1 == group->count;
+
+		if (!is_last && !has_source_of_family(destination, plan->family))
+			continue;
+		ret_words[2 * steps] = (uint16_t)class_of_mode(destination->mode);
+		ret_words[2 * steps + 1] = is_last ? NO_CONDITION : number;
+		steps++;
+	}
+	/* A condition before the last step tells nothing apart if both come to the same. */
+	while (steps >= 2 && ret_words[2 * steps - 4] == ret_words[2 * steps - 2]) {
+		ret_words[2 * steps - 3] = NO_CONDITION;
+		steps--;
+	}
+	return 2 * steps;
+}
+
+static int make_lists(struct rules_plan *plan)
+{
+	const struct policy *policy = plan->policy;
+	uint16_t *words = calloc(policy->destination_count, 2 * sizeof(*words));
+	bool is_new;
+
+	plan->list_of_group = calloc(policy->group_count, sizeof(*plan->list_of_group));
+	if (!words || !plan->list_of_group) {
+		free(words);
+		return -1;
+	}
+	for (size_t i = 0; i < policy->group_count; i++) {
+		const size_t count = make_list(plan, &policy->groups[i], words);
+
+		plan->list_of_group[i] = intern_list(&plan->lists, words, count, &is_new);
+		if (plan->list_of_group[i] == UINT32_MAX) {
+			free(words);
+			return -1;
+		}
+	}
+	free(words);
+	return 0;
+}
+
+struct rules_step rules_list_step(const struct rules_plan *plan, uint32_t list, uint32_t step)
+{
+	const uint16_t *words = plan->lists.words + plan->lists.lists[list].first + 2 * step;
+
+	return (struct rules_step){
+		.class = words[0],
+		.condition = words[1] == NO_CONDITION ? NULL : &plan->policy->destinations[words[1]],
+		.number = words[1],
+	};
+}
+
+/* Neighbouring ranges of one list are told as one. */
+struct range_merger {
+	const struct rules_plan *plan;
+	rules_range_fn each;
+	void *context;
+	uint32_t list;
+	struct addr first, last;
+};
+
+static void merge_range(void *context, const struct addr *first, const struct addr *last, uint32_t group)
+{
+	struct range_merger *merger = context;
+	const uint32_t list = merger->plan->list_of_group[group];
+
+	if (list != merger->list) {
+		if (merger->list != 0)
+			merger->each(merger->context, &merger->first, &merger->last, merger->list);
+		merger->list = list;
+		merger->first = *first;
+	}
+	merger->last = *last;
+}
+
+void rules_plan_each_range(const struct rules_plan *plan, rules_range_fn each, void *context)
+{
+	struct range_merger merger = {.plan = plan, .each = each, .context = context};
+
+	policy_each_range(plan->policy, plan->family, merge_range, &merger);
+	if (merger.list != 0)
+		each(context, &merger.first, &merger.last, merger.list);
+}
+
+struct prefix_counter {
+	struct rules_plan *plan;
+	uint32_t list;
+};
+
+static void count_prefix(void *context, const struct prefix *prefix)
+{
+	struct prefix_counter *counter = context;
+
+	(void)prefix;
+	counter->plan->prefix_counts[counter->list]++;
+}
+
+static void count_range(void *context, const struct addr *first, const struct addr *last, uint32_t list)
+{
+	struct prefix_counter counter = {.plan = context, .list = list};
+
+	policy_each_prefix(counter.plan->family, first, last, 1, count_prefix, &counter);
+}
+
+static void find_conditions(struct rules_plan *plan)
+{
+	for (uint32_t list = 1; list < plan->lists.list_count; list++) {
+		for (uint32_t i = 0; rules_list_has_set(plan, list) && i < rules_list_len(plan, list); i++) {
+			const struct rules_step step = rules_list_step(plan, list, i);
+
+			if (step.condition)
+				plan->is_condition[step.number] = true;
+			if (step.class != CLASS_NONE)
+				plan->is_empty = false;
+		}
+	}
+}
+
+int rules_plan_init(struct rules_plan *ret, enum family family, const struct rules_config *config,
+		    const struct policy *policy, const struct rules_drain *drain, size_t drain_count)
+{
+	*ret = (struct rules_plan){
+		.family = family,
+		.config = config,
+		.policy = policy,
+		.drain = drain,
+		.drain_count = drain_count,
+	};
+	if (make_lists(ret) != 0)
+		return -1;
+	ret->prefix_counts = calloc(ret->lists.list_count, sizeof(*ret->prefix_counts));
+	ret->is_condition = calloc(policy->destination_count, sizeof(*ret->is_condition));
+	if (!ret->prefix_counts || !ret->is_condition)
+		return -1;
+	rules_plan_each_range(ret, count_range, ret);
+	for (size_t i = 0; i < drain_count; i++)
+		ret->drains += addr_family(&drain[i].server) == family;
+	ret->is_empty = ret->drains == 0 && rules_list_step(ret, 0, 0).class == CLASS_NONE;
+	find_conditions(ret);
+	return 0;
+}
+
+void rules_plan_free(struct rules_plan *plan)
+{
+	intern_free(&plan->lists);
+	free(plan->list_of_group);
+	free(plan->prefix_counts);
+	free(plan->is_condition);
+}
+
+void rules_list_describe(FILE *out, const struct rules_plan *plan, uint32_t list)
+{
+	static const char *const words[] = {
+		[CLASS_NONE] = "not queued",
+		[CLASS_HANDSHAKE] = "handshakes queued",
+		[CLASS_FULL] = "all queued",
+	};
+
+	fprintf(out, "# group %u:", list);
+	for (uint32_t i = 0; i < rules_list_len(plan, list); i++) {
+		const struct rules_step step = rules_list_step(plan, list, i);
+
+		fprintf(out, " %s %s%s", step.condition ? step.condition->name : i ? "any other" : "any",
+			words[step.class], step.condition ? "," : "");
+	}
+	fputc('\n', out);
+}
+
+enum rules_backend rules_backend_shown(const struct rules_config *config)
+{
+	if (config->backend != RULES_NONE)
+		return config->backend;
+	return config->placement == PLACEMENT_POSTNAT ? RULES_NFT : RULES_IPTABLES;
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The rules for ipset and iptables, per family in table mangle:
+ *
+ *   FORWARD --(its last rule)--> PAWSD -+- PAWSD-OUT --> PAWSD-G<n>-OUT -+-> PAWSD-FULL
+ *                                       +- PAWSD-IN  --> PAWSD-G<n>-IN  -+-> PAWSD-SYN
+ *
+ * PAWSD-OUT takes a packet for one from a client to a server, PAWSD-IN for one from a server
+ * to a client. Each looks the server's address up in the set of each group of addresses and
+ * goes on to the group's chain, which walks the candidates of the policy in their order: the
+ * server's port, the client's address. PAWSD-FULL and PAWSD-SYN hand over to the queues, and
+ * what they do not hand over returns to PAWSD (a chain entered by -g returns to the last -j).
+ *
+ * So where no wan interface tells the directions apart, a packet is looked at both ways and
+ * queued if either wants it: an answer to a client whose own address lies in some destination's
+ * prefix is not lost to its flow.
+ *
+ * The jump stands at the end of FORWARD since a verdict of accept goes on at the next hook:
+ * rules behind it in mangle/FORWARD would not see a queued packet.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy_build.h"
+#include "rules_internal.h"
+
+enum way {
+	WAY_OUT,
+	WAY_IN,
+};
+
+static const char *const way_names[] = {[WAY_OUT] = "OUT", [WAY_IN] = "IN"};
+/* Which of a packet's two ends is the server's, which the client's. */
+static const char *const server_end[] = {[WAY_OUT] = "dst", [WAY_IN] = "src"};
+static const char *const client_end[] = {[WAY_OUT] = "src", [WAY_IN] = "dst"};
+
+static const char family_digit[FAMILY_COUNT] = {[FAMILY_IPV4] = '4', [FAMILY_IPV6] = '6'};
+static const char *const ipset_family[FAMILY_COUNT] = {[FAMILY_IPV4] = "inet", [FAMILY_IPV6] = "inet6"};
+
+/* ---- sets ---- */
+
+/* Half as many buckets as elements, a power of two: ipset fills a bucket with up to 12. */
+static size_t hash_size(size_t elements)
+{
+	size_t size = 64;
+
+	while (size * 2 < elements)
+		size *= 2;
+	return size;
+}
+
+static void write_hash_set(FILE *out, const struct rules_plan *plan, char generation, const char *name,
+			   const char *type, size_t elements)
+{
+	fprintf(out, "create " RULES_SET_PREFIX "%c%c-%s %s family %s hashsize %zu maxelem %zu\n", generation,
+		family_digit[plan->family], name, type, ipset_family[plan->family], hash_size(elements),
+		elements ? elements : 1);
+}
+
+struct set_writer {
+	FILE *out;
+	char name[32];
+};
+
+static void write_prefix(void *context, const struct prefix *prefix)
+{
+	const struct set_writer *writer = context;
+	char text[64];
+
+	prefix_format(prefix, text, sizeof(text));
+	fprintf(writer->out, "add %s %s\n", writer->name, text);
+}
+
+struct range_writer {
+	FILE *out;
+	const struct rules_plan *plan;
+	char generation;
+};
+
+static void write_range(void *context, const struct addr *first, const struct addr *last, uint32_t list)
+{
+	const struct range_writer *range = context;
+	struct set_writer writer = {.out = range->out};
+
+	snprintf(writer.name, sizeof(writer.name), RULES_SET_PREFIX "%c%c-g%u", range->generation,
+		 family_digit[range->plan->family], list);
+	policy_each_prefix(range->plan->family, first, last, 1, write_prefix, &writer);
+}
+
+static void write_address_sets(FILE *out, const struct rules_plan *plan, char generation)
+{
+	struct range_writer range = {.out = out, .plan = plan, .generation = generation};
+	char name[24];
+
+	for (uint32_t list = 1; list < plan->lists.list_count; list++) {
+		if (!rules_list_has_set(plan, list))
+			continue;
+		rules_list_describe(out, plan, list);
+		snprintf(name, sizeof(name), "g%u", list);
+		write_hash_set(out, plan, generation, name, "hash:net", plan->prefix_counts[list]);
+	}
+	rules_plan_each_range(plan, write_range, &range);
+}
+
+struct source_counter {
+	size_t count;
+};
+
+static void count_source(void *context, const struct prefix *prefix)
+{
+	struct source_counter *counter = context;
+
+	(void)prefix;
+	counter->count++;
+}
+
+/* hash:net has no place for /0: such a source becomes two halves. */
+static void each_source_prefix(const struct destination *destination, enum family family, prefix_fn each,
+			       void *context)
+{
+	for (size_t i = 0; i < destination->source_count; i++) {
+		const struct prefix *source = &destination->sources[i];
+		struct addr last;
+
+		if (source->family != family)
+			continue;
+		if (source->len > 0) {
+			each(context, source);
+			continue;
+		}
+		memset(&last, 0xff, sizeof(last));
+		if (family == FAMILY_IPV4)
+			last = addr_from_ipv4(last.byte);
+		policy_each_prefix(family, &source->addr, &last, 1, each, context);
+	}
+}
+
+static void write_source_set(FILE *out, const struct rules_plan *plan, char generation, uint16_t number)
+{
+	const struct destination *destination = &plan->policy->destinations[number];
+	struct set_writer writer = {.out = out};
+	struct source_counter counter = {0};
+	char name[24];
+
+	if (destination->source_count == 0)
+		return;
+	each_source_prefix(destination, plan->family, count_source, &counter);
+	fprintf(out, "# sources of %s\n", destination->name);
+	snprintf(name, sizeof(name), "s%u", number);
+	write_hash_set(out, plan, generation, name, "hash:net", counter.count);
+	snprintf(writer.name, sizeof(writer.name), RULES_SET_PREFIX "%c%c-s%u", generation,
+		 family_digit[plan->family], number);
+	each_source_prefix(destination, plan->family, write_prefix, &writer);
+}
+
+static void write_port_set(FILE *out, const struct destination *destination, char generation, size_t number)
+{
+	/* A single range is matched without a set. */
+	if (destination->port_count < 2)
+		return;
+	fprintf(out, "# ports of %s\n", destination->name);
+	fprintf(out, "create " RULES_SET_PREFIX "%c-p%zu bitmap:port range 0-65535\n", generation, number);
+	for (size_t i = 0; i < destination->port_count; i++)
+		fprintf(out, "add " RULES_SET_PREFIX "%c-p%zu %u-%u\n", generation, number,
+			destination->ports[i].first, destination->ports[i].last);
+}
+
+static void write_drain_set(FILE *out, const struct rules_plan *plan, char generation)
+{
+	char text[64];
+
+	if (plan->drains == 0)
+		return;
+	fputs("# servers with rewritten flows of an earlier configuration\n", out);
+	write_hash_set(out, plan, generation, "drain", "hash:ip,port", plan->drains);
+	for (size_t i = 0; i < plan->drain_count; i++) {
+		if (addr_family(&plan->drain[i].server) != plan->family)
+			continue;
+		addr_format(&plan->drain[i].server, text, sizeof(text));
+		/* The same server twice is no error. */
+		fprintf(out, "add " RULES_SET_PREFIX "%c%c-drain %s,tcp:%u -exist\n", generation,
+			family_digit[plan->family], text, plan->drain[i].port);
+	}
+}
+
+void rules_write_sets(FILE *out, const struct rules_plan plans[FAMILY_COUNT], char generation)
+{
+	const struct policy *policy = plans[0].policy;
+
+	for (enum family family = 0; family < FAMILY_COUNT; family++) {
+		const struct rules_plan *plan = &plans[family];
+
+		if (plan->is_empty)
+			continue;
+		write_address_sets(out, plan, generation);
+		for (size_t i = 0; i < policy->destination_count; i++)
+			if (plan->is_condition[i])
+				write_source_set(out, plan, generation, (uint16_t)i);
+		write_drain_set(out, plan, generation);
+	}
+	for (size_t i = 0; i < policy->destination_count; i++)
+		if ((plans[FAMILY_IPV4].is_condition[i] && !plans[FAMILY_IPV4].is_empty) ||
+		    (plans[FAMILY_IPV6].is_condition[i] && !plans[FAMILY_IPV6].is_empty))
+			write_port_set(out, &policy->destinations[i], generation, i);
+}
+
+/* ---- chains ---- */
+
+static void write_queue_number(FILE *out, const struct rules_config *config, uint32_t first)
+{
+	/* The balance is by the two addresses, whichever comes first: a flow stays with its worker. */
+	if (config->workers > 1)
+		fprintf(out, " -j NFQUEUE --queue-balance %u:%u", first, first + config->workers - 1);
+	else
+		fprintf(out, " -j NFQUEUE --queue-num %u", first);
+}
+
+static void write_handshake_rule(FILE *out, const struct rules_config *config, const char *chain)
+{
+	fprintf(out, "-A %s -p tcp -m tcp --tcp-flags SYN SYN", chain);
+	write_queue_number(out, config, config->queue_first);
+	fputs(" --queue-bypass\n", out);
+}
+
+static void write_queue_chains(FILE *out, const struct rules_config *config)
+{
+	fputs("# Without a listener handshakes pass unmodified (bypass), but packets of rewritten flows are dropped:\n"
+	      "# they will be sent again, while a single one with its own TSval can end its flow.\n",
+	      out);
+	write_handshake_rule(out, config, RULES_CHAIN "-FULL");
+	fputs("-A " RULES_CHAIN "-FULL", out);
+	write_queue_number(out, config, (uint32_t)config->queue_first + config->workers);
+	fputc('\n', out);
+	write_handshake_rule(out, config, RULES_CHAIN "-SYN");
+}
+
+static void write_class_target(FILE *out, enum rules_class class)
+{
+	static const char *const targets[] = {
+		[CLASS_NONE] = "-j RETURN",
+		[CLASS_HANDSHAKE] = "-g " RULES_CHAIN "-SYN",
+		[CLASS_FULL] = "-g " RULES_CHAIN "-FULL",
+	};
+
+	fprintf(out, " %s\n", targets[class]);
+}
+
+static void write_condition(FILE *out, const struct rules_plan *plan, const struct rules_step *step, enum way way,
+			    char generation)
+{
+	const struct destination *destination = step->condition;
+
+	if (destination->port_count > 1)
+		fprintf(out, " -m set --match-set " RULES_SET_PREFIX "%c-p%u %s", generation, step->number,
+			server_end[way]);
+	if (destination->port_count == 1)
+		fprintf(out, " -p tcp -m tcp --%cport %u:%u", server_end[way][0], destination->ports[0].first,
+			destination->ports[0].last);
+	if (destination->source_count > 0)
+		fprintf(out, " -m set --match-set " RULES_SET_PREFIX "%c%c-s%u %s", generation,
+			family_digit[plan->family], step->number, client_end[way]);
+}
+
+static void write_group_chain(FILE *out, const struct rules_plan *plan, uint32_t list, enum way way,
+			      char generation)
+{
+	for (uint32_t i = 0; i < rules_list_len(plan, list); i++) {
+		const struct rules_step step = rules_list_step(plan, list, i);
+
+		/* The end of a chain returns by itself. */
+		if (!step.condition && step.class == CLASS_NONE)
+			return;
+		fprintf(out, "-A " RULES_CHAIN "-G%u-%s", list, way_names[way]);
+		if (step.condition)
+			write_condition(out, plan, &step, way, generation);
+		write_class_target(out, step.class);
+	}
+}
+
+static void write_way_chain(FILE *out, const struct rules_plan *plan, enum way way, char generation)
+{
+	const char digit = family_digit[plan->family];
+	const struct rules_step rest = rules_list_step(plan, 0, 0);
+
+	if (plan->drains > 0)
+		fprintf(out, "-A " RULES_CHAIN "-%s -m set --match-set " RULES_SET_PREFIX "%c%c-drain %s,%s -g "
+			RULES_CHAIN "-FULL\n", way_names[way], generation, digit, server_end[way], server_end[way]);
+	for (uint32_t list = 1; list < plan->lists.list_count; list++) {
+		if (!rules_list_has_set(plan, list))
+			continue;
+		fprintf(out, "-A " RULES_CHAIN "-%s -m set --match-set " RULES_SET_PREFIX "%c%c-g%u %s",
+			way_names[way], generation, digit, list, server_end[way]);
+		if (rules_list_len(plan, list) > 1)
+			fprintf(out, " -g " RULES_CHAIN "-G%u-%s\n", list, way_names[way]);
+		else
+			write_class_target(out, rules_list_step(plan, list, 0).class);
+	}
+	if (rest.class != CLASS_NONE) {
+		fprintf(out, "-A " RULES_CHAIN "-%s", way_names[way]);
+		write_class_target(out, rest.class);
+	}
+}
+
+/* "ppp*" is "ppp+" here. */
+static void write_wan_jump(FILE *out, const char *wan, enum way way)
+{
+	const int len = (int)strcspn(wan, "*");
+
+	fprintf(out, "-A " RULES_CHAIN " -%c %.*s%s -j " RULES_CHAIN "-%s\n", way == WAY_OUT ? 'o' : 'i', len, wan,
+		wan[len] ? "+" : "", way_names[way]);
+}
+
+static void write_jumps(FILE *out, const struct rules_config *config)
+{
+	for (size_t i = 0; i < config->wan_count; i++) {
+		write_wan_jump(out, config->wan[i], WAY_OUT);
+		write_wan_jump(out, config->wan[i], WAY_IN);
+	}
+	if (config->wan_count == 0)
+		fputs("-A " RULES_CHAIN " -j " RULES_CHAIN "-OUT\n-A " RULES_CHAIN " -j " RULES_CHAIN "-IN\n", out);
+	fputs("-A FORWARD -p tcp -j " RULES_CHAIN "\n", out);
+}
+
+void rules_write_chains(FILE *out, const struct rules_plan *plan, char generation)
+{
+	static const char *const fixed[] = {"", "-OUT", "-IN", "-FULL", "-SYN"};
+
+	if (plan->is_empty)
+		return;
+	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+		fprintf(out, ":" RULES_CHAIN "%s - [0:0]\n", fixed[i]);
+	for (uint32_t list = 1; list < plan->lists.list_count; list++)
+		if (rules_list_has_set(plan, list) && rules_list_len(plan, list) > 1)
+			fprintf(out, ":" RULES_CHAIN "-G%u-OUT - [0:0]\n:" RULES_CHAIN "-G%u-IN - [0:0]\n", list,
+				list);
+	write_queue_chains(out, plan->config);
+	for (uint32_t list = 1; list < plan->lists.list_count; list++) {
+		if (!rules_list_has_set(plan, list) || rules_list_len(plan, list) < 2)
+			continue;
+		rules_list_describe(out, plan, list);
+		write_group_chain(out, plan, list, WAY_OUT, generation);
+		write_group_chain(out, plan, list, WAY_IN, generation);
+	}
+	write_way_chain(out, plan, WAY_OUT, generation);
+	write_way_chain(out, plan, WAY_IN, generation);
+	write_jumps(out, plan->config);
+}
+
+const char *rules_iptables_command(const struct rules_config *config, enum family family, bool is_save)
+{
+	static const char *const names[][FAMILY_COUNT][2] = {
+		[FLAVOUR_DEFAULT] = {{"iptables-restore", "iptables-save"}, {"ip6tables-restore", "ip6tables-save"}},
+		[FLAVOUR_LEGACY] = {{"iptables-legacy-restore", "iptables-legacy-save"},
+				    {"ip6tables-legacy-restore", "ip6tables-legacy-save"}},
+		[FLAVOUR_NFT] = {{"iptables-nft-restore", "iptables-nft-save"},
+				 {"ip6tables-nft-restore", "ip6tables-nft-save"}},
+	};
+
+	return names[config->flavour][family][is_save];
+}
+
+/* ---- the script ---- */
+
+static void print_script(FILE *out, const struct rules_config *config, const struct rules_plan *plans)
+{
+	fputs("#!/bin/sh\n"
+	      "# The netfilter rules of pawsd for iptables. Needs iptables and ipset.\n"
+	      "set -e\n",
+	      out);
+	if (plans[FAMILY_IPV4].is_empty && plans[FAMILY_IPV6].is_empty) {
+		fputs("# The mode of all destinations and of [default] is off: nothing is queued, no rule is needed.\n",
+		      out);
+		return;
+	}
+	fputs("\nipset restore <<'EOF'\n", out);
+	rules_write_sets(out, plans, 'a');
+	fputs("EOF\n", out);
+	for (enum family family = 0; family < FAMILY_COUNT; family++) {
+		if (plans[family].is_empty)
+			continue;
+		fprintf(out, "\n%s --noflush <<'EOF'\n*mangle\n", rules_iptables_command(config, family, false));
+		rules_write_chains(out, &plans[family], 'a');
+		fputs("COMMIT\nEOF\n", out);
+	}
+}
+
+void rules_print(FILE *out, const struct rules_config *config, const struct policy *policy,
+		 const struct rules_drain *drain, size_t drain_count)
+{
+	struct rules_plan plans[FAMILY_COUNT] = {0};
+	bool done = true;
+
+	for (enum family family = 0; family < FAMILY_COUNT; family++)
+		done &= rules_plan_init(&plans[family], family, config, policy, drain, drain_count) == 0;
+	if (!done)
+		fputs("# memory is short\n", out);
+	else if (rules_backend_shown(config) == RULES_NFT)
+		rules_write_nft(out, plans);
+	else
+		print_script(out, config, plans);
+	for (enum family family = 0; family < FAMILY_COUNT; family++)
+		rules_plan_free(&plans[family]);
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "pawsctl.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* pawsctl: asks a running pawsd over its control socket, for people (text) and programs (JSON). */
+
+enum {
+	EXIT_NO_ANSWER = 1,
+	EXIT_USAGE = 2,
+	TIMEOUT_MS = 5000,
+};
+
+static const char default_socket[] = "/run/pawsd/control.sock";
+
+struct command {
+	const char *name; /* the request, too */
+	void (*print_text)(FILE *out, const struct snapshot *snapshot);
+	int (*print_json)(FILE *out, const struct snapshot *snapshot);
+};
+
+static const struct command commands[] = {
+	{"stats", text_print_stats, json_print_stats},
+	{"status", text_print_status, json_print_status},
+};
+
+static const char usage[] =
+	"usage: pawsctl [-s SOCKET] stats [--json]     count of packets, SYNs and flows, by destination\n"
+	"       pawsctl [-s SOCKET] status [--json]    what pawsd runs with\n"
+	"       pawsctl --help | --version\n";
+
+void count_add(uint64_t *sum, uint64_t count)
+{
+	*sum = count > INT64_MAX - *sum ? INT64_MAX : *sum + count;
+}
+
+/* Every reason about a SYN; table_full is the one that is not named so. */
+static bool reason_is_syn(int reason)
+{
+	return strncmp(reason_table[reason].name, "syn_", strlen("syn_")) == 0 || reason == REASON_TABLE_FULL;
+}
+
+void totals_add(struct totals *totals, const struct snapshot_destination *destination)
+{
+	for (int i = 0; i < REASON_COUNT; i++) {
+		enum reason_total total = reason_table[i].total;
+
+		count_add(&totals->packets[total], destination->packets[i]);
+		if (reason_is_syn(i)) {
+			count_add(&totals->syns[total], destination->packets[i]);
+			count_add(&totals->syn_count, destination->packets[i]);
+		}
+	}
+	for (int i = FLOW_FREE + 1; i < FLOW_STATE_COUNT; i++)
+		count_add(&totals->flows[i], destination->flows[i]);
+}
+
+static int command_run(const struct command *command, const char *socket_path, bool json)
+{
+	struct snapshot snapshot;
+	char error[1024];
+	int result = 0;
+
+	if (snapshot_fetch(socket_path, command->name, TIMEOUT_MS, &snapshot, error, sizeof(error))) {
+		fprintf(stderr, "pawsctl: %s\n", error);
+		return EXIT_NO_ANSWER;
+	}
+	if (json)
+		result = command->print_json(stdout, &snapshot);
+	else
+		command->print_text(stdout, &snapshot);
+	snapshot_free(&snapshot);
+	if (result) {
+		fprintf(stderr, "pawsctl: out of memory\n");
+		return EXIT_FAILURE;
+	}
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "pawsctl: cannot write: %s\n", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	return EXIT_SUCCESS;
+}
+
+static int usage_error(void)
+{
+	fputs(usage, stderr);
+	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},	  {"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *socket_path = default_socket;
+	bool json = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "s:jhV", options, NULL)) != -1) {
+		if (option == 's') {
+			socket_path = optarg;
+		} else if (option == 'j') {
+			json = true;
+		} else if (option == 'h') {
+			fputs(usage, stdout);
+			return EXIT_SUCCESS;
+		} else if (option == 'V') {
+			puts("pawsctl " PAWSD_VERSION);
+			return EXIT_SUCCESS;
+		} else {
+			return usage_error();
+		}
+	}
+	if (argc - optind != 1)
+		return usage_error();
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(argv[optind], commands[i].name) == 0)
+			return command_run(&commands[i], socket_path, json);
+	}
+	fprintf(stderr, "pawsctl: unknown command \"%s\"\n", argv[optind]);
+	return usage_error();
+}
