@@ -38,8 +38,13 @@ TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools
 # A tool whose folder tests/tools/NAME exists is linked with what is in there.
 parts = $(call objects,tests/tools/$(1)/*.c)
 
-.PHONY: all
-all: $(PROGRAMS)
+MANUALS := $(patsubst man/%.in,$(BUILD)/man/%,$(wildcard man/*.in))
+UNITS := $(patsubst systemd/%.in,$(BUILD)/systemd/%,$(wildcard systemd/*.in))
+
+.PHONY: all manuals units
+all: $(PROGRAMS) manuals units
+manuals: $(MANUALS)
+units: $(UNITS)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
@@ -57,6 +62,18 @@ $(BUILD)/pawsctl: $(call objects,src/tools/pawsctl*.c) $(SNAPSHOT)
 
 $(BUILD)/pawsd-exporter: $(call objects,src/tools/exporter*.c) $(SNAPSHOT)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lmicrohttpd
+
+# The manual's lists of reasons, states, options and metrics come from the tables themselves.
+$(BUILD)/mantables: $(BUILD)/src/tools/mantables.o $(BUILD)/src/daemon/config_options.o $(TABLES)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^
+
+$(BUILD)/man/%: man/%.in $(BUILD)/mantables
+	@mkdir -p $(@D)
+	$(BUILD)/mantables <$< >$@.new && mv $@.new $@
+
+$(BUILD)/systemd/%: systemd/%.in
+	@mkdir -p $(@D)
+	sed 's,@SBINDIR@,$(SBINDIR),g; s,@BINDIR@,$(BINDIR),g; s,@SYSCONFDIR@,$(SYSCONFDIR),g' $< >$@
 
 .SECONDEXPANSION:
 $(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(call objects,src/tools/snapshot*.c) $(LIBRARY)
@@ -119,6 +136,11 @@ install: all
 	install -m 0755 $(BUILD)/pawsd-exporter $(DESTDIR)$(BINDIR)
 	test -e $(DESTDIR)$(SYSCONFDIR)/pawsd/pawsd.conf || \
 		install -m 0644 conf/pawsd.conf $(DESTDIR)$(SYSCONFDIR)/pawsd/pawsd.conf
+	install -m 0644 $(BUILD)/man/*.5 $(DESTDIR)$(MANDIR)/man5
+	install -m 0644 $(BUILD)/man/*.8 $(DESTDIR)$(MANDIR)/man8
+	install -m 0644 $(BUILD)/systemd/*.service $(DESTDIR)$(UNITDIR)
+	install -m 0644 systemd/pawsd.sysusers $(DESTDIR)$(SYSUSERSDIR)/pawsd.conf
+	install -m 0644 README.md NEWS conf/pawsd.conf $(DESTDIR)$(DOCDIR)
 
 .PHONY: clean
 clean:

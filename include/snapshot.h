@@ -18,7 +18,7 @@
  * "status". The answer:
  *
  *   pawsd-control 1                                  protocol version, always first
- *   error WORDS ...                                  instead of all the rest
+ *   error WORDS ...                                  instead of all between first and last
  *   info KEY WORDS ...                               version, pid, config, ... (status and stats)
  *   metric NAME VALUE                                one of metrics.h
  *   destination NAME MODE enabled|disabled PREFIXES

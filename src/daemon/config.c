@@ -121,9 +121,8 @@ static void set_options(struct loading *loading, const char *section, const char
 					  option->key, problem);
 			continue;
 		}
-		if (!text && option->offset == offsetof(struct destination, repair) &&
-		    strcmp(section, "destination") == 0)
-			continue; /* keeps that of [default] */
+		if (!text && (option->flags & OPTION_INHERITED))
+			continue;
 		if (!option_set(option, base, text ? text : option->preset, loading->directory, problem,
 				sizeof(problem)))
 			config_report_add(loading->errors, "%s: [%s] %s = %s: %s", where(loading, name, option->key), name,

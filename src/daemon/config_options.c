@@ -90,7 +90,7 @@ const struct option_info option_table[] = {
 	CHOICE("default", "mode", destination, mode, choices_mode, "off", 0,
 	       "What is done with connections that no destination below covers."),
 	CHOICE("default", "synack_tsecr", destination, repair, choices_repair, "off", 0,
-	       "As in a destination, and what holds there when it says nothing."),
+	       "As in a destination; holds in those, too, that do not say."),
 
 	LIST("destination", "prefixes", OPTION_PREFIXES, destination, prefixes, prefix_count,
 	     "Servers: IPv4 and IPv6 prefixes or addresses, separated by commas or blanks."),
@@ -104,9 +104,10 @@ const struct option_info option_table[] = {
 	CHOICE("destination", "mode", destination, mode, choices_mode, "rewrite", OPTION_REQUIRED,
 	       "rewrite: TSvals of all clients follow one clock. strip: timestamps are taken out of\n"
 	       "the handshake. observe: only counted. off: left alone, as if pawsd were not there."),
-	CHOICE("destination", "synack_tsecr", destination, repair, choices_repair, "off", 0,
+	CHOICE("destination", "synack_tsecr", destination, repair, choices_repair, "", OPTION_INHERITED,
 	       "What becomes of a TSecr in a SYN/ACK that was never sent: off leaves it, echo puts the\n"
-	       "client's own TSval there, zero puts 0 there. With mode = rewrite."),
+	       "client's own TSval there, zero puts 0 there. With mode = rewrite. When it is missing,\n"
+	       "what [default] says."),
 	{.section = "destination", .key = "enabled", .type = OPTION_BOOL, FIELD(destination, enabled),
 	 .preset = "yes", .help = "no: as if this section were not in the file."},
 };

@@ -26,6 +26,7 @@ enum option_type {
 enum option_flag {
 	OPTION_REQUIRED = 0x1,
 	OPTION_STATIC = 0x2, /* takes effect only at a start */
+	OPTION_INHERITED = 0x4, /* of a destination: when it is missing, [default]'s holds */
 };
 
 struct option_info {

@@ -88,10 +88,13 @@ struct control *control_open(const char *path, const char *group, control_answer
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
 		control->clients[i].fd = -1;
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	control->fd = clear_path(&address, ret_error, error_size)
-			      ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
-			      : -1;
+	if (!clear_path(&address, ret_error, error_size)) {
+		free(control);
+		return NULL;
+	}
+	control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (control->fd < 0) {
+		snprintf(ret_error, error_size, "[control] socket = %s: %s", path, strerror(errno));
 		free(control);
 		return NULL;
 	}

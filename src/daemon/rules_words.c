@@ -88,14 +88,15 @@ static bool is_worth_telling(const char *line, size_t len)
 	return strspn(line, " \t^~") < len;
 }
 
-/* The first lines that say something, joined by "; ". */
+/* The first two lines that say something, joined by "; "; of nft one: the second repeats its input. */
 static void join_words(const char *words, char *ret_text, size_t size)
 {
 	size_t used = 0;
+	const int lines_max = strstr(words, "/dev/stdin:") ? 1 : 2;
 	int lines = 0;
 
 	ret_text[0] = '\0';
-	for (const char *line = words; *line && lines < 2;) {
+	for (const char *line = words; *line && lines < lines_max;) {
 		const size_t len = strcspn(line, "\n");
 
 		if (is_worth_telling(line, len) && used < size) {

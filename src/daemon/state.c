@@ -66,7 +66,7 @@ static int lock_directory(const char *directory, const char *option, char *ret_e
 	ssize_t len;
 	int fd;
 
-	if (mkdir(directory, 0750) < 0 && errno != EEXIST) {
+	if (mkdir(directory, 0755) < 0 && errno != EEXIST) {
 		snprintf(ret_error, error_size, "[daemon] %s = %s: cannot be made: %s", option, directory,
 			 strerror(errno));
 		return -1;
