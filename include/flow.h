@@ -48,7 +48,8 @@ enum flow_flag {
  * instant leaves either a whole flow or none.
  *
  * Invariants: offset is what is added to TSval on the way out and taken from TSecr on the way
- * in (mod 2^32); tsval_high is the newest TSval emitted; pairs is the number of a block of
+ * in (mod 2^32); tsval_high is the newest TSval emitted, during the handshake that of the last
+ * SYN; pairs is the number of a block of
  * SYN pairs (flow_table.h) plus one, or 0 when the one SYN is described by the offset.
  */
 struct flow {

@@ -19,7 +19,7 @@ static uint32_t mark_age_ms(uint64_t mark, uint64_t tick)
 	uint32_t age = (uint32_t)tick - (uint32_t)mark;
 
 	/* Another worker's batch may have begun a little later than ours. */
-	return age > INT32_MAX ? 0 : age;
+	return age > UINT32_MAX - CLOCK_MARK_AGE_MS ? 0 : age;
 }
 
 static bool mark_is_fresh(uint64_t mark, uint64_t tick, uint32_t max_age_ms)
@@ -38,14 +38,21 @@ static uint32_t mark_floor(uint64_t mark, uint64_t tick)
 	return mark_tsval(mark) + (mark_age_ms(mark, tick) > 0);
 }
 
-/* Replaces the mark unless it is fresh and newer. */
+/*
+ * Replaces the mark unless it is fresh and newer. Where it is, and `tsval` too is ahead of the
+ * clock, the mark lives on: forgetting it would forget `tsval` as well.
+ */
 static void mark_raise(uint64_t *mark, uint64_t tick, uint32_t max_age_ms, uint32_t tsval)
 {
-	uint64_t old = __atomic_load_n(mark, __ATOMIC_RELAXED), new = mark_make(tsval, tick);
+	uint64_t old = __atomic_load_n(mark, __ATOMIC_RELAXED), new;
 
 	do {
-		if (mark_is_fresh(old, tick, max_age_ms) && seq_after(mark_tsval(old), tsval))
-			return;
+		new = mark_make(tsval, tick);
+		if (mark_is_fresh(old, tick, max_age_ms) && seq_after(mark_tsval(old), tsval)) {
+			if (!seq_after(tsval, (uint32_t)tick) || mark_age_ms(old, tick) <= CLOCK_MARK_REFRESH_MS)
+				return;
+			new = mark_make(mark_tsval(old), tick);
+		}
 		if (old == new)
 			return;
 	} while (!__atomic_compare_exchange_n(mark, &old, new, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));

@@ -66,9 +66,17 @@ static void note_foreign_tsval(struct passage *p)
 		clock_raise_server(&p->engine->clock, p->tick, &p->packet.dst, p->packet.tsval);
 }
 
+/* True while SYNs are all that the flow has sent, so that nothing else can be echoed. */
+static bool has_sent_only_syns(const struct flow *flow)
+{
+	return flow_in_handshake(flow) && !(flow->flags & FLOW_SIMULTANEOUS);
+}
+
+/* A RST during the handshake does not count: tsval_high stays that of the last SYN, to be echoed. */
 static void note_emitted(struct passage *p, uint32_t tsval)
 {
-	p->flow->tsval_high = seq_max(p->flow->tsval_high, tsval);
+	if (!has_sent_only_syns(p->flow))
+		p->flow->tsval_high = seq_max(p->flow->tsval_high, tsval);
 	if (seq_after(tsval, (uint32_t)p->tick))
 		clock_raise(&p->engine->clock, p->tick, &p->flow->server, tsval);
 }
@@ -119,15 +127,20 @@ static bool find_syn_pair(const struct passage *p, uint32_t tsecr, uint32_t *ret
 	return false;
 }
 
-/* The same during the handshake, when nothing but SYNs can be echoed. */
-static bool find_syn_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsval)
+/*
+ * The client's TSval behind a TSecr: that of a SYN, or what the flow's offset makes of it.
+ * False when it was never emitted.
+ */
+static bool find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsval)
 {
 	const struct flow *flow = p->flow;
 
-	if (flow->pairs)
-		return find_syn_pair(p, tsecr, ret_tsval);
-	*ret_tsval = flow->tsval_high - flow->offset;
-	return tsecr == flow->tsval_high;
+	if (find_syn_pair(p, tsecr, ret_tsval))
+		return true;
+	*ret_tsval = tsecr - flow->offset;
+	if (has_sent_only_syns(flow))
+		return !flow->pairs && tsecr == flow->tsval_high;
+	return !seq_after(tsecr, flow->tsval_high);
 }
 
 static void push_syn_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted)
@@ -324,7 +337,7 @@ static enum reason handle_synack_in(struct passage *p)
 	}
 	if (p->packet.tsecr == 0)
 		return REASON_SYNACK_TSECR_ZERO;
-	known = find_syn_echo(p, p->packet.tsecr, &tsval);
+	known = find_echo(p, p->packet.tsecr, &tsval);
 	if (flow->mode != MODE_REWRITE)
 		return known ? REASON_SYNACK_OBSERVED : REASON_SYNACK_OBSERVED_FOREIGN;
 	if (!known)
@@ -371,7 +384,6 @@ static enum reason handle_segment_out(struct passage *p)
 static enum reason handle_segment_in(struct passage *p)
 {
 	struct flow *flow = p->flow;
-	bool only_syns = flow_in_handshake(flow) && !(flow->flags & FLOW_SIMULTANEOUS);
 	uint32_t tsecr = p->packet.tsecr, tsval;
 
 	if (flow->mode != MODE_REWRITE)
@@ -380,12 +392,10 @@ static enum reason handle_segment_in(struct passage *p)
 		return REASON_FLOW_NO_TIMESTAMPS;
 	if (tsecr == 0)
 		return REASON_IN_TSECR_ZERO;
-	if (seq_after(tsecr, flow->tsval_high) || (only_syns && !find_syn_echo(p, tsecr, &tsval)))
+	if (!find_echo(p, tsecr, &tsval))
 		return REASON_IN_FOREIGN_TSECR;
 	if (flow->pairs)
 		drop_old_syn_pairs(p, tsecr);
-	if (!find_syn_pair(p, tsecr, &tsval))
-		tsval = tsecr - flow->offset;
 	packet_set_tsecr(&p->packet, tsval);
 	return REASON_IN_REWRITTEN;
 }

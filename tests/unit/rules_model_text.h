@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_TESTS_RULES_MODEL_TEXT_H
+#define PAWSD_TESTS_RULES_MODEL_TEXT_H
+
+/* Reading the two languages into the model of rules_model.h. */
+
+#include "rules_model.h"
+
+static char *model_word(char **save)
+{
+	char *word = strtok_r(NULL, " ", save);
+
+	if (!word)
+		spec_die("rule", "ends too early");
+	return word;
+}
+
+/* ---- ipset and iptables ---- */
+
+static void model_read_create(struct model *model, char **save)
+{
+	struct model_set *set = model_add_set(model, model_word(save));
+	const char *type = model_word(save);
+
+	set->kind = strcmp(type, "hash:net") == 0 ? SET_ADDRESS : strcmp(type, "bitmap:port") == 0 ? SET_PORT : SET_PAIR;
+	if (set->kind == SET_PAIR && strcmp(type, "hash:ip,port") != 0)
+		spec_die(type, "not a known type");
+	for (char *word; (word = strtok_r(NULL, " ", save)) != NULL;)
+		if (strcmp(word, "maxelem") == 0)
+			set->maxelem = strtoul(model_word(save), NULL, 10);
+}
+
+static void model_read_add(struct model *model, char **save)
+{
+	struct model_set *set = model_find_set(model, model_word(save));
+	struct model_element *element = model_add_element(set);
+	char *text = model_word(save), *rest = NULL;
+
+	if (set->count > set->maxelem)
+		spec_die(set->name, "more elements than maxelem");
+	if (set->kind == SET_PORT) {
+		element->first_port = (uint16_t)strtoul(text, &rest, 10);
+		element->last_port = *rest == '-' ? (uint16_t)strtoul(rest + 1, NULL, 10) : element->first_port;
+		return;
+	}
+	if (set->kind == SET_PAIR) {
+		rest = strstr(text, ",tcp:");
+		if (!rest)
+			spec_die(text, "not an address and port");
+		*rest = '\0';
+		element->first_port = element->last_port = (uint16_t)strtoul(rest + 5, NULL, 10);
+	} else if (strlen(text) > 2 && strcmp(text + strlen(text) - 2, "/0") == 0) {
+		spec_die(text, "hash:net takes no /0");
+	}
+	model_read_addr(text, &element->first, &element->last);
+	for (size_t i = 0; i + 1 < set->count && set->kind == SET_ADDRESS; i++)
+		if (model_holds_addr(&set->elements[i].first, &set->elements[i].last, &element->first))
+			spec_die(text, "added twice");
+}
+
+static void model_read_iptables_word(struct model_rule *rule, const char *word, char **save)
+{
+	struct model_condition *condition;
+	const char *value = model_word(save);
+
+	if (strcmp(word, "-p") == 0 || strcmp(word, "-m") == 0)
+		return;
+	if (strcmp(word, "--tcp-flags") == 0) {
+		if (strcmp(value, "SYN") != 0 || strcmp(model_word(save), "SYN") != 0)
+			spec_die(value, "other flags than SYN");
+		model_condition(rule, IS_SYN);
+	} else if (strcmp(word, "--dport") == 0 || strcmp(word, "--sport") == 0) {
+		condition = model_condition(rule, IN_PORTS);
+		condition->of_dst = word[2] == 'd';
+		snprintf(condition->text, sizeof(condition->text), "%s", value);
+	} else if (strcmp(word, "--match-set") == 0) {
+		condition = model_condition(rule, IN_SET);
+		snprintf(condition->text, sizeof(condition->text), "%s", value);
+		value = model_word(save);
+		condition->of_dst = value[0] == 'd';
+	} else if (strcmp(word, "-o") == 0 || strcmp(word, "-i") == 0) {
+		condition = model_condition(rule, IN_INTERFACE);
+		condition->of_dst = word[1] == 'o';
+		snprintf(condition->text, sizeof(condition->text), "%s", value);
+	} else if (strcmp(word, "-j") == 0 || strcmp(word, "-g") == 0) {
+		rule->has_verdict = true;
+		rule->verdict.kind = word[1] == 'g' ? GOTO : JUMP;
+		if (strcmp(value, "RETURN") == 0)
+			rule->verdict.kind = RETURN;
+		if (strcmp(value, "NFQUEUE") == 0)
+			rule->verdict.kind = QUEUE;
+		snprintf(rule->verdict.target, sizeof(rule->verdict.target), "%s", value);
+	} else if (strcmp(word, "--queue-num") == 0 || strcmp(word, "--queue-balance") == 0) {
+		char *end;
+
+		rule->verdict.queue = (uint32_t)strtoul(value, &end, 10);
+		rule->verdict.queues = *end ? (uint32_t)strtoul(end + 1, NULL, 10) - rule->verdict.queue + 1 : 1;
+	} else {
+		spec_die(word, "not a known word");
+	}
+}
+
+static void model_read_iptables_line(struct model *model, char *line, char digit)
+{
+	char *save = NULL, name[48];
+	const char *command = strtok_r(line, " ", &save);
+
+	if (strcmp(command, "create") == 0) {
+		model_read_create(model, &save);
+	} else if (strcmp(command, "add") == 0) {
+		model_read_add(model, &save);
+	} else if (command[0] == ':') {
+		if (strlen(command + 1) > 28)
+			spec_die(command, "a name too long for a chain");
+		snprintf(name, sizeof(name), "%c %s", digit, command + 1);
+		model_add_chain(model, name);
+	} else if (strcmp(command, "-A") == 0) {
+		struct model_rule rule = {0};
+
+		snprintf(name, sizeof(name), "%c %s", digit, model_word(&save));
+		if (strcmp(name + 2, "FORWARD") == 0)
+			model_add_chain(model, name);
+		for (char *word; (word = strtok_r(NULL, " ", &save)) != NULL;) {
+			if (strcmp(word, "--queue-bypass") == 0)
+				rule.verdict.bypass = true;
+			else
+				model_read_iptables_word(&rule, word, &save);
+		}
+		model_add_rule(model_find_chain(model, name), &rule);
+	} else {
+		spec_die(command, "not a known command");
+	}
+}
+
+static void model_read_script(struct model *model, char *text)
+{
+	char digit = '\0', *save = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		if (line[0] == '#' || strcmp(line, "set -e") == 0 || strcmp(line, "EOF") == 0 ||
+		    strcmp(line, "*mangle") == 0 || strcmp(line, "COMMIT") == 0 ||
+		    strcmp(line, "ipset restore <<'EOF'") == 0)
+			continue;
+		if (strstr(line, "tables-restore --noflush <<'EOF'") || strstr(line, "-restore --noflush <<'EOF'"))
+			digit = line[2] == '6' ? '6' : '4';
+		else
+			model_read_iptables_line(model, line, digit);
+	}
+}
+
+/* ---- nft ---- */
+
+/* Reads a verdict from `word` on. */
+static void model_read_verdict(struct model_verdict *verdict, const char *word, char **save)
+{
+	if (strcmp(word, "return") == 0 || strcmp(word, "accept") == 0) {
+		verdict->kind = word[0] == 'r' ? RETURN : ACCEPT;
+		return;
+	}
+	if (strcmp(word, "goto") == 0 || strcmp(word, "jump") == 0) {
+		verdict->kind = word[0] == 'g' ? GOTO : JUMP;
+		snprintf(verdict->target, sizeof(verdict->target), "%s", model_word(save));
+		return;
+	}
+	if (strcmp(word, "queue") != 0)
+		spec_die(word, "not a verdict");
+	verdict->kind = QUEUE;
+	verdict->queues = 1;
+	word = model_word(save);
+	if (strcmp(word, "flags") == 0) {
+		verdict->bypass = strcmp(model_word(save), "bypass") == 0;
+		word = model_word(save);
+	}
+	word = model_word(save);
+	if (strcmp(word, "symhash") == 0) {
+		model_word(save); /* mod */
+		verdict->queues = (uint32_t)strtoul(model_word(save), NULL, 10);
+		model_word(save); /* offset */
+		word = model_word(save);
+	}
+	verdict->queue = (uint32_t)strtoul(word, NULL, 10);
+}
+
+/* "{ a, b }" */
+static void model_read_list(struct model_condition *condition, char **save)
+{
+	size_t used = 0;
+
+	for (const char *word = model_word(save); strcmp(word, "}") != 0; word = model_word(save))
+		if (strcmp(word, "{") != 0)
+			used += (size_t)snprintf(condition->text + used, sizeof(condition->text) - used, "%s ", word);
+	if (used >= sizeof(condition->text))
+		spec_die("list", "too long");
+}
+
+/* Behind "ip" or "ip6": an address alone, with a port, in a map or in a list. */
+static void model_read_address(struct model_rule *rule, bool is_ipv6, char **save)
+{
+	const bool of_dst = model_word(save)[0] == 'd';
+	struct model_condition *condition;
+
+	model_condition(rule, is_ipv6 ? IS_IPV6 : IS_IPV4);
+	condition = model_condition(rule, IN_SET);
+	condition->of_dst = of_dst;
+	char *word = model_word(save);
+
+	if (strcmp(word, "vmap") == 0) {
+		condition->kind = IN_MAP;
+		word = model_word(save);
+	} else if (strcmp(word, ".") == 0) {
+		model_word(save);			      /* tcp */
+		condition->of_dst = model_word(save)[0] == 'd'; /* dport */
+		if (condition->of_dst != of_dst)
+			spec_die("pair", "of both ends");
+		word = model_word(save);
+	} else {
+		condition->kind = IN_PORTS;
+		condition->is_prefixes = true;
+		model_read_list(condition, save);
+		return;
+	}
+	snprintf(condition->text, sizeof(condition->text), "%s", word + 1);
+}
+
+static bool model_read_nft_condition(struct model_rule *rule, const char *word, char **save)
+{
+	struct model_condition *condition;
+
+	if (strcmp(word, "ip") == 0 || strcmp(word, "ip6") == 0) {
+		model_read_address(rule, word[2] == '6', save);
+	} else if (strcmp(word, "meta") == 0) {
+		const bool is_family = strcmp(model_word(save), "nfproto") == 0;
+
+		word = model_word(save);
+		model_condition(rule, !is_family ? IS_NOT_TCP : word[3] == '4' ? IS_IPV4 : IS_IPV6);
+		if (!is_family)
+			model_word(save); /* tcp */
+	} else if (strcmp(word, "tcp") == 0) {
+		word = model_word(save);
+		if (strcmp(word, "flags") == 0) {
+			for (int i = 0; i < 4; i++)
+				model_word(save); /* & syn != 0 */
+			model_condition(rule, IS_SYN);
+		} else {
+			condition = model_condition(rule, IN_PORTS);
+			condition->of_dst = word[0] == 'd';
+			model_read_list(condition, save);
+		}
+	} else if (strcmp(word, "oifname") == 0 || strcmp(word, "iifname") == 0) {
+		condition = model_condition(rule, IN_INTERFACE);
+		condition->of_dst = word[0] == 'o';
+		word = model_word(save);
+		if (strcmp(word, "!=") == 0) {
+			condition->kind = NOT_IN_INTERFACE;
+			word = model_word(save);
+		}
+		snprintf(condition->text, sizeof(condition->text), "%.*s", (int)strcspn(word + 1, "\""), word + 1);
+	} else if (strcmp(word, "ct") == 0) {
+		model_word(save);
+		model_condition(rule, model_word(save)[0] == 'o' ? IS_ORIGINAL : IS_REPLY);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void model_read_nft_rule(struct model_chain *chain, char *line)
+{
+	struct model_rule rule = {0};
+	char *save = NULL;
+	char *word = strtok_r(line, " ", &save);
+
+	for (; word && model_read_nft_condition(&rule, word, &save); word = strtok_r(NULL, " ", &save))
+		;
+	if (word) {
+		model_read_verdict(&rule.verdict, word, &save);
+		rule.has_verdict = true;
+	}
+	model_add_rule(chain, &rule);
+}
+
+/* "FIRST-LAST : VERDICT", "ADDRESS . PORT", with or without a comma. */
+static void model_read_nft_element(struct model_set *set, char *line)
+{
+	struct model_element *element = model_add_element(set);
+	char *save = NULL, *dash;
+	struct addr unused;
+
+	if (line[strlen(line) - 1] == ',')
+		line[strlen(line) - 1] = '\0';
+	char *text = strtok_r(line, " ", &save);
+
+	dash = strchr(text, '-');
+	if (dash)
+		*dash = '\0';
+	model_read_addr(text, &element->first, &element->last);
+	if (dash)
+		model_read_addr(dash + 1, &unused, &element->last);
+	if (strcmp(model_word(&save), ".") == 0)
+		element->first_port = element->last_port = (uint16_t)strtoul(model_word(&save), NULL, 10);
+	else
+		model_read_verdict(&element->verdict, model_word(&save), &save);
+	set->kind = element->first_port ? SET_PAIR : SET_ADDRESS;
+}
+
+static void model_read_nft(struct model *model, char *text)
+{
+	struct model_set *set = NULL;
+	struct model_chain *chain = NULL;
+	bool in_elements = false;
+	char *save = NULL, name[48];
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		line += strspn(line, "\t");
+		if (line[0] == '#' || strstr(line, "table inet pawsd") || strncmp(line, "type ipv", 8) == 0 ||
+		    strcmp(line, "flags interval") == 0)
+			continue;
+		if (strcmp(line, "}") == 0) {
+			if (!in_elements) {
+				set = NULL;
+				chain = NULL;
+			}
+			in_elements = false;
+		} else if (sscanf(line, "map %47s {", name) == 1 || sscanf(line, "set %47s {", name) == 1) {
+			set = model_add_set(model, name);
+		} else if (sscanf(line, "chain %47s {", name) == 1) {
+			model_add_chain(model, name);
+			chain = &model->chains[model->chain_count - 1];
+		} else if (strcmp(line, "elements = {") == 0) {
+			in_elements = true;
+		} else if (in_elements && set) {
+			model_read_nft_element(set, line);
+		} else if (chain && sscanf(line, "type filter hook %15s", chain->hook) != 1) {
+			model_read_nft_rule(chain, line);
+		}
+	}
+}
+
+#endif

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core_test.h"
+
+#include "engine.h"
+#include "engine_world.h"
+#include "seq.h"
+
+/*
+ * The engine under noise: packets of few endpoints, so that they meet, sound and mutated, in any
+ * order, at any time. Whatever comes in, exactly one reason is counted, only what that reason
+ * may change is changed, and table and gauges agree.
+ */
+
+static struct test_guard guard;
+
+static uint32_t random_options(uint8_t *options, uint32_t now)
+{
+	static const uint8_t other[] = {2, 4, 5, 180, 4, 2, 1, 3, 3, 7};
+	uint32_t at = test_random(4), kind = test_random(20);
+
+	memset(options, 1, 40);
+	if (kind < 2)
+		return 0;
+	memcpy(options + at, other, sizeof(other));
+	at += (uint32_t)sizeof(other) * test_random(2);
+	for (int i = 0; i < (kind == 2 ? 2 : 1); i++, at += 10) {
+		options[at] = 8;
+		options[at + 1] = 10;
+		test_put32(options + at + 2, test_random(8) ? now - test_random(5000) : 0);
+		test_put32(options + at + 6, test_random(4) ? now - test_random(3000) : 0);
+	}
+	if (kind == 3)
+		memcpy(options + at, (uint8_t[]){29, 4, 0, 0}, 4), at += 4;
+	if (kind == 4)
+		options[at++] = 77;
+	return at;
+}
+
+/* Where the one timestamp option of an untouched, sound segment is; 0 if there is none. */
+static uint32_t find_option(const uint8_t *tcp)
+{
+	uint32_t end = 20 + (tcp[12] / 16 - 5) * 4u, at = 20;
+
+	while (at < end && tcp[at] && tcp[at] != 8)
+		at += tcp[at] == 1 ? 1u : tcp[at + 1];
+	return at < end && tcp[at] == 8 ? at : 0;
+}
+
+/* What went out lately, to be answered. */
+static struct test_segment sent[16];
+static uint32_t sent_count;
+
+static void note_sent(const struct test_segment *segment, enum reason reason, const uint8_t *tcp)
+{
+	uint32_t option = find_option(tcp);
+
+	if (!option || (reason_table[reason].action == ACTION_PASS && reason_table[reason].total != TOTAL_OBSERVED))
+		return;
+	sent[sent_count % 16] = *segment;
+	sent[sent_count++ % 16].ack = test_get32(tcp + option + 2);
+}
+
+static struct test_segment random_answer(void)
+{
+	const struct test_segment *to = &sent[test_random(sent_count < 16 ? sent_count : 16)];
+	struct test_segment segment = {
+		.src = to->dst, .src_port = to->dst_port, .dst = to->src, .dst_port = to->src_port, .seq = 9,
+		.flags = test_random(3) ? 0x12 : 0x10, .payload = test_random(4),
+	};
+
+	test_segment_ts(&segment, 55, to->ack + (test_random(8) ? 0 : test_random(3)));
+	return segment;
+}
+
+static struct test_segment random_segment(uint64_t tick)
+{
+	static const uint8_t flags[] = {2, 2, 2, 0x12, 0x12, 0x10, 0x10, 0x18, 0x11, 0x04, 0x14, 3, 6, 0};
+	static const uint16_t ports[] = {443, 80, 81, 82};
+	bool ipv6 = test_random(2), inbound = test_random(2);
+	struct test_segment segment = {
+		.src = test_addr(ipv6, 0x0a000001 + test_random(3)), .src_port = (uint16_t)(40000 + test_random(2)),
+		.dst = test_addr(ipv6, WORLD_NET + test_random(2)), .dst_port = ports[test_random(4)],
+		.seq = test_random(4), .flags = flags[test_random(sizeof(flags))], .payload = test_random(4),
+	};
+
+	if (inbound) {
+		struct test_segment turned = segment;
+
+		segment.src = turned.dst;
+		segment.dst = turned.src;
+		segment.src_port = turned.dst_port;
+		segment.dst_port = turned.src_port;
+	}
+	segment.option_len = random_options(segment.options, (uint32_t)tick);
+	return segment;
+}
+
+static bool reason_is(enum reason reason, const enum reason *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i] == reason)
+			return true;
+	return false;
+}
+
+/* First byte and number of bytes of the option that this reason may change. */
+static void allowed_change(enum reason reason, uint32_t *ret_first, uint32_t *ret_len)
+{
+	static const enum reason strips[] = {REASON_SYN_STRIPPED, REASON_SYNACK_STRIPPED};
+	static const enum reason tsvals[] = {REASON_SYN_REWRITTEN, REASON_SYN_RETRANSMITTED, REASON_OUT_REWRITTEN,
+					     REASON_OUT_ANCHORED};
+	bool strip = reason_is(reason, strips, 2), tsval = reason_is(reason, tsvals, 4);
+
+	*ret_first = strip ? 0 : tsval ? 2 : 6;
+	*ret_len = strip ? 10 : 4;
+}
+
+static void check_unchanged_but(enum reason reason, const uint8_t *before, const uint8_t *after, uint32_t len,
+				uint32_t tcp_at, const struct packet_input *input)
+{
+	uint32_t option, first, count;
+
+	if (reason_table[reason].action == ACTION_PASS) {
+		assert_memory_equal(after, before, len);
+		return;
+	}
+	option = find_option(before + tcp_at);
+	assert_int_not_equal(option, 0);
+	allowed_change(reason, &first, &count);
+	for (uint32_t i = 0; i < len; i++) {
+		bool checksum = i - tcp_at - 16 < 2 && !input->gso;
+
+		if (after[i] != before[i] && !checksum && i - tcp_at - option - first >= count)
+			fail_msg("%s changed byte %u of the segment", reason_table[reason].name, i - tcp_at);
+	}
+}
+
+static uint64_t sum_of_counters(const struct counters *counters)
+{
+	uint64_t sum = 0;
+
+	for (int slot = 0; slot < WORLD_SLOTS; slot++)
+		for (int i = 0; i < REASON_COUNT; i++)
+			sum += counters->reason[slot][i];
+	return sum;
+}
+
+static uint64_t reasons_seen[REASON_COUNT];
+
+static enum reason handle(struct engine_world *world, struct packet_input *input, const uint8_t *before,
+			  uint32_t tcp_at)
+{
+	uint64_t counted = sum_of_counters(world->counters), in_reason = 0;
+	static uint64_t of_reason[REASON_COUNT];
+	enum reason reason;
+
+	for (int i = 0; i < REASON_COUNT; i++)
+		of_reason[i] = world_count(world, (enum reason)i);
+	reason = engine_handle(&world->engine, input, world->tick);
+	assert_true((unsigned int)reason < REASON_COUNT);
+	in_reason = world_count(world, reason);
+	assert_int_equal(in_reason, of_reason[reason] + 1);
+	assert_int_equal(sum_of_counters(world->counters), counted + 1);
+	check_unchanged_but(reason, before, input->data, input->len, tcp_at, input);
+	reasons_seen[reason]++;
+	return reason;
+}
+
+static bool checksum_is_valid(const struct test_segment *segment, const uint8_t *data, uint32_t len, uint32_t tcp_at)
+{
+	return test_checksum_valid(&segment->src, &segment->dst, data + tcp_at, len - tcp_at);
+}
+
+static void run_packet(struct engine_world *world)
+{
+	struct test_segment segment = sent_count && test_random(4) == 0 ? random_answer() : random_segment(world->tick);
+	uint8_t before[TEST_PACKET_MAX];
+	uint32_t tcp_at, len = test_build(&segment, before, &tcp_at);
+	struct packet_input input = {
+		.len = len, .gso = test_random(8) == 0, .csum_not_ready = test_random(8) == 0,
+		.truncated = test_random(100) == 0, .direction = (enum direction)test_random(3),
+	};
+	bool mutate = test_random(4) == 0, valid;
+	enum reason reason;
+
+	if (mutate)
+		for (uint32_t i = 1 + test_random(3); i > 0; i--)
+			before[test_random(len)] = (uint8_t)test_random64();
+	if (test_random(30) == 0)
+		input.len = test_random(len);
+	input.data = guard.end - input.len;
+	memcpy(input.data, before, input.len);
+	valid = checksum_is_valid(&segment, before, len, tcp_at);
+	reason = handle(world, &input, before, tcp_at);
+	if (!mutate && input.len == len)
+		note_sent(&segment, reason, input.data + tcp_at);
+	if (!mutate && reason_table[reason].action == ACTION_MODIFY && !input.gso)
+		assert_int_equal(checksum_is_valid(&segment, input.data, len, tcp_at), valid);
+}
+
+static void test_noise(void **state)
+{
+	static struct engine_world world;
+
+	(void)state;
+	memset(reasons_seen, 0, sizeof(reasons_seen));
+	for (int round = 0; round < 60; round++) {
+		world_make(&world, round % 3 ? 300 : 5, test_random64() >> 24);
+		for (int i = 0; i < 2000; i++) {
+			world.tick += test_random(3) ? test_random(20) : test_random(2000);
+			run_packet(&world);
+			if (i % 100 == 0)
+				world_check(&world);
+			if (i % 300 == 0)
+				engine_sweep(&world.engine, 1 + test_random(400), world.tick);
+		}
+		world_check(&world);
+		world_free(&world);
+	}
+	/* a run in which some reason never came up would not have tested it */
+	for (int i = 0; i < REASON_COUNT; i++)
+		if (!reasons_seen[i])
+			fail_msg("no packet ended under %s", reason_table[i].name);
+}
+
+/* Another process takes the flows over: gauges move with the destinations' slots. */
+static void test_adopt(void **state)
+{
+	static struct engine_world world;
+	static uint16_t slots[DESTINATION_SLOTS];
+	static struct counters before;
+	uint64_t secret[2] = {7, 8};
+
+	(void)state;
+	for (int round = 0; round < 30; round++) {
+		world_make(&world, 100, 10000000);
+		for (int i = 0; i < 3000; i++)
+			run_packet(&world);
+		assert_true(world.engine.table.used > 2);
+		for (uint16_t i = 0; i < DESTINATION_SLOTS; i++)
+			slots[i] = (uint16_t)(i < WORLD_SLOTS ? (i * 3 + 1) % WORLD_SLOTS : i);
+		if (round % 2) /* a destination that is gone */
+			slots[WORLD_SLOT_REWRITE] = SLOT_NONE;
+		before = *world.counters;
+		memset(world.counters, 0, sizeof(*world.counters));
+		flow_table_init(&world.engine.table, world.flows, world.pairs, world.heads, world.capacity, secret);
+		engine_adopt(&world.engine, slots);
+		world_check(&world);
+		for (int s = 0; s < FLOW_STATE_COUNT; s++) {
+			uint64_t expected[WORLD_SLOTS] = {0};
+
+			for (uint32_t i = 0; i < WORLD_SLOTS; i++)
+				expected[slots[i]] += before.flows[i][s];
+			for (uint32_t i = 0; i < WORLD_SLOTS; i++)
+				assert_int_equal(world.counters->flows[i][s], expected[i]);
+		}
+		for (int i = 0; i < 1000; i++)
+			run_packet(&world);
+		world_check(&world);
+		world_free(&world);
+	}
+}
+
+/* A sweep in small steps visits every flow, once a round, and frees none before its time. */
+static void test_sweep_goes_round(void **state)
+{
+	static struct engine_world world;
+	struct addr client = test_addr(false, 1), server = test_addr(false, 2);
+
+	(void)state;
+	for (uint32_t step = 1; step < 120; step += 7) {
+		uint32_t capacity = 100;
+
+		world_make(&world, capacity, 5000000);
+		for (uint32_t i = 0; i < capacity; i++) {
+			struct flow *flow = flow_table_add(&world.engine.table, &client, (uint16_t)(1 + i), &server, 443);
+
+			flow->state = FLOW_ESTABLISHED;
+			flow->last_seen_s = engine_seconds(world.tick);
+			counter_add(&world.counters->flows[0][FLOW_ESTABLISHED], 1);
+		}
+		world.tick += world.engine.timeout_s[FLOW_ESTABLISHED] * 1000ull;
+		for (uint32_t done = 0; done < 3 * capacity; done += step)
+			engine_sweep(&world.engine, step, world.tick);
+		assert_int_equal(world.engine.table.used, capacity);
+		world.tick += 1000;
+		engine_sweep(&world.engine, 0, world.tick);
+		assert_int_equal(world.engine.table.used, capacity);
+		for (uint32_t done = 0; done < capacity; done += step)
+			engine_sweep(&world.engine, step, world.tick);
+		assert_int_equal(world.engine.table.used, 0);
+		world_check(&world);
+		world_free(&world);
+	}
+}
+
+static int setup(void **state)
+{
+	guard = test_guard_make(TEST_PACKET_MAX);
+	return test_random_setup(state);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_noise),
+		cmocka_unit_test(test_adopt),
+		cmocka_unit_test(test_sweep_goes_round),
+	};
+
+	return cmocka_run_group_tests(tests, setup, NULL);
+}

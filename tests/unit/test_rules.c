@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The rules' texts against the policy's own decision, for random policies and packets, in a
+ * model of netfilter (rules_model.h); then single properties of the texts; then running
+ * commands, and what is said when they fail.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <unistd.h>
+
+#include "policy_random.h"
+#include "rules_internal.h"
+#include "rules_model_text.h"
+
+static char *print_rules(const struct rules_config *config, const struct policy *policy,
+			 const struct rules_drain *drain, size_t drain_count)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	assert_non_null(out);
+	rules_print(out, config, policy, drain, drain_count);
+	assert_int_equal(fclose(out), 0);
+	return text;
+}
+
+/* ---- what must happen ---- */
+
+static enum rules_class wanted_class(const struct policy *policy, const struct rules_drain *drain, size_t drain_count,
+				     const struct addr *server, uint16_t port, const struct addr *client)
+{
+	const enum mode mode = policy_match(policy, server, port, client)->mode;
+
+	for (size_t i = 0; i < drain_count; i++)
+		if (drain[i].port == port && addr_equal(&drain[i].server, server))
+			return CLASS_FULL;
+	return mode == MODE_REWRITE ? CLASS_FULL : mode == MODE_OFF ? CLASS_NONE : CLASS_HANDSHAKE;
+}
+
+static bool is_wan(const struct rules_config *config, const char *name)
+{
+	for (size_t i = 0; i < config->wan_count; i++)
+		if (model_in_interface(config->wan[i], name))
+			return true;
+	return false;
+}
+
+struct expected {
+	bool is_queued, is_handshake;
+};
+
+/* `hook` is one of "forward", "postrouting", "prerouting". */
+static struct expected expect(const struct rules_config *config, const struct policy *policy,
+			      const struct rules_drain *drain, size_t drain_count, const char *hook,
+			      const struct model_packet *packet)
+{
+	bool out = strcmp(hook, "prerouting") != 0, in = strcmp(hook, "postrouting") != 0;
+	enum rules_class class = CLASS_NONE, other = CLASS_NONE;
+
+	if (config->wan_count > 0) {
+		out &= is_wan(config, packet->oif);
+		in &= is_wan(config, packet->iif);
+	} else if (config->placement == PLACEMENT_POSTNAT) {
+		out &= !packet->is_reply && strcmp(packet->oif, "lo") != 0;
+		in &= packet->is_reply && strcmp(packet->iif, "lo") != 0;
+	}
+	if (out)
+		class = wanted_class(policy, drain, drain_count, &packet->dst, packet->dport, &packet->src);
+	if (in)
+		other = wanted_class(policy, drain, drain_count, &packet->src, packet->sport, &packet->dst);
+	if (other > class)
+		class = other;
+	return (struct expected){
+		.is_queued = class == CLASS_FULL || (class == CLASS_HANDSHAKE && packet->syn),
+		.is_handshake = packet->syn,
+	};
+}
+
+static void check_outcome(const struct rules_config *config, struct expected expected,
+			  const struct model_outcome *outcome, uint64_t seed, const char *text)
+{
+	const uint32_t first = config->queue_first + (expected.is_handshake ? 0u : config->workers);
+
+	if ((outcome->result == MODEL_QUEUE) == expected.is_queued &&
+	    (!expected.is_queued || (outcome->queue == first && outcome->queues == config->workers &&
+				     outcome->bypass == expected.is_handshake)))
+		return;
+	fail_msg("seed %lu: queued %d to %u of %u bypass %d, expected %d %u\n%s", (unsigned long)seed,
+		 outcome->result == MODEL_QUEUE, outcome->queue, outcome->queues, outcome->bypass,
+		 expected.is_queued, first, text);
+}
+
+/* ---- random policies ---- */
+
+static const char *const interfaces[] = {"lan0", "eth0", "ppp7", "lo", "eth01"};
+
+static struct rules_config random_config(enum rules_backend backend)
+{
+	struct rules_config config = {.backend = backend, .queue_first = 9470, .workers = 1};
+
+	if (random_below(2))
+		config.workers = (uint16_t)(2 + random_below(4));
+	if (backend == RULES_NFT && random_below(2))
+		config.placement = PLACEMENT_POSTNAT;
+	if (random_below(2)) {
+		strcpy(config.wan[config.wan_count++], "eth0");
+		if (random_below(2))
+			strcpy(config.wan[config.wan_count++], "ppp*");
+	}
+	return config;
+}
+
+static struct model_packet random_packet(const struct destination *destinations, size_t count)
+{
+	struct model_packet packet = {
+		.dst = interesting_addr(destinations, count),
+		.dport = (uint16_t)random_below(25),
+		.sport = (uint16_t)(random_below(2) ? random_below(25) : 40000),
+		.syn = random_below(2),
+		.is_reply = random_below(2),
+		.iif = interfaces[random_below(5)],
+		.oif = interfaces[random_below(5)],
+	};
+
+	do
+		packet.src = random_below(2) ? interesting_addr(destinations, count)
+					     : random_addr(addr_family(&packet.dst));
+	while (addr_family(&packet.src) != addr_family(&packet.dst));
+	if (random_below(2)) {
+		const struct model_packet back = packet;
+
+		packet.src = back.dst;
+		packet.dst = back.src;
+		packet.sport = back.dport;
+		packet.dport = back.sport;
+	}
+	return packet;
+}
+
+static const char *const hooks[] = {"forward", "postrouting", "prerouting"};
+
+/* Returns how many packets were queued. */
+static size_t check_packets(struct model *model, const struct rules_config *config, const struct policy *policy,
+			    const struct rules_drain *drain, size_t drain_count, uint64_t seed, const char *text)
+{
+	size_t queued = 0;
+
+	for (int i = 0; i < 300; i++) {
+		struct model_packet packet = random_packet(policy->destinations, policy->destination_count);
+		const size_t first = config->placement == PLACEMENT_POSTNAT;
+
+		if (random_below(8) == 0 && drain_count > 0 &&
+		    addr_family(&drain[0].server) == addr_family(&packet.src)) {
+			packet.dst = drain[0].server;
+			packet.dport = (uint16_t)(drain[0].port + random_below(4) / 3);
+		}
+		for (size_t k = first; k <= 2 * first; k++) {
+			struct model_outcome outcome = {0};
+			const struct expected expected = expect(config, policy, drain, drain_count, hooks[k], &packet);
+			const char *base = config->backend == RULES_NFT			    ? hooks[k]
+					   : addr_family(&packet.src) == FAMILY_IPV4 ? "4 FORWARD"
+										     : "6 FORWARD";
+
+			for (size_t c = 0; c < model->chain_count; c++)
+				if (strcmp(model->chains[c].name, base) == 0)
+					outcome = model_walk(model, &model->chains[c], &packet);
+			check_outcome(config, expected, &outcome, seed, text);
+			queued += expected.is_queued;
+		}
+	}
+	return queued;
+}
+
+static void check_random(enum rules_backend backend)
+{
+	size_t queued = 0;
+
+	for (uint64_t seed = 1; seed <= 300; seed++) {
+		size_t count;
+		struct destination *destinations = random_destinations(seed, &count);
+		struct policy *policy = policy_build(destinations, count);
+		struct rules_drain drain[3];
+		struct model model = {0};
+
+		assert_non_null(policy);
+		if (random_below(2))
+			destinations[0].mode = MODE_OFF;
+		const struct rules_config config = random_config(backend);
+		const size_t drain_count = random_below(2) ? random_below(4) : 0;
+
+		for (size_t i = 0; i < drain_count; i++)
+			drain[i] = (struct rules_drain){interesting_addr(destinations, count),
+							(uint16_t)(1 + random_below(20))};
+		char *text = print_rules(&config, policy, drain, drain_count);
+		char *copy = strdup(text);
+
+		assert_non_null(copy);
+		if (backend == RULES_NFT)
+			model_read_nft(&model, copy);
+		else
+			model_read_script(&model, copy);
+		queued += check_packets(&model, &config, policy, drain, drain_count, seed, text);
+		model_free(&model);
+		policy_free(policy);
+		free(copy);
+		free(text);
+	}
+	/* 90 000 packets, of postnat twice: a good part must be queued, and a good part not. */
+	assert_in_range(queued, 15000, 75000);
+}
+
+static void test_iptables_follow_policy(void **state)
+{
+	(void)state;
+	check_random(RULES_IPTABLES);
+}
+
+static void test_nft_follows_policy(void **state)
+{
+	(void)state;
+	check_random(RULES_NFT);
+}
+
+/* ---- the texts ---- */
+
+static char *print_spec(const struct rules_config *config, const char *spec)
+{
+	struct policy *policy = spec_policy(spec);
+	char *text = print_rules(config, policy, NULL, 0);
+
+	policy_free(policy);
+	return text;
+}
+
+static size_t count_of(const char *text, const char *part)
+{
+	size_t count = 0;
+
+	for (; (text = strstr(text, part)) != NULL; text++)
+		count++;
+	return count;
+}
+
+static void assert_has(const char *text, const char *part, size_t times)
+{
+	if (count_of(text, part) != times)
+		fail_msg("\"%s\" is there %zu times, not %zu, in:\n%s", part, count_of(text, part), times, text);
+}
+
+static const struct rules_config plain = {.backend = RULES_IPTABLES, .queue_first = 9470, .workers = 1};
+
+static void test_nothing_to_queue(void **state)
+{
+	static const char *const specs[] = {
+		"default off\n",
+		"default off\nx off 10.0.0.0/8\n",
+		"default off\nx rewrite 10.0.0.0/8 disabled\n",
+		/* No packet can come from there. */
+		"default off\nx rewrite 10.0.0.0/8 sources=2001:db8::/32\n",
+	};
+	struct rules_config config = plain;
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++) {
+		config.backend = RULES_IPTABLES;
+		char *text = print_spec(&config, specs[i]);
+
+		assert_has(text, "restore", 0);
+		free(text);
+		config.backend = RULES_NFT;
+		text = print_spec(&config, specs[i]);
+		assert_has(text, "queue ", 0);
+		assert_has(text, "chain", 0);
+		assert_has(text, "delete table inet pawsd", 1);
+		free(text);
+	}
+}
+
+static void test_only_families_with_rules(void **state)
+{
+	char *text = print_spec(&plain, "default off\nx rewrite 10.0.0.0/8\n");
+	(void)state;
+
+	assert_has(text, "\niptables-restore --noflush", 1);
+	assert_has(text, "ip6tables", 0);
+	free(text);
+	text = print_spec(&plain, "default off\nx rewrite 2001:db8::/32\n");
+	assert_has(text, "\niptables-restore", 0);
+	assert_has(text, "ip6tables-restore --noflush", 1);
+	free(text);
+}
+
+/* What makes no difference to the firewall makes no set. */
+static void test_groups_become_few_sets(void **state)
+{
+	char *text = print_spec(&plain, "default off\n"
+					"a rewrite 10.0.0.0/24\n"
+					"b rewrite 10.0.1.0/24\n"
+					"c rewrite 10.0.2.0/24 ports=443\n"
+					"d rewrite 10.0.2.0/23\n"
+					"off off 10.1.0.0/16\n"
+					"offports off 10.1.0.0/16 ports=80\n");
+	(void)state;
+
+	assert_has(text, "create ", 1);
+	assert_has(text, "add pawsd-a4-g", 1);
+	assert_has(text, " 10.0.0.0/22\n", 1);
+	free(text);
+
+	/* Ports need a set only where they are several ranges. */
+	text = print_spec(&plain, "default off\na rewrite 10.0.0.0/24 ports=443-450,451\n");
+	assert_has(text, "create ", 1);
+	assert_has(text, "--dport 443:451 ", 1);
+	assert_has(text, "--sport 443:451 ", 1);
+	free(text);
+
+	text = print_spec(&plain, "default rewrite\na rewrite 10.0.0.0/24 ports=443\n");
+	assert_has(text, "ipset restore", 1);
+	assert_has(text, "create ", 0);
+	free(text);
+
+	/* The rest of the address space needs none: the hole does. */
+	text = print_spec(&plain, "default strip\nhole off 10.0.0.0/24\n");
+	assert_has(text, "create ", 1);
+	assert_has(text, "add ", 1);
+	assert_has(text, "-j RETURN", 2);
+	free(text);
+}
+
+static void test_everything_is_two_halves(void **state)
+{
+	char *text = print_spec(&plain, "default off\nx rewrite 0.0.0.0/0,::/0 sources=0.0.0.0/0\n");
+	(void)state;
+
+	assert_has(text, " 0.0.0.0/1\n", 2);
+	assert_has(text, " 128.0.0.0/1\n", 2);
+	assert_has(text, "/0\n", 0);
+	assert_has(text, "inet6", 0);
+	free(text);
+	text = print_spec(&plain, "default off\nx rewrite ::/0\n");
+	assert_has(text, " ::/1\n", 1);
+	assert_has(text, " 8000::/1\n", 1);
+	free(text);
+}
+
+static void test_sets_fit(void **state)
+{
+	char *spec = NULL, *text;
+	size_t len;
+	FILE *out = open_memstream(&spec, &len);
+	(void)state;
+
+	assert_non_null(out);
+	fputs("default off\nx rewrite ", out);
+	for (int i = 0; i < 1000; i++)
+		fprintf(out, "10.0.%d.%d,", i / 100, i % 100 * 2);
+	fputs("\n", out);
+	assert_int_equal(fclose(out), 0);
+	text = print_spec(&plain, spec);
+	assert_has(text, "create pawsd-a4-g1 hash:net family inet hashsize 512 maxelem 1000\n", 1);
+	assert_has(text, "add pawsd-a4-g1 ", 1000);
+	free(text);
+	free(spec);
+}
+
+static void test_same_drain_twice(void **state)
+{
+	struct policy *policy = spec_policy("default off\n");
+	struct rules_config config = plain;
+	struct rules_drain drain[2] = {{.port = 443}, {.port = 443}};
+	struct prefix prefix;
+	(void)state;
+
+	assert_null(prefix_parse("192.0.2.1", &prefix));
+	drain[0].server = drain[1].server = prefix.addr;
+	char *text = print_rules(&config, policy, drain, 2);
+
+	assert_has(text, "add pawsd-a4-drain 192.0.2.1,tcp:443 -exist\n", 2);
+	assert_has(text, "ip6tables", 0);
+	free(text);
+	config.backend = RULES_NFT;
+	text = print_rules(&config, policy, drain, 2);
+	assert_has(text, "192.0.2.1 . 443", 1);
+	free(text);
+	policy_free(policy);
+}
+
+static void test_flavours_and_wan(void **state)
+{
+	struct rules_config config = plain;
+	char *text;
+	(void)state;
+
+	config.flavour = FLAVOUR_LEGACY;
+	strcpy(config.wan[config.wan_count++], "ppp*");
+	text = print_spec(&config, "default strip\n");
+	assert_has(text, "\niptables-legacy-restore --noflush", 1);
+	assert_has(text, "\nip6tables-legacy-restore --noflush", 1);
+	assert_has(text, "-A PAWSD -o ppp+ -j PAWSD-OUT\n-A PAWSD -i ppp+ -j PAWSD-IN\n", 2);
+	free(text);
+	config.flavour = FLAVOUR_NFT;
+	text = print_spec(&config, "default strip\n");
+	assert_has(text, "\niptables-nft-restore --noflush", 1);
+	assert_has(text, "\nip6tables-nft-restore --noflush", 1);
+	free(text);
+
+	/* With backend none, what would do. */
+	config.backend = RULES_NONE;
+	text = print_spec(&config, "default strip\n");
+	assert_has(text, "*mangle", 2);
+	free(text);
+	config.placement = PLACEMENT_POSTNAT;
+	text = print_spec(&config, "default strip\n");
+	assert_has(text, "hook postrouting priority srcnat + 5", 1);
+	assert_has(text, "hook prerouting priority dstnat - 5", 1);
+	assert_has(text, "hook forward", 0);
+	free(text);
+}
+
+static void test_refusals(void **state)
+{
+	struct policy *policy = spec_policy("default off\n");
+	struct rules_config config = plain;
+	char error[200] = "";
+	(void)state;
+
+	config.placement = PLACEMENT_POSTNAT;
+	assert_int_equal(rules_install(&config, policy, NULL, 0, error, sizeof(error)), -1);
+	assert_string_equal(error, "rules: placement postnat needs backend nft");
+	config.backend = RULES_NONE;
+	assert_int_equal(rules_install(&config, policy, NULL, 0, error, sizeof(error)), 0);
+	assert_int_equal(rules_remove(&config, error, sizeof(error)), 0);
+	policy_free(policy);
+}
+
+/* ---- commands ---- */
+
+static void test_run(void **state)
+{
+	static const char *const cat[] = {"cat", NULL};
+	static const char *const nothing[] = {"sh", "-c", "cat; echo said >&2", NULL};
+	static const char *const fails[] = {"sh", "-c", "echo; echo \"Try \\`x'\"; echo ' why ' >&2; exit 3", NULL};
+	static const char *const killed[] = {"sh", "-c", "kill -9 $$", NULL};
+	static const char *const missing[] = {"ipset-that-is-not-there", NULL};
+	static const char *const floods[] = {"sh", "-c", "head -c 3000000 /dev/zero >&2; exit 1", NULL};
+	static const char *const leaves[] = {"sh", "-c", "sleep 20 & echo done", NULL};
+	const size_t bytes = 5000000;
+	char *input = malloc(bytes + 1), *output = NULL, error[200];
+	(void)state;
+
+	assert_non_null(input);
+	for (size_t i = 0; i < bytes; i++)
+		input[i] = (char)('a' + i % 26);
+	input[bytes] = '\0';
+	assert_int_equal(rules_run(cat, input, bytes, &output, error, sizeof(error)), RUN_OK);
+	assert_string_equal(output, input);
+	free(output);
+	assert_int_equal(rules_run(nothing, NULL, 0, &output, error, sizeof(error)), RUN_OK);
+	assert_null(output);
+	assert_int_equal(rules_run(cat, input, bytes, NULL, error, sizeof(error)), RUN_OK);
+	assert_int_equal(rules_run(fails, NULL, 0, NULL, error, sizeof(error)), RUN_FAILED);
+	assert_string_equal(error, "sh: why ");
+	assert_int_equal(rules_run(killed, NULL, 0, NULL, error, sizeof(error)), RUN_FAILED);
+	assert_string_equal(error, "sh: ended by signal 9");
+	assert_int_equal(rules_run(missing, NULL, 0, NULL, error, sizeof(error)), RUN_MISSING);
+	assert_int_equal(rules_run(floods, NULL, 0, NULL, error, sizeof(error)), RUN_FAILED);
+	/* It is not waited for what a command leaves behind. */
+	assert_int_equal(rules_run(leaves, NULL, 0, &output, error, sizeof(error)), RUN_OK);
+	assert_string_equal(output, "done\n");
+	free(output);
+	free(input);
+}
+
+/* Words as the commands say them on kernels or machines that lack something. */
+static void test_explanations(void **state)
+{
+	static const struct {
+		const char *command, *words, *input, *error;
+	} cases[] = {
+		{"nft",
+		 "/dev/stdin:2:24-49: Error: Could not process rule: No such file or directory\n"
+		 "\t\ttcp flags & syn != 0 queue flags bypass to 9470\n\t\t         ^^^^\n",
+		 "table inet pawsd {\n\t\ttcp flags & syn != 0 queue flags bypass to 9470\n}\n",
+		 "nft: /dev/stdin:2:24-49: Error: Could not process rule: No such file or directory, at \"tcp flags & syn "
+		 "!= 0 queue flags bypass to 9470\": the kernel lacks CONFIG_NFT_QUEUE"},
+		{"nft", "/dev/stdin:1:1-9: Error: Could not process rule: No such file or directory\n",
+		 "queue to symhash mod 2 offset 5\n",
+		 "nft: /dev/stdin:1:1-9: Error: Could not process rule: No such file or directory, at \"queue to symhash "
+		 "mod 2 offset 5\": the kernel lacks CONFIG_NFT_QUEUE or CONFIG_NFT_HASH"},
+		{"nft", "Operation not permitted (you must be root)\nnetlink: Error: cache initialization failed: x\n", "x\n",
+		 "nft: Operation not permitted (you must be root); netlink: Error: cache initialization failed: x: this "
+		 "needs the capability CAP_NET_ADMIN"},
+		{"ipset", "ipset v7.17: Cannot open session to kernel.\n", "create a hash:net\n",
+		 "ipset: ipset v7.17: Cannot open session to kernel.: the kernel lacks CONFIG_IP_SET"},
+		{"ipset", "ipset v7.17: Error in line 2: Kernel error received: set type not supported\n",
+		 "create a bitmap:port\ncreate b hash:net family inet\n",
+		 "ipset: ipset v7.17: Error in line 2: Kernel error received: set type not supported, at \"create b "
+		 "hash:net family inet\": the kernel lacks CONFIG_IP_SET_HASH_NET"},
+		{"ipset", "Error in line 1: set type not supported\n", "create a bitmap:port range 0-65535\n",
+		 "ipset: Error in line 1: set type not supported, at \"create a bitmap:port range 0-65535\": the kernel "
+		 "lacks CONFIG_IP_SET_BITMAP_PORT"},
+		{"ipset", "Error in line 1: set type not supported\n", "create a hash:ip,port\n",
+		 "ipset: Error in line 1: set type not supported, at \"create a hash:ip,port\": the kernel lacks "
+		 "CONFIG_IP_SET_HASH_IPPORT"},
+		{"iptables-restore",
+		 "Warning: Extension NFQUEUE revision 0 not supported, missing kernel module?\n"
+		 "iptables-restore v1.8.9 (nf_tables): \nline 3: RULE_APPEND failed (No such file or directory): rule in "
+		 "chain PAWSD-FULL\n",
+		 "*mangle\n:PAWSD-FULL - [0:0]\n-A PAWSD-FULL -j NFQUEUE\nCOMMIT\n",
+		 "iptables-restore: Warning: Extension NFQUEUE revision 0 not supported, missing kernel module?; "
+		 "iptables-restore v1.8.9 (nf_tables): , at \"-A PAWSD-FULL -j NFQUEUE\": the kernel lacks "
+		 "CONFIG_NETFILTER_XT_TARGET_NFQUEUE"},
+		{"iptables-legacy-restore",
+		 "# Warning: something\niptables-legacy-restore v1.8.9 (legacy): can't initialize iptables table `mangle'\n",
+		 "*mangle\n",
+		 "iptables-legacy-restore: iptables-legacy-restore v1.8.9 (legacy): can't initialize iptables table "
+		 "`mangle': the kernel lacks CONFIG_IP_NF_MANGLE"},
+		{"ip6tables-legacy-restore", "can't initialize ip6tables table `mangle'\n", "*mangle\n",
+		 "ip6tables-legacy-restore: can't initialize ip6tables table `mangle': the kernel lacks "
+		 "CONFIG_IP6_NF_MANGLE"},
+		{"ipset", "", NULL, "ipset: failed without a word"},
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *argv[] = {cases[i].command, NULL};
+		char error[512];
+
+		rules_explain(argv, cases[i].words, cases[i].input, error, sizeof(error));
+		assert_string_equal(error, cases[i].error);
+	}
+}
+
+static void test_missing_commands(void **state)
+{
+	static const char *const cases[][2] = {
+		{"ipset", "ipset"}, {"nft", "nftables"}, {"ip6tables-save", "iptables"}};
+	char error[200], expected[200];
+	(void)state;
+
+	for (size_t i = 0; i < 3; i++) {
+		rules_explain_missing(cases[i][0], error, sizeof(error));
+		snprintf(expected, sizeof(expected), "%s: command not found; it is in the Debian package %s",
+			 cases[i][0], cases[i][1]);
+		assert_string_equal(error, expected);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_iptables_follow_policy),
+		cmocka_unit_test(test_nft_follows_policy),
+		cmocka_unit_test(test_nothing_to_queue),
+		cmocka_unit_test(test_only_families_with_rules),
+		cmocka_unit_test(test_groups_become_few_sets),
+		cmocka_unit_test(test_everything_is_two_halves),
+		cmocka_unit_test(test_sets_fit),
+		cmocka_unit_test(test_same_drain_twice),
+		cmocka_unit_test(test_flavours_and_wan),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_run),
+		cmocka_unit_test(test_explanations),
+		cmocka_unit_test(test_missing_commands),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
