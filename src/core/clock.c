@@ -39,8 +39,9 @@ static uint32_t mark_floor(uint64_t mark, uint64_t tick)
 }
 
 /*
- * Replaces the mark unless it is fresh and newer. Where it is, and `tsval` too is ahead of the
- * clock, the mark lives on: forgetting it would forget `tsval` as well.
+ * Replaces the mark unless it is fresh and not older. Where it is, and `tsval` too is ahead of
+ * the clock, the mark lives on, for forgetting it would forget `tsval` as well: as the floor that
+ * it is by now, so that no SYN is given less than one before it.
  */
 static void mark_raise(uint64_t *mark, uint64_t tick, uint32_t max_age_ms, uint32_t tsval)
 {
@@ -48,13 +49,11 @@ static void mark_raise(uint64_t *mark, uint64_t tick, uint32_t max_age_ms, uint3
 
 	do {
 		new = mark_make(tsval, tick);
-		if (mark_is_fresh(old, tick, max_age_ms) && seq_after(mark_tsval(old), tsval)) {
+		if (mark_is_fresh(old, tick, max_age_ms) && !seq_after(tsval, mark_tsval(old))) {
 			if (!seq_after(tsval, (uint32_t)tick) || mark_age_ms(old, tick) <= CLOCK_MARK_REFRESH_MS)
 				return;
-			new = mark_make(mark_tsval(old), tick);
+			new = mark_make(mark_floor(old, tick), tick);
 		}
-		if (old == new)
-			return;
 	} while (!__atomic_compare_exchange_n(mark, &old, new, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 }
 
