@@ -279,7 +279,8 @@ static enum reason handle_repeated_syn(struct passage *p)
 	if (flow->state == FLOW_CLOSE)
 		set_state(p->engine, flow, FLOW_SYN_SENT);
 	if (rewritten) {
-		previous = flow->tsval_high - 1; /* not older than the SYN before it */
+		/* Newer than the SYN before it, so that an echo tells them apart; a mere copy need not be. */
+		previous = flow->tsval_high - (tsval == flow->tsval_high - flow->offset);
 		emitted = clock_syn_tsval(&p->engine->clock, p->tick, &flow->server, &previous);
 	}
 	block = open_syn_pairs(p);
