@@ -59,7 +59,7 @@ static uint16_t fold_slowly(uint64_t sum)
 static void test_fold_of_any_sum(void **state)
 {
 	static const uint64_t edges[] = {0, 1, 0xfffe, 0xffff, 0x10000, 0x1fffe, 0x1ffff, 0xffffffff, 0x100000000,
-					 0x1fffffffe, 0xffffffffffff, 0xfffeffffffff0001u, UINT64_MAX - 1, UINT64_MAX};
+					 0x1fffffffe, 0xffffffffffff, 0xfffeffffffff0001u, 0x10000ffffffffu, UINT64_MAX - 1, UINT64_MAX};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++)

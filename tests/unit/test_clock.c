@@ -253,13 +253,16 @@ static void check_p1(uint64_t tick, uint32_t server, uint32_t tsval)
 					 (unsigned long long)history[i].tick);
 }
 
-/* What a slow clock sends several times over. */
-static uint32_t last_sent(uint32_t server)
+/* What a slow clock sends several times over, or anything. */
+static uint32_t random_tsval(uint64_t tick, uint32_t server, uint32_t spread)
 {
-	for (uint32_t i = history_count; i > 0 && i + HISTORY > history_count; i--)
-		if (history[(i - 1) % HISTORY].server == server)
-			return history[(i - 1) % HISTORY].tsval;
-	return 1;
+	for (uint32_t i = history_count; i > 0 && i + HISTORY > history_count && test_random(2); i--) {
+		const struct sent *sent = &history[(i - 1) % HISTORY];
+
+		if (sent->server == server && tick - sent->tick <= KNOWN_MS)
+			return sent->tsval - 1 + test_random(3);
+	}
+	return (uint32_t)tick + test_random(2 * spread) - spread;
 }
 
 static uint64_t random_step(void)
@@ -291,8 +294,7 @@ static void run_history(uint64_t tick, uint32_t spread)
 		clock_publish(&clock_under_test, tick);
 		switch (test_random(4)) {
 		case 0:
-			tsval = test_random(2) ? last_sent(server) - 1 + test_random(3)
-					       : (uint32_t)tick + test_random(2 * spread) - spread;
+			tsval = random_tsval(tick, server, spread);
 			raise_server(tick, server, tsval);
 			note_sent(tick, server, tsval);
 			break;

@@ -173,6 +173,7 @@ static bool checksum_is_valid(const struct test_segment *segment, const uint8_t 
 
 static void run_packet(struct engine_world *world)
 {
+	static const uint8_t protocols[] = {17, 44, 51};
 	struct test_segment segment = sent_count && test_random(4) == 0 ? random_answer() : random_segment(world->tick);
 	uint8_t before[TEST_PACKET_MAX];
 	uint32_t tcp_at, len = test_build(&segment, before, &tcp_at);
@@ -186,6 +187,8 @@ static void run_packet(struct engine_world *world)
 	if (mutate)
 		for (uint32_t i = 1 + test_random(3); i > 0; i--)
 			before[test_random(len)] = (uint8_t)test_random64();
+	if (mutate && test_random(8) == 0)
+		before[tcp_at == 20 ? 9 : 6] = protocols[test_random(sizeof(protocols))];
 	if (test_random(30) == 0)
 		input.len = test_random(len);
 	input.data = guard.end - input.len;
@@ -230,24 +233,34 @@ static void test_adopt(void **state)
 	static uint16_t slots[DESTINATION_SLOTS];
 	static struct counters before;
 	uint64_t secret[2] = {7, 8};
+	uint32_t adopted = 0;
 
 	(void)state;
 	for (int round = 0; round < 30; round++) {
+		uint64_t lost[FLOW_STATE_COUNT] = {0}; /* a flow whose slot is nonsense */
+
 		world_make(&world, 100, 10000000);
 		for (int i = 0; i < 3000; i++)
 			run_packet(&world);
-		assert_true(world.engine.table.used > 2);
+		adopted += world.engine.table.used;
 		for (uint16_t i = 0; i < DESTINATION_SLOTS; i++)
 			slots[i] = (uint16_t)(i < WORLD_SLOTS ? (i * 3 + 1) % WORLD_SLOTS : i);
 		if (round % 2) /* a destination that is gone */
 			slots[WORLD_SLOT_REWRITE] = SLOT_NONE;
 		before = *world.counters;
+		for (uint32_t i = 0, spoilt = 0; i < world.capacity && !spoilt; i++)
+			if (world.flows[i].state != FLOW_FREE) {
+				spoilt = 1;
+				before.flows[world.flows[i].slot][world.flows[i].state]--;
+				lost[world.flows[i].state]++;
+				world.flows[i].slot = 5000;
+			}
 		memset(world.counters, 0, sizeof(*world.counters));
 		flow_table_init(&world.engine.table, world.flows, world.pairs, world.heads, world.capacity, secret);
 		engine_adopt(&world.engine, slots);
 		world_check(&world);
 		for (int s = 0; s < FLOW_STATE_COUNT; s++) {
-			uint64_t expected[WORLD_SLOTS] = {0};
+			uint64_t expected[WORLD_SLOTS] = {[SLOT_NONE] = lost[s]};
 
 			for (uint32_t i = 0; i < WORLD_SLOTS; i++)
 				expected[slots[i]] += before.flows[i][s];
@@ -259,6 +272,7 @@ static void test_adopt(void **state)
 		world_check(&world);
 		world_free(&world);
 	}
+	assert_true(adopted > 50);
 }
 
 /* A sweep in small steps visits every flow, once a round, and frees none before its time. */
