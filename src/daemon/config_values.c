@@ -198,11 +198,12 @@ static bool add_ports(void *context, const char *word)
 }
 
 /* Reads a file of prefixes, one a line. */
-static bool set_prefix_file(struct list *list, const char *name, const char *directory)
+static bool set_prefix_file(const struct list *target, struct problem *problem, const char *name,
+			    const char *directory)
 {
 	char path[1024], line[512], wrong[256];
 	struct problem inner = {wrong, sizeof(wrong)};
-	struct problem *problem = list->problem;
+	struct list list = {target->array, target->count, &inner};
 	unsigned int number = 0;
 	bool good = true;
 	FILE *file;
@@ -214,11 +215,10 @@ static bool set_prefix_file(struct list *list, const char *name, const char *dir
 	file = fopen(path, "re");
 	if (!file)
 		return fail(problem, "%s: %s; allowed: a readable file with one prefix a line", path, strerror(errno));
-	list->problem = &inner;
 	while (good && fgets(line, sizeof(line), file)) {
 		number++;
 		line[strcspn(line, "#;\n")] = '\0';
-		good = each_word(line, add_prefix, list);
+		good = each_word(line, add_prefix, &list);
 	}
 	if (!good)
 		fail(problem, "%s:%u: %s", path, number, wrong);
@@ -249,7 +249,7 @@ bool option_set(const struct option_info *option, void *base, const char *text, 
 	case OPTION_PREFIXES:
 		return each_word(text, add_prefix, &list);
 	case OPTION_PREFIX_FILE:
-		return text[0] == '\0' || set_prefix_file(&list, text, directory);
+		return text[0] == '\0' || set_prefix_file(&list, &problem, text, directory);
 	case OPTION_PORTS:
 		return each_word(text, add_ports, &list);
 	}

@@ -292,7 +292,7 @@ static bool build(struct builder *builder, struct policy *policy)
 		prefix_count += policy->destinations[i].prefix_count;
 	}
 	builder->list = calloc(policy->destination_count + 2, sizeof(*builder->list));
-	builder->seen = calloc(policy->destination_count, sizeof(*builder->seen));
+	builder->seen = calloc(policy->destination_count + 1, sizeof(*builder->seen));
 	if (!builder->list || !builder->seen || intern_list(&builder->groups, only_default, 1, &is_new) != 0)
 		return false;
 	for (enum family family = 0; family < FAMILY_COUNT; family++)

@@ -245,13 +245,15 @@ struct queue_stats queue_stats_read(const struct queue *queue)
 	};
 }
 
-/* False when the message does not even say which packet it is about. */
+/* False when the message is not a packet's, or does not even say which. */
 static bool parse_message(const struct nlmsghdr *message, struct queue_packet *ret)
 {
 	const struct nlattr *attribute = mnl_nlmsg_get_payload_offset(message, sizeof(struct nfgenmsg));
 	const char *end = mnl_nlmsg_get_payload_tail(message);
 	bool has_id = false;
 
+	if (message->nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET))
+		return false;
 	*ret = (struct queue_packet){0};
 	for (; mnl_attr_ok(attribute, (int)(end - (const char *)attribute)); attribute = mnl_attr_next(attribute)) {
 		const void *payload = mnl_attr_get_payload(attribute);
@@ -294,16 +296,12 @@ uint32_t queue_receive(struct queue *queue, struct queue_batch *batch)
 		const struct nlmsghdr *message = batch->receive_iov[i].iov_base;
 		int len = (int)batch->messages[i].msg_len;
 
-		if (!mnl_nlmsg_ok(message, len)) {
-			count(&queue->stats.message_errors);
-		} else if (message->nlmsg_type == NLMSG_ERROR) {
+		if (mnl_nlmsg_ok(message, len) && message->nlmsg_type == NLMSG_ERROR)
 			count(&queue->stats.verdict_errors);
-		} else if (message->nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET) ||
-			   !parse_message(message, &batch->packets[used])) {
-			count(&queue->stats.message_errors);
-		} else {
+		else if (mnl_nlmsg_ok(message, len) && parse_message(message, &batch->packets[used]))
 			used++;
-		}
+		else
+			count(&queue->stats.message_errors);
 	}
 	if (used)
 		count(&queue->stats.batches);

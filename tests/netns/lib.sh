@@ -347,7 +347,7 @@ pawsd_config() {
 		workers = ${PAWSD_WORKERS:-1}
 		[rules]
 		backend = ${PAWSD_BACKEND:-iptables}
-		flavour = $XT
+		flavour = ${PAWSD_FLAVOUR:-$XT}
 		[control]
 		socket = $WORK/run/control.sock
 		[daemon]
@@ -358,16 +358,21 @@ pawsd_config() {
 	} >"$1"
 }
 
-pawsd_ready_or_gone() { [ -S "$WORK/run/control.sock" ] || process_gone "$PAWSD_PID"; }
+pawsd_ready_or_gone() { [ -e "$WORK/ready" ] || process_gone "$PAWSD_PID"; }
 
-# pawsd_start FILE: starts pawsd in the gateway and waits until it is ready. Status 1: it is not.
-pawsd_start() {
+# pawsd_launch FILE: starts pawsd in the gateway, does not wait for it.
+pawsd_launch() {
 	mkdir -p "$WORK/run" "$WORK/state"
-	rm -f "$WORK/run/control.sock"
-	start "$GW" "$PAWSD" -c "$1" >>"$WORK/pawsd.log" 2>&1
+	start_background "$GW" "$TOOLS/notifywait" "$WORK/notify" "$WORK/ready"
+	NOTIFY_SOCKET="$WORK/notify" start "$GW" "$PAWSD" -c "$1" >>"$WORK/pawsd.log" 2>&1
 	PAWSD_PID=$STARTED
+}
+
+# pawsd_start FILE: starts pawsd and waits until it says READY=1. Status 1: it does not.
+pawsd_start() {
+	pawsd_launch "$1"
 	wait_until 20 pawsd_ready_or_gone
-	[ -S "$WORK/run/control.sock" ] && ! process_gone "$PAWSD_PID"
+	[ -e "$WORK/ready" ]
 }
 
 # pawsd_stop: SIGTERM; its exit status is the status.
@@ -473,3 +478,8 @@ property_fails() {
 	shift 2
 	grep "^$property FAILED" <<<"$(capcheck "$name" "$@")"
 }
+
+# metric NAME: one of those of include/metrics.h.
+metric() { pawsctl status --json | jq ".metrics.$1"; }
+
+metric_is() { [ "$(metric "$1")" = "$2" ]; }

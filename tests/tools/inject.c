@@ -4,12 +4,15 @@
  *
  *   inject --from ADDR --to ADDR:PORT KIND...
  *   inject --list
+ *   inject --compare INSIDE.pcap OUTSIDE.pcap KIND...
  *
- * Each segment has a sequence number of its own, SEQ_FIRST on, in the order of the list, so that
- * it can be found again in a capture.
+ * Each segment has a sequence number of its own, SEQ_FIRST on, in the order of the list. By it
+ * --compare finds it in captures from both sides of a gateway, and says whether it is there in
+ * both and bit-identical, TTL and IP checksum aside. Where the gateway has changed the source
+ * address, so have source port and TCP checksum. Exit status 1: not all of the kinds are.
  */
 #include "load.h"
-#include "packet_view.h"
+#include "capture.h"
 
 #include <getopt.h>
 
@@ -115,11 +118,67 @@ static size_t kind_find(const char *name)
 	exit(2);
 }
 
+/* The packet that carries this kind in the capture, by the sequence number. */
+static struct capture_packet *capture_find(struct capture *capture, uint8_t version, size_t index)
+{
+	for (size_t i = 0; i < capture->count; i++) {
+		struct capture_packet *p = &capture->packets[i];
+		uint32_t tcp = version == 4 ? 20 : 40;
+
+		if (p->ip[0] >> 4 == version && p->is_tcp && p->is_whole && p->len >= tcp + 8 &&
+		    get32(p->ip + tcp + 4) == SEQ_FIRST + index)
+			return p;
+	}
+	return NULL;
+}
+
+static const char *compare_one(const struct capture_packet *in, const struct capture_packet *out)
+{
+	uint32_t tcp = in->ip[0] >> 4 == 4 ? 20 : 40;
+	uint32_t src = tcp == 20 ? 12 : 8, src_len = tcp == 20 ? 4 : 16;
+	bool nat = memcmp(in->ip + src, out->ip + src, src_len) != 0;
+
+	if (in->len != out->len)
+		return "has another length";
+	for (uint32_t i = 0; i < in->len; i++) {
+		bool ttl = tcp == 20 ? i == 8 || i == 10 || i == 11 : i == 7;
+		bool by_nat = nat && ((i >= src && i < src + src_len) || i == tcp || i == tcp + 1 || i == tcp + 16 ||
+				      i == tcp + 17);
+
+		if (!ttl && !by_nat && in->ip[i] != out->ip[i])
+			return "was changed";
+	}
+	return NULL;
+}
+
+static int compare(const char *inside_path, const char *outside_path, char **names, int count)
+{
+	struct capture inside, outside;
+	int failed = 0;
+
+	if (!capture_read(inside_path, &inside) || !capture_read(outside_path, &outside))
+		return 2;
+	for (int i = 0; i < count; i++) {
+		for (uint8_t version = 4; version <= 6; version = (uint8_t)(version + 2)) {
+			size_t index = kind_find(names[i]);
+			const struct capture_packet *in = capture_find(&inside, version, index);
+			const struct capture_packet *out = capture_find(&outside, version, index);
+			const char *fault = !in ? "is not there inside" : !out ? "is not there outside"
+									       : compare_one(in, out);
+
+			printf("IPv%u %s %s\n", version, names[i], fault ? fault : "identical");
+			failed |= fault != NULL;
+		}
+	}
+	return failed;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"from", required_argument, NULL, 'f'},
 						{"to", required_argument, NULL, 't'},
 						{"list", no_argument, NULL, 'l'},
+						{"compare", no_argument, NULL, 'c'},
 						{NULL, 0, NULL, 0}};
 	struct load_addrs from = {0}, to = {0};
 	int fd, one = 1;
@@ -129,13 +188,15 @@ int main(int argc, char **argv)
 			load_parse_hosts(optarg, &from);
 		else if (c == 't')
 			load_parse_endpoints(optarg, &to);
+		else if (c == 'c' && argc - optind >= 2)
+			return compare(argv[optind], argv[optind + 1], argv + optind + 2, argc - optind - 2);
 		else if (c != 'l')
 			return 2;
 		for (size_t i = 0; c == 'l' && i < KIND_COUNT; i++)
 			printf("%s\n", kinds[i].name);
 	}
 	if (from.count == 0 || to.count == 0)
-		return 2;
+		return optind == argc ? 0 : 2;
 	fd = socket(from.addr[0].ss.ss_family, SOCK_RAW, IPPROTO_RAW);
 	if (fd < 0)
 		load_die("raw socket");

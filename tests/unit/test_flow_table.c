@@ -231,7 +231,7 @@ static void test_keys_are_whole(void **state)
 	bool outbound;
 
 	(void)state;
-	table_make(16);
+	table_make(1); /* one chain: all are compared */
 	table_init();
 	flow = flow_table_add(&table, &a, 1000, &b, 2000);
 	assert_ptr_equal(flow_table_find(&table, &a, 1000, &b, 2000, &outbound), flow);
