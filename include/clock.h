@@ -40,7 +40,6 @@ struct clock_shared {
 struct clock {
 	struct clock_shared *shared;
 	uint32_t max_lead_ms;
-	uint64_t secret; /* keys the hash of server addresses */
 };
 
 /* Says that `tick` has been reached. Returns the newest tick any worker has said. */

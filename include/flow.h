@@ -40,6 +40,7 @@ enum flow_flag {
 	FLOW_ANCHOR_PENDING = 0x10, /* TSval 0 in the SYN, no real value yet (P3) */
 	FLOW_HAS_LIVED = 0x20,	  /* the handshake was complete once */
 	FLOW_SIMULTANEOUS = 0x40, /* the server's side sent a SYN too (RFC 9293, 3.5) */
+	FLOW_ONE_OFFSET = 0x80,	  /* several SYNs without SYN pairs: the offset explains them all */
 };
 
 /*
@@ -49,8 +50,8 @@ enum flow_flag {
  *
  * Invariants: offset is what is added to TSval on the way out and taken from TSecr on the way
  * in (mod 2^32); tsval_high is the newest TSval emitted, during the handshake that of the last
- * SYN; pairs is the number of a block of
- * SYN pairs (flow_table.h) plus one, or 0 when the one SYN is described by the offset.
+ * SYN; pairs is the number of a block of SYN pairs (flow_table.h) plus one, or 0 when the one SYN
+ * is described by the offset.
  */
 struct flow {
 	struct addr client, server;

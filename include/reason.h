@@ -70,7 +70,7 @@
 	X(NO_TIMESTAMPS, "no_timestamps", PASS, PASSED, \
 	  "segment without the option, of no known flow") \
 	X(TRUNCATED, "truncated", PASS, PASSED, \
-	  "packet longer than the queue's copy limit of 65535 bytes") \
+	  "packet longer than the 65531 bytes that a queue message holds") \
 	X(NOT_IP, "not_ip", PASS, PASSED, "neither IPv4 nor IPv6") \
 	X(NOT_TCP, "not_tcp", PASS, PASSED, "another protocol than TCP") \
 	X(IP_AUTHENTICATED, "ip_authenticated", PASS, PASSED, \

@@ -59,7 +59,7 @@ static void mark_raise(uint64_t *mark, uint64_t tick, uint32_t max_age_ms, uint3
 
 static uint64_t *server_mark(const struct clock *clock, const struct addr *server)
 {
-	uint64_t hash = hash_bytes16(server->byte, clock->secret);
+	uint64_t hash = hash_bytes16(server->byte, clock->shared->secret);
 
 	return &clock->shared->server[hash % CLOCK_SERVER_SLOTS];
 }

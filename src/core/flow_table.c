@@ -7,7 +7,7 @@
 #include "policy.h"
 
 enum {
-	FLOWS_PER_PAIR_BLOCK = 16,
+	FLOWS_PER_PAIR_BLOCK = 4,
 	PAIR_BLOCKS_MAX = 65534, /* flow->pairs has 16 bits */
 };
 

@@ -88,17 +88,21 @@ static bool write_destroys(struct text *ret, char only, char keep)
 }
 
 /* Each by itself: one that something else uses must not keep the others. */
-static void destroy_one_by_one(const char *destroys, char *ret_error, size_t error_size)
+static int destroy_one_by_one(const char *destroys, char *ret_error, size_t error_size)
 {
 	char error[200], name[40];
+	int result = 0;
 
 	for (const char *line = destroys; *line; line += strcspn(line, "\n") + 1) {
 		const char *argv[] = {"ipset", "destroy", name, NULL};
 
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(line + 8, "\n"), line + 8);
-		if (rules_run(argv, NULL, 0, NULL, error, sizeof(error)) != RUN_OK)
+		if (rules_run(argv, NULL, 0, NULL, error, sizeof(error)) != RUN_OK) {
 			snprintf(ret_error, error_size, "set %s: %s", name, error);
+			result = -1;
+		}
 	}
+	return result;
 }
 
 /*
@@ -123,9 +127,10 @@ static int destroy_sets(char only, char keep, char *ret_error, size_t error_size
 			return 0;
 		}
 		if (tries == 50) {
-			destroy_one_by_one(input.bytes, ret_error, error_size);
+			const int result = destroy_one_by_one(input.bytes, ret_error, error_size);
+
 			rules_text_free(&input);
-			return -1;
+			return result;
 		}
 		rules_text_free(&input);
 		nanosleep(&pause, NULL);

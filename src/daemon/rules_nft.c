@@ -97,15 +97,6 @@ static void write_map(FILE *out, const struct rules_plan *plan, enum way way)
 	fputs("\n\t\t}\n\t}\n", out);
 }
 
-static bool is_drain_told(const struct rules_plan *plan, size_t number)
-{
-	for (size_t i = 0; i < number; i++)
-		if (plan->drain[i].port == plan->drain[number].port &&
-		    addr_equal(&plan->drain[i].server, &plan->drain[number].server))
-			return true;
-	return addr_family(&plan->drain[number].server) != plan->family;
-}
-
 static void write_drain_set(FILE *out, const struct rules_plan *plan)
 {
 	const char *separator = "";
@@ -117,7 +108,7 @@ static void write_drain_set(FILE *out, const struct rules_plan *plan)
 		"\tset drain%c {\n\t\ttype %s . inet_service\n\t\telements = {\n",
 		family_digit[plan->family], address_type[plan->family]);
 	for (size_t i = 0; i < plan->drain_count; i++) {
-		if (is_drain_told(plan, i))
+		if (addr_family(&plan->drain[i].server) != plan->family)
 			continue;
 		addr_format(&plan->drain[i].server, text, sizeof(text));
 		fprintf(out, "%s\t\t\t%s . %u", separator, text, plan->drain[i].port);

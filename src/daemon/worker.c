@@ -66,8 +66,6 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 	if (open_table(worker, config, slots, ret_error, error_size) < 0)
 		return -1;
 	worker->engine.clock = (struct clock){.shared = state->clock, .max_lead_ms = config->clock_max_lead_ms};
-	/* All workers must find a server's mark in the same place. */
-	worker->engine.clock.secret = state->clock->secret;
 	worker->engine.policy = config->policy;
 	memcpy(worker->engine.timeout_s, config->timeout_s, sizeof(worker->engine.timeout_s));
 	for (int role = 0; role < QUEUE_ROLES; role++) {

@@ -241,7 +241,6 @@ void world_init(struct world *world, const char *path)
 	world->capacity = 64;
 	world->clock = 1000000;
 	world->engine.clock.max_lead_ms = 60000;
-	world->engine.clock.secret = 0x0123456789abcdefu;
 	memcpy(world->engine.timeout_s, timeouts, sizeof(timeouts));
 	slot_of_name(world, "none");
 	slot_of_name(world, "default");

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_ENGINE_INTERNAL_H
+#define PAWSD_ENGINE_INTERNAL_H
+
+#include "engine.h"
+
+/* What engine.c and engine_syn.c have in common. */
+
+/* One packet on its way through the engine. */
+struct passage {
+	struct engine *engine;
+	struct packet packet;
+	uint64_t tick;
+	enum direction direction; /* as the interfaces tell */
+	struct flow *flow;	  /* NULL if unknown */
+	bool outbound;		  /* of a known flow: from client to server */
+	uint16_t slot;		  /* where it is counted */
+};
+
+/* Moves the flow to another state, and its gauge with it. */
+void engine_set_state(struct engine *engine, struct flow *flow, enum flow_state state);
+void engine_forget_flow(struct engine *engine, struct flow *flow);
+
+/* The packet leaves with a TSval that pawsd did not choose. */
+void engine_note_foreign_tsval(struct passage *p);
+
+/* True while SYNs are all that the flow has sent, so that nothing else can be echoed. */
+bool engine_has_sent_only_syns(const struct flow *flow);
+
+/*
+ * Which way a packet of no flow goes, and whose destination it is; it is counted there. Where
+ * the interfaces do not tell, the side that the policy names is the server's.
+ */
+enum direction engine_find_direction(struct passage *p, const struct destination **ret_destination);
+
+/*
+ * The client's TSval behind a TSecr: that of a SYN, or what the flow's offset makes of it.
+ * False when it was never emitted.
+ */
+bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsval);
+
+/*
+ * The flow's block of SYN pairs. Without one, its offset describes its one SYN; when a block is
+ * made, that SYN goes into it. NULL when none is to be had.
+ */
+struct syn_pairs *engine_open_syn_pairs(struct passage *p);
+
+enum reason engine_handle_syn(struct passage *p);
+/* Where it makes the packet one of no flow, p->flow is NULL afterwards. */
+enum reason engine_handle_synack(struct passage *p);
+enum reason engine_handle_segment_out(struct passage *p);
+enum reason engine_handle_segment_in(struct passage *p);
+
+#endif

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SYN and SYN/ACK: where flows begin, offsets are chosen and echoes repaired. See engine.c. */
+#include "engine_internal.h"
+
+#include "seq.h"
+
+enum {
+	SYN_SPAN_MAX_MS = 130000, /* from the first SYN to the last, by Linux's defaults and then some */
+};
+
+/* The client's TSval behind a TSecr that echoes one of several SYNs of the flow. */
+static bool find_syn_pair(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsval)
+{
+	const struct syn_pairs *block = flow_table_pairs(&p->engine->table, p->flow);
+
+	for (uint32_t i = 0; block && i < block->count; i++) {
+		if (block->pair[i].emitted == tsecr) {
+			*ret_tsval = block->pair[i].tsval;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * The client's TSval behind a TSecr: that of a SYN, or what the flow's offset makes of it.
+ * False when it was never emitted.
+ */
+bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsval)
+{
+	const struct flow *flow = p->flow;
+
+	if (find_syn_pair(p, tsecr, ret_tsval))
+		return true;
+	*ret_tsval = tsecr - flow->offset;
+	if (!engine_has_sent_only_syns(flow))
+		return !seq_after(tsecr, flow->tsval_high);
+	if (flow->pairs)
+		return false;
+	return tsecr == flow->tsval_high ||
+	       ((flow->flags & FLOW_ONE_OFFSET) && flow->tsval_high - tsecr <= SYN_SPAN_MAX_MS);
+}
+
+static void push_syn_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted)
+{
+	if (block->count == SYN_PAIRS_MAX) {
+		memmove(&block->pair[1], &block->pair[2], sizeof(block->pair[0]) * (SYN_PAIRS_MAX - 2));
+		block->count--;
+	}
+	block->pair[block->count].tsval = tsval;
+	block->pair[block->count].emitted = emitted;
+	block->count++;
+}
+
+/*
+ * The flow's block of SYN pairs. Without one, its offset describes its one SYN; when a block is
+ * made, that SYN goes into it. NULL when none is to be had.
+ */
+struct syn_pairs *engine_open_syn_pairs(struct passage *p)
+{
+	struct flow *flow = p->flow;
+	struct syn_pairs *block = flow_table_pairs(&p->engine->table, flow);
+
+	if (!block) {
+		block = flow_table_add_pairs(&p->engine->table, flow);
+		if (block)
+			push_syn_pair(block, flow->tsval_high - flow->offset, flow->tsval_high);
+	}
+	return block;
+}
+
+/* Sends the SYN at hand out with TSval `emitted`. */
+static void emit_syn(struct passage *p, uint32_t emitted)
+{
+	struct flow *flow = p->flow;
+
+	flow->offset = emitted - p->packet.tsval;
+	flow->tsval_high = emitted;
+	if (p->packet.tsval == 0)
+		flow->flags |= FLOW_ANCHOR_PENDING;
+	else
+		flow->flags &= (uint8_t)~FLOW_ANCHOR_PENDING;
+	packet_set_tsval(&p->packet, emitted);
+}
+
+static enum reason apply_mode_to_syn(struct passage *p, const uint32_t *previous)
+{
+	switch ((enum mode)p->flow->mode) {
+	case MODE_REWRITE:
+		emit_syn(p, clock_syn_tsval(&p->engine->clock, p->tick, &p->flow->server, previous));
+		return REASON_SYN_REWRITTEN;
+	case MODE_STRIP:
+		packet_strip_timestamps(&p->packet);
+		return REASON_SYN_STRIPPED;
+	case MODE_OBSERVE:
+	case MODE_OFF:
+		break;
+	}
+	engine_note_foreign_tsval(p);
+	p->flow->tsval_high = p->packet.tsval;
+	return REASON_SYN_OBSERVED;
+}
+
+/* A SYN that opens a connection: on a new four-tuple, or on one whose old flow is past. */
+static enum reason handle_new_syn(struct passage *p)
+{
+	struct engine *engine = p->engine;
+	const struct packet *packet = &p->packet;
+	const struct destination *destination;
+	enum direction direction = engine_find_direction(p, &destination);
+	uint32_t last_tsval = 0;
+	const uint32_t *previous = NULL;
+	enum reason reason;
+
+	if (p->flow) {
+		if (p->flow->mode == MODE_REWRITE) {
+			last_tsval = p->flow->tsval_high;
+			previous = &last_tsval;
+		}
+		engine_forget_flow(engine, p->flow);
+	}
+	if (direction == DIRECTION_IN)
+		return REASON_SYN_FROM_OUTSIDE;
+	if (destination->mode == MODE_OFF) {
+		engine_note_foreign_tsval(p);
+		return REASON_SYN_POLICY_OFF;
+	}
+	if (!packet->ts)
+		return REASON_SYN_NO_TIMESTAMPS;
+	if (!engine->table.free_flow)
+		engine_sweep(engine, ENGINE_SWEEP_WHEN_FULL, p->tick);
+	p->flow = flow_table_add(&engine->table, &packet->src, packet->src_port, &packet->dst, packet->dst_port);
+	if (!p->flow) {
+		engine_note_foreign_tsval(p);
+		return REASON_TABLE_FULL;
+	}
+	p->flow->isn = packet->seq;
+	p->flow->mode = (uint8_t)destination->mode;
+	p->flow->repair = (uint8_t)destination->repair;
+	p->flow->slot = destination->slot;
+	p->flow->last_seen_s = engine_seconds(p->tick);
+	reason = apply_mode_to_syn(p, previous);
+	engine_set_state(engine, p->flow, FLOW_SYN_SENT);
+	return reason;
+}
+
+/*
+ * What a repeated SYN is sent with, and remembered by. When all blocks of pairs are in use the
+ * flow keeps its offset if that makes the SYN no older than need be; then the offset explains all
+ * of its SYNs. If not, only the last one's echo is known.
+ */
+static uint32_t choose_repeated_tsval(struct passage *p)
+{
+	struct flow *flow = p->flow;
+	uint32_t tsval = p->packet.tsval, shifted = tsval + flow->offset, emitted;
+	/* Newer than the SYN before it, so that an echo tells them apart; a mere copy need not be. */
+	uint32_t previous = flow->tsval_high - (shifted == flow->tsval_high);
+	struct syn_pairs *block;
+
+	emitted = clock_syn_tsval(&p->engine->clock, p->tick, &flow->server, &previous);
+	block = engine_open_syn_pairs(p);
+	if (block) {
+		push_syn_pair(block, tsval, emitted);
+	} else if (shifted - emitted <= p->engine->clock.max_lead_ms) {
+		emitted = shifted ? shifted : emitted;
+		flow->flags |= FLOW_ONE_OFFSET;
+		if (seq_after(emitted, (uint32_t)p->tick))
+			clock_raise(&p->engine->clock, p->tick, &flow->server, emitted);
+	} else {
+		flow->flags &= (uint8_t)~FLOW_ONE_OFFSET;
+	}
+	return emitted;
+}
+
+/* The same where nothing is changed. */
+static enum reason observe_repeated_syn(struct passage *p)
+{
+	struct syn_pairs *block = engine_open_syn_pairs(p);
+
+	engine_note_foreign_tsval(p);
+	if (block)
+		push_syn_pair(block, p->packet.tsval, p->packet.tsval);
+	p->flow->tsval_high = p->packet.tsval;
+	return REASON_SYN_OBSERVED;
+}
+
+/* The SYN of a known connection once more. */
+static enum reason handle_repeated_syn(struct passage *p)
+{
+	struct flow *flow = p->flow;
+
+	if (!p->packet.ts)
+		return REASON_SYN_NO_TIMESTAMPS;
+	if (flow->state == FLOW_CLOSE && flow_in_handshake(flow))
+		engine_set_state(p->engine, flow, FLOW_SYN_SENT);
+	if (flow->mode == MODE_STRIP) {
+		packet_strip_timestamps(&p->packet);
+		return REASON_SYN_STRIPPED;
+	}
+	if (flow->mode != MODE_REWRITE)
+		return observe_repeated_syn(p);
+	if (flow_in_handshake(flow))
+		emit_syn(p, choose_repeated_tsval(p));
+	else /* a copy that the network held back */
+		packet_set_tsval(&p->packet, p->packet.tsval + flow->offset);
+	return REASON_SYN_RETRANSMITTED;
+}
+
+enum reason engine_handle_syn(struct passage *p)
+{
+	struct flow *flow = p->flow;
+
+	if (!flow)
+		return handle_new_syn(p);
+	if (!p->outbound) {
+		if (flow_in_handshake(flow))
+			flow->flags |= FLOW_SIMULTANEOUS;
+		return REASON_SYN_FROM_OUTSIDE;
+	}
+	return flow->isn == p->packet.seq ? handle_repeated_syn(p) : handle_new_syn(p);
+}
+
+static enum reason repair_synack(struct passage *p)
+{
+	switch ((enum repair)p->flow->repair) {
+	case REPAIR_ECHO:
+		packet_set_tsecr(&p->packet, p->flow->tsval_high - p->flow->offset);
+		return REASON_SYNACK_REPAIRED_ECHO;
+	case REPAIR_ZERO:
+		packet_set_tsecr(&p->packet, 0);
+		return REASON_SYNACK_REPAIRED_ZERO;
+	case REPAIR_OFF:
+		break;
+	}
+	return REASON_SYNACK_FOREIGN_TSECR;
+}
+
+static enum reason handle_synack_in(struct passage *p)
+{
+	struct flow *flow = p->flow;
+	uint32_t tsval;
+	bool known;
+
+	if (flow_in_handshake(flow))
+		engine_set_state(p->engine, flow, FLOW_SYN_RECV);
+	if (!p->packet.ts)
+		return REASON_SYNACK_NO_TIMESTAMPS;
+	if (flow->mode == MODE_STRIP) {
+		packet_strip_timestamps(&p->packet);
+		return REASON_SYNACK_STRIPPED;
+	}
+	if (p->packet.tsecr == 0)
+		return REASON_SYNACK_TSECR_ZERO;
+	known = engine_find_echo(p, p->packet.tsecr, &tsval);
+	if (flow->mode != MODE_REWRITE)
+		return known ? REASON_SYNACK_OBSERVED : REASON_SYNACK_OBSERVED_FOREIGN;
+	if (!known)
+		return repair_synack(p);
+	packet_set_tsecr(&p->packet, tsval);
+	return REASON_SYNACK_REWRITTEN;
+}
+
+enum reason engine_handle_synack(struct passage *p)
+{
+	struct flow *flow = p->flow;
+
+	if (flow && !p->outbound) {
+		bool simultaneous = flow->flags & FLOW_SIMULTANEOUS;
+
+		return simultaneous && flow_in_handshake(flow) ? engine_handle_segment_in(p) : handle_synack_in(p);
+	}
+	/* In a simultaneous open the client's SYN/ACK repeats its SYN. */
+	if (flow && flow->isn == p->packet.seq) {
+		if (flow_in_handshake(flow))
+			flow->flags |= FLOW_SIMULTANEOUS;
+		return engine_handle_segment_out(p);
+	}
+	/* A machine inside answers somebody outside; a flow of ours on this four-tuple is past. */
+	if (flow)
+		engine_forget_flow(p->engine, flow);
+	p->flow = NULL;
+	return REASON_SYNACK_UNKNOWN;
+}
+
