@@ -107,7 +107,7 @@ static inline uint64_t world_count(const struct engine_world *world, enum reason
 {
 	uint64_t sum = 0;
 
-	for (int slot = 0; slot < WORLD_SLOTS; slot++)
+	for (uint32_t slot = 0; slot < WORLD_SLOTS; slot++)
 		sum += world->counters->reason[slot][reason];
 	return sum;
 }
@@ -133,7 +133,7 @@ static inline void world_check(const struct engine_world *world)
 	}
 	assert_int_equal(used, world->engine.table.used);
 	assert_int_equal(pairs, world->engine.table.pairs_used);
-	for (int slot = 0; slot < WORLD_SLOTS; slot++)
+	for (uint32_t slot = 0; slot < WORLD_SLOTS; slot++)
 		for (int s = 1; s < FLOW_STATE_COUNT; s++)
 			assert_int_equal(world->counters->flows[slot][s], found[slot][s]);
 }

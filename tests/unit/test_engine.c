@@ -139,7 +139,7 @@ static uint64_t sum_of_counters(const struct counters *counters)
 {
 	uint64_t sum = 0;
 
-	for (int slot = 0; slot < WORLD_SLOTS; slot++)
+	for (uint32_t slot = 0; slot < WORLD_SLOTS; slot++)
 		for (int i = 0; i < REASON_COUNT; i++)
 			sum += counters->reason[slot][i];
 	return sum;
@@ -244,7 +244,7 @@ static void test_adopt(void **state)
 			run_packet(&world);
 		adopted += world.engine.table.used;
 		for (uint16_t i = 0; i < DESTINATION_SLOTS; i++)
-			slots[i] = (uint16_t)(i < WORLD_SLOTS ? (i * 3 + 1) % WORLD_SLOTS : i);
+			slots[i] = (uint16_t)(i < WORLD_SLOTS ? ((uint32_t)i * 3 + 1) % (uint32_t)WORLD_SLOTS : (uint32_t)i);
 		if (round % 2) /* a destination that is gone */
 			slots[WORLD_SLOT_REWRITE] = SLOT_NONE;
 		before = *world.counters;
