@@ -22,6 +22,7 @@ struct daemon {
 	struct worker *workers;
 	struct control *control;
 	int done_fd; /* eventfd: a worker has carried out its order */
+	int signal_fd;
 
 	struct drain_set drain; /* what the rules in place name */
 	bool rules_installed;

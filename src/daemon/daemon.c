@@ -85,14 +85,28 @@ static void warn_about_interfaces(const struct rules_config *rules)
 	}
 }
 
+/* Before anything is changed: a signal that comes during the start is served after it. */
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
 /* In an order in which nothing is promised before it can be kept: rules come last but one. */
 static int start(struct daemon *daemon, char *error)
 {
 	struct config *config = daemon->config;
 
+	daemon->signal_fd = open_signals();
 	daemon->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (daemon->done_fd < 0) {
-		snprintf(error, ERROR_SIZE, "eventfd: %s", strerror(errno));
+	if (daemon->signal_fd < 0 || daemon->done_fd < 0) {
+		snprintf(error, ERROR_SIZE, "signalfd, eventfd: %s", strerror(errno));
 		return -1;
 	}
 	daemon->wan = wan_open();
@@ -134,24 +148,12 @@ int daemon_start(struct daemon *daemon)
 	return 0;
 }
 
-static int open_signals(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-}
-
 /* Returns false when it is time to stop. */
-static bool handle_signal(struct daemon *daemon, int fd)
+static bool handle_signal(struct daemon *daemon)
 {
 	struct signalfd_siginfo info;
 
-	while (read(fd, &info, sizeof(info)) == sizeof(info)) {
+	while (read(daemon->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo != SIGHUP)
 			return false;
 		reload_config(daemon);
@@ -199,15 +201,15 @@ void daemon_run(struct daemon *daemon)
 	struct pollfd polls[CONTROL_POLLS + 2];
 	uint64_t now = state_now(&daemon->state), saved = now, drained = now, fed = now;
 	uint32_t heartbeats[64] = {0}, feed_ms = notify_watchdog_interval_ms();
-	int wait_ms = feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS, signals = open_signals();
-	bool go_on = signals >= 0;
+	int wait_ms = feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS;
+	bool go_on = true;
 
 	save_clock(daemon);
 	notify_send("READY=1");
 	while (go_on) {
 		size_t count = control_fill_polls(daemon->control, polls);
 
-		polls[count] = (struct pollfd){.fd = signals, .events = POLLIN};
+		polls[count] = (struct pollfd){.fd = daemon->signal_fd, .events = POLLIN};
 		polls[count + 1] = (struct pollfd){.fd = wan_fd(daemon->wan), .events = POLLIN};
 		if (poll(polls, count + 2, wait_ms) < 0 && errno != EINTR)
 			break;
@@ -216,7 +218,7 @@ void daemon_run(struct daemon *daemon)
 		if (polls[count + 1].revents)
 			wan_update(daemon->wan);
 		if (polls[count].revents)
-			go_on = handle_signal(daemon, signals);
+			go_on = handle_signal(daemon);
 		if (is_due(now, &fed, feed_ms))
 			feed_watchdog(daemon, heartbeats);
 		if (is_due(now, &saved, SAVE_INTERVAL_MS))

@@ -171,6 +171,11 @@ static enum run_result judge(const char *const *argv, int status, bool timed_out
 	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return RUN_OK;
+	/* What posix_spawnp() cannot tell by its result (under valgrind, for one), it tells so. */
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127 && !words) {
+		rules_explain_missing(argv[0], ret_error, error_size);
+		return RUN_MISSING;
+	}
 	if (WIFSIGNALED(status))
 		snprintf(ret_error, error_size, "%s: ended by signal %d", argv[0], WTERMSIG(status));
 	else
