@@ -156,8 +156,7 @@ static void write_source_set(FILE *out, const struct rules_plan *plan, char gene
 
 static void write_port_set(FILE *out, const struct destination *destination, char generation, size_t number)
 {
-	/* A single range is matched without a set. */
-	if (destination->port_count < 2)
+	if (destination->port_count == 0)
 		return;
 	fprintf(out, "# ports of %s\n", destination->name);
 	fprintf(out, "create " RULES_SET_PREFIX "%c-p%zu bitmap:port range 0-65535\n", generation, number);
@@ -223,15 +222,33 @@ static void write_handshake_rule(FILE *out, const struct rules_config *config, c
 	fputs(" --queue-bypass\n", out);
 }
 
-static void write_queue_chains(FILE *out, const struct rules_config *config)
+/*
+ * Of a packet that ends within the TCP header iptables-legacy sees nothing but an attack, and the
+ * tcp match drops it: it must go where it shall go before that match is asked.
+ */
+static void write_short_rule(FILE *out, const struct rules_plan *plan, const char *chain)
 {
+	const unsigned int shortest = plan->family == FAMILY_IPV4 ? 20 + 20 : 40 + 20;
+
+	fprintf(out, "-A %s -m length --length 0:%u", chain, shortest - 1);
+}
+
+static void write_queue_chains(FILE *out, const struct rules_plan *plan)
+{
+	const struct rules_config *config = plan->config;
+
 	fputs("# Without a listener handshakes pass unmodified (bypass), but packets of rewritten flows are dropped:\n"
 	      "# they will be sent again, while a single one with its own TSval can end its flow.\n",
 	      out);
+	write_short_rule(out, plan, RULES_CHAIN "-FULL");
+	write_queue_number(out, config, config->queue_first);
+	fputs(" --queue-bypass\n", out);
 	write_handshake_rule(out, config, RULES_CHAIN "-FULL");
 	fputs("-A " RULES_CHAIN "-FULL", out);
 	write_queue_number(out, config, (uint32_t)config->queue_first + config->workers);
 	fputc('\n', out);
+	write_short_rule(out, plan, RULES_CHAIN "-SYN");
+	fputs(" -j RETURN\n", out);
 	write_handshake_rule(out, config, RULES_CHAIN "-SYN");
 }
 
@@ -251,12 +268,9 @@ static void write_condition(FILE *out, const struct rules_plan *plan, const stru
 {
 	const struct destination *destination = step->condition;
 
-	if (destination->port_count > 1)
+	if (destination->port_count > 0)
 		fprintf(out, " -m set --match-set " RULES_SET_PREFIX "%c-p%u %s", generation, step->number,
 			server_end[way]);
-	if (destination->port_count == 1)
-		fprintf(out, " -p tcp -m tcp --%cport %u:%u", server_end[way][0], destination->ports[0].first,
-			destination->ports[0].last);
 	if (destination->source_count > 0)
 		fprintf(out, " -m set --match-set " RULES_SET_PREFIX "%c%c-s%u %s", generation,
 			family_digit[plan->family], step->number, client_end[way]);
@@ -334,7 +348,7 @@ void rules_write_chains(FILE *out, const struct rules_plan *plan, char generatio
 		if (rules_list_has_set(plan, list) && rules_list_len(plan, list) > 1)
 			fprintf(out, ":" RULES_CHAIN "-G%u-OUT - [0:0]\n:" RULES_CHAIN "-G%u-IN - [0:0]\n", list,
 				list);
-	write_queue_chains(out, plan->config);
+	write_queue_chains(out, plan);
 	for (uint32_t list = 1; list < plan->lists.list_count; list++) {
 		if (!rules_list_has_set(plan, list) || rules_list_len(plan, list) < 2)
 			continue;

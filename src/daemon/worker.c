@@ -34,6 +34,7 @@ static int open_table(struct worker *worker, const struct config *config, const 
 
 	if (state_map_flows(config, worker->index, capacity, &parts, ret_error, error_size) < 0)
 		return -1;
+	/* Not from the heap: it is to be claimed now, and large. */
 	heads = mmap(NULL, flow_table_heads_bytes(capacity), PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	worker->counters = calloc(1, sizeof(*worker->counters));
@@ -235,4 +236,7 @@ void worker_stop(struct worker *worker)
 	for (int role = 0; role < QUEUE_ROLES; role++)
 		queue_close(worker->queues[role]);
 	queue_batch_free(worker->batch);
+	free(worker->counters);
+	if (worker->engine.table.heads)
+		munmap(worker->engine.table.heads, flow_table_heads_bytes(worker->engine.table.capacity));
 }

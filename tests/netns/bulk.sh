@@ -10,7 +10,7 @@ set -euo pipefail
 net_require iperf3:iperf3 jq:jq nstat:iproute2 ss:iproute2
 pawsd_require
 
-SECONDS_EACH=1.5
+SECONDS_EACH=1.2
 
 is_listening() { in_ns "$SV" ss -Hltn | grep -q ":$1 "; }
 
@@ -83,7 +83,7 @@ half_of_plain() {
 }
 
 # In turn, for the machine may have other things to do; the better figures count on both sides.
-for round in 1 2 3; do
+for round in 1 2 3 4; do
 	measure plain
 	pawsd_up "$WORK/pawsd.conf"
 	measure rewritten

@@ -12,6 +12,7 @@
 #   F2-rst-dropped  the same, and the gateway drops the RST by which the client would clear the way
 #   F3              the box puts TSval 0, TSecr 2174718965 into each SYN/ACK
 
+# shellcheck disable=SC2034 # for who sources this
 CASES=(F1-rhel7 F1-vanilla F2 F2-rst-dropped F3)
 
 case_server() {

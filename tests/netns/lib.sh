@@ -120,7 +120,8 @@ wait_until() {
 	done
 }
 
-process_gone() { ! kill -0 "$1" 2>/dev/null; }
+# Ended, whether or not its parent has asked for its status.
+process_gone() { ! kill -0 "$1" 2>/dev/null || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null; }
 
 # stop_process PID: SIGTERM, and SIGKILL after 5 s. Only for processes that the test started.
 stop_process() {
@@ -385,6 +386,7 @@ pawsd_stop() {
 		return 99
 	fi
 	wait "$PAWSD_PID" || status=$?
+	[ $status = 0 ] || tail -n 40 "$WORK/pawsd.log"
 	return $status
 }
 
@@ -433,6 +435,12 @@ capture_start() {
 	done
 }
 
+# Every connection has ended but for TIME_WAIT: no packet of any is on its way.
+is_settled() {
+	[ -z "$(in_ns "$CL" ss -Htn state connected exclude time-wait)" ] &&
+		[ -z "$(in_ns "$SV" ss -Htn state connected exclude time-wait)" ]
+}
+
 sentinel_captured() {
 	in_ns "$CL" bash -c 'echo >"/dev/udp/$1/9"' bash "$(server_addr 4 $SERVER_COUNT)" 2>/dev/null || true
 	[ -n "$(tcpdump -nr "$1.inside.pcap" udp port 9 2>/dev/null | head -1)" ] &&
@@ -442,6 +450,7 @@ sentinel_captured() {
 # capture_stop NAME: all that was sent before is in the files when it returns.
 capture_stop() {
 	local pid
+	wait_until 5 is_settled || echo "# connections are still open" >&2
 	wait_until 10 sentinel_captured "$WORK/$1"
 	for pid in "${CAPTURE_PIDS[@]}"; do finish "$pid" || true; done
 	if grep -q '^[1-9].* dropped by kernel' "$WORK/$1".*.err; then

@@ -153,7 +153,7 @@ static const char *compare_one(const struct capture_packet *in, const struct cap
 
 static int compare(const char *inside_path, const char *outside_path, char **names, int count)
 {
-	struct capture inside, outside;
+	static struct capture inside, outside;
 	int failed = 0;
 
 	if (!capture_read(inside_path, &inside) || !capture_read(outside_path, &outside))
@@ -180,7 +180,7 @@ int main(int argc, char **argv)
 						{"list", no_argument, NULL, 'l'},
 						{"compare", no_argument, NULL, 'c'},
 						{NULL, 0, NULL, 0}};
-	struct load_addrs from = {0}, to = {0};
+	static struct load_addrs from, to;
 	int fd, one = 1;
 
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {

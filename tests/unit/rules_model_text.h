@@ -73,6 +73,10 @@ static void model_read_iptables_word(struct model_rule *rule, const char *word, 
 		condition = model_condition(rule, IN_PORTS);
 		condition->of_dst = word[2] == 'd';
 		snprintf(condition->text, sizeof(condition->text), "%s", value);
+	} else if (strcmp(word, "--length") == 0) {
+		/* no packet of the model ends within its TCP header */
+		condition = model_condition(rule, IN_INTERFACE);
+		snprintf(condition->text, sizeof(condition->text), "none");
 	} else if (strcmp(word, "--match-set") == 0) {
 		condition = model_condition(rule, IN_SET);
 		snprintf(condition->text, sizeof(condition->text), "%s", value);
