@@ -94,6 +94,10 @@ RUN_PACKAGES := iptables ipset nftables iproute2
 TEST_PACKAGES := libcmocka-dev libpcap-dev iperf3 tcpdump ethtool curl jq procps socat
 LINT_PACKAGES := clang clang-tidy cppcheck mandoc shellcheck systemd universal-ctags
 
+$(BUILD)/promtool:
+	@mkdir -p $(@D)
+	tools/fetch-promtool $@
+
 .PHONY: deps test-deps lint-deps
 deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
@@ -108,7 +112,7 @@ demo: test-deps
 	@tests/netns/demo.sh $(BUILD)
 
 check: test-deps
-	@$(MAKE) --no-print-directory all test-programs
+	@$(MAKE) --no-print-directory all test-programs $(BUILD)/promtool
 	@tests/run $(BUILD) unit replay tools netns
 
 check-unit:
