@@ -5,6 +5,7 @@
 # gateway without the daemon, real connections run through it.
 
 BIG=100000
+# shellcheck disable=SC2034 # read by those that source this
 BIG_LIMIT_S=15
 
 rulesctl() { in_ns "$GW" "$TOOLS/rulesctl" "$@"; }

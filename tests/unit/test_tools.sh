@@ -256,7 +256,7 @@ test_pawsctl_trouble() {
 	chmod 0 "$SOCKET"
 	# Root may do everything, but not without this capability.
 	local unprivileged=()
-	[ "$(id -u)" != 0 ] || unprivileged=(setpriv --bounding-set -dac_override,-dac_read_search)
+	[ "$(id -u)" != 0 ] || unprivileged=(setpriv --bounding-set "-dac_override,-dac_read_search")
 	run "${unprivileged[@]}" "$PAWSCTL" -s "$SOCKET" stats
 	check "no permission: says who may" status_is 1 'Permission denied: run this as root or'
 	fake_start answer "$DIR/empty"
