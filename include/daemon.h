@@ -17,6 +17,7 @@
 struct daemon {
 	const char *config_path;
 	struct config *config;
+	const struct slot_names *first_names; /* of the configuration at the start */
 	struct state state;
 	struct wan *wan;
 	struct worker *workers;
@@ -53,7 +54,7 @@ void reload_config(struct daemon *daemon);
  * reload.c: brings policy and rules in force: gives the policy to the workers, finds the
  * servers to drain, installs the rules. Returns 0, or -1 with one line in ret_error.
  */
-int reload_apply(struct daemon *daemon, const struct config *config, char *ret_error, size_t error_size);
+int reload_apply(struct daemon *daemon, struct config *config, char *ret_error, size_t error_size);
 
 /* reload.c: looks whether servers named only for old flows can be let go. */
 void reload_check_drain(struct daemon *daemon);

@@ -24,6 +24,13 @@ struct engine {
 	struct flow_table table;
 	struct clock clock;
 	const struct policy *policy; /* the caller may change it between packets */
+	/*
+	 * While the firewall's rules lag behind the policy: a connection is rewritten only if the
+	 * policy that the rules were made for (NULL: none) rewrites it too, for otherwise its later
+	 * segments would not come here.
+	 */
+	bool rules_lag;
+	const struct policy *rules_policy;
 	struct counters *counters;
 	uint32_t timeout_s[FLOW_STATE_COUNT]; /* by state; [FLOW_FREE] is unused */
 };

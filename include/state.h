@@ -28,6 +28,7 @@ struct state {
 	struct clock_shared *clock;  /* mapped */
 	/* Shared clock minus CLOCK_BOOTTIME, ms. It only ever grows. */
 	int64_t clock_offset_ms;
+	int64_t *shared_offset_ms; /* the same, mapped, for the next process */
 };
 
 /* A worker's part of the flow table, mapped. */
@@ -43,12 +44,18 @@ int state_map_flows(const struct config *config, uint32_t worker, uint32_t capac
 		    char *ret_error, size_t error_size);
 void state_close(struct state *state);
 
+/*
+ * Removes the files of the flow table. For a stop after which packets go by unmodified: flows
+ * that live on through that must not be shifted again by the next process.
+ */
+void state_forget_flows(const struct config *config);
+
 /* The shared clock's tick, ms (P2). Any thread. */
 uint64_t state_now(const struct state *state);
 
 /*
  * Writes down how far the clock has come, so that it does not step back after a reboot with a
- * wrong time of day; and follows the time of day where that has gone ahead. Returns -1 with a
+ * wrong time of day; and follows the time of day where that has gone ahead, a second at a time. Returns -1 with a
  * line in ret_error when it cannot be written.
  */
 int state_save_clock(struct state *state, uint32_t lead_ms, char *ret_error, size_t error_size);

@@ -23,6 +23,8 @@
  */
 struct worker_order {
 	const struct policy *policy;
+	bool rules_lag; /* engine.h */
+	const struct policy *rules_policy;
 	uint32_t timeout_s[FLOW_STATE_COUNT];
 	struct drain_set *drain; /* to be filled with servers that policy no longer rewrites, or NULL */
 };

@@ -101,6 +101,14 @@ static enum reason apply_mode_to_syn(struct passage *p, const uint32_t *previous
 	return REASON_SYN_OBSERVED;
 }
 
+static bool are_rules_ready(const struct engine *engine, const struct packet *packet)
+{
+	if (!engine->rules_lag)
+		return true;
+	return engine->rules_policy && policy_match(engine->rules_policy, &packet->dst, packet->dst_port,
+						    &packet->src)->mode == MODE_REWRITE;
+}
+
 /* A SYN that opens a connection: on a new four-tuple, or on one whose old flow is past. */
 static enum reason handle_new_syn(struct passage *p)
 {
@@ -121,7 +129,7 @@ static enum reason handle_new_syn(struct passage *p)
 	}
 	if (direction == DIRECTION_IN)
 		return REASON_SYN_FROM_OUTSIDE;
-	if (destination->mode == MODE_OFF) {
+	if (destination->mode == MODE_OFF || (destination->mode == MODE_REWRITE && !are_rules_ready(engine, packet))) {
 		engine_note_foreign_tsval(p);
 		return REASON_SYN_POLICY_OFF;
 	}

@@ -164,6 +164,8 @@ static void add_destination(struct loading *loading, const char *section)
 	static const char name_characters[] = "abcdefghijklmnopqrstuvwxyz0123456789_.-";
 	const char *name = section + strlen("destination");
 	struct destination *destination = &loading->destinations[loading->destination_count];
+	size_t errors_before;
+	bool is_given;
 
 	name += strspn(name, " \t");
 	if (!*name || strlen(name) > DESTINATION_NAME_MAX || strspn(name, name_characters) != strlen(name) ||
@@ -174,11 +176,21 @@ static void add_destination(struct loading *loading, const char *section)
 				  where(loading, section, ""), section, DESTINATION_NAME_MAX);
 		return;
 	}
+	for (size_t i = 1; i < loading->destination_count; i++) {
+		if (strcmp(loading->destinations[i].name, name) == 0) {
+			config_report_add(loading->errors, "%s: [%s]: a destination of that name stands in the file already; "
+							   "allowed: once",
+					  where(loading, section, ""), section);
+			return;
+		}
+	}
 	check_keys(loading, "destination", section);
 	*destination = (struct destination){.repair = loading->destinations[0].repair};
 	strcpy(destination->name, name);
+	errors_before = loading->errors->count;
 	set_options(loading, "destination", section, destination);
-	if (!has_value(loading, section, "prefixes") && !has_value(loading, section, "prefixes_file"))
+	is_given = has_value(loading, section, "prefixes") || has_value(loading, section, "prefixes_file");
+	if (!is_given || (destination->prefix_count == 0 && loading->errors->count == errors_before))
 		config_report_add(loading->errors,
 				  "%s: [%s] has no prefixes; allowed: prefixes = ..., prefixes_file = ...",
 				  where(loading, section, ""), section);
@@ -211,6 +223,13 @@ static void report_unknown_section(struct loading *loading, const char *name)
 			  allowed);
 }
 
+static bool is_destination_section(const char *name)
+{
+	const size_t len = strlen("destination");
+
+	return strncmp(name, "destination", len) == 0 && strchr(" \t", name[len]);
+}
+
 static void set_sections(struct loading *loading)
 {
 	struct destination *preset = &loading->destinations[0];
@@ -228,7 +247,7 @@ static void set_sections(struct loading *loading)
 	for (int i = 0; i < count; i++) {
 		const char *name = iniparser_getsecname(loading->ini, i);
 
-		if (strncmp(name, "destination", strlen("destination")) == 0) {
+		if (is_destination_section(name)) {
 			add_destination(loading, name);
 			continue;
 		}

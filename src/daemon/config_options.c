@@ -23,9 +23,9 @@ static const char *const choices_repair[] = {"off", "echo", "zero", NULL};
 #define CHOICE(sec, name, base, field, words, value, flag, text) \
 	{.section = sec, .key = name, .type = OPTION_CHOICE, FIELD(base, field), .choices = words, .preset = value, \
 	 .flags = flag, .help = text}
-#define TEXT(sec, name, field, value, text) \
-	{.section = sec, .key = name, .type = OPTION_TEXT, FIELD(config, field), .preset = value, \
-	 .flags = OPTION_STATIC, .help = text}
+#define TEXT(sec, name, kind, field, value, text) \
+	{.section = sec, .key = name, .type = kind, FIELD(config, field), .preset = value, .flags = OPTION_STATIC, \
+	 .help = text}
 #define TIMEOUT(name, state, least, value, text) \
 	NUMBER("flows", name, timeout_s[state], least, DAYS(365), value, 0, text)
 #define LIST(sec, name, kind, base, field, counter, text) \
@@ -33,10 +33,12 @@ static const char *const choices_repair[] = {"off", "echo", "zero", NULL};
 	 .help = text}
 
 const struct option_info option_table[] = {
-	LIST("gateway", "wan", OPTION_INTERFACES, config, rules.wan, rules.wan_count,
+	{.section = "gateway", .key = "wan", .type = OPTION_INTERFACES, FIELD(config, rules.wan),
+	 COUNT(config, rules.wan_count), .preset = "", .flags = OPTION_STATIC,
+	 .help =
 	     "Interfaces towards the servers, blank separated; a trailing * stands for any ending\n"
 	     "(ppp*). They tell which way a packet goes. Without them the policy has to: the side\n"
-	     "that a destination names is the server's."),
+	     "that a destination names is the server's."},
 	CHOICE("gateway", "placement", config, rules.placement, choices_placement, "forward", OPTION_STATIC,
 	       "Where packets are taken: forward sees the inner addresses of clients (iptables and\n"
 	       "nft); postnat the public ones, behind the NAT (nft only)."),
@@ -79,12 +81,12 @@ const struct option_info option_table[] = {
 	       "What becomes of the rules when pawsd stops. While they stay and pawsd is away, packets\n"
 	       "of rewritten connections are dropped rather than sent on with a wrong TSval."),
 
-	TEXT("control", "socket", control_socket, "/run/pawsd/control.sock", "Where pawsctl and pawsd-exporter ask."),
-	TEXT("control", "group", control_group, "", "Group that may ask; without one only root may."),
+	TEXT("control", "socket", OPTION_PATH, control_socket, "/run/pawsd/control.sock", "Where pawsctl and pawsd-exporter ask."),
+	TEXT("control", "group", OPTION_TEXT, control_group, "", "Group that may ask; without one only root may."),
 
-	TEXT("daemon", "runtime_dir", runtime_dir, "/run/pawsd",
+	TEXT("daemon", "runtime_dir", OPTION_PATH, runtime_dir, "/run/pawsd",
 	     "Flow table and shared clock; should outlive a restart of pawsd but not a reboot."),
-	TEXT("daemon", "state_dir", state_dir, "/var/lib/pawsd", "What outlives a reboot: the clock's last reading."),
+	TEXT("daemon", "state_dir", OPTION_PATH, state_dir, "/var/lib/pawsd", "What outlives a reboot: the clock's last reading."),
 	CHOICE("daemon", "log_level", config, log_level, choices_log_level, "info", 0, "How much is logged."),
 
 	CHOICE("default", "mode", destination, mode, choices_mode, "off", 0,

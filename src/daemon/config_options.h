@@ -17,6 +17,7 @@ enum option_type {
 	OPTION_CHOICE,	    /* an enum: index into choices */
 	OPTION_BOOL,	    /* yes or no */
 	OPTION_TEXT,	    /* char[size], at most size - 1 characters, no blanks */
+	OPTION_PATH,	    /* the same, beginning with / */
 	OPTION_INTERFACES,  /* char[WAN_MAX][INTERFACE_NAME_SIZE] and its count */
 	OPTION_PREFIXES,    /* struct prefix * and its count */
 	OPTION_PREFIX_FILE, /* appends to the same */

@@ -108,6 +108,8 @@ static bool set_text(const struct option_info *option, char *field, const char *
 		return fail(problem, "allowed: at most %zu characters", option->size - 1);
 	if (strpbrk(text, " \t"))
 		return fail(problem, "allowed: no blanks");
+	if (option->type == OPTION_PATH && text[0] != '/')
+		return fail(problem, "allowed: a path from the root, /...");
 	memset(field, 0, option->size);
 	memcpy(field, text, strlen(text));
 	return true;
@@ -201,7 +203,8 @@ static bool add_ports(void *context, const char *word)
 static bool set_prefix_file(const struct list *target, struct problem *problem, const char *name,
 			    const char *directory)
 {
-	char path[1024], line[512], wrong[256];
+	char path[1024], wrong[256], *line = NULL;
+	size_t line_size = 0;
 	struct problem inner = {wrong, sizeof(wrong)};
 	struct list list = {target->array, target->count, &inner};
 	unsigned int number = 0;
@@ -215,7 +218,7 @@ static bool set_prefix_file(const struct list *target, struct problem *problem, 
 	file = fopen(path, "re");
 	if (!file)
 		return fail(problem, "%s: %s; allowed: a readable file with one prefix a line", path, strerror(errno));
-	while (good && fgets(line, sizeof(line), file)) {
+	while (good && getline(&line, &line_size, file) >= 0) {
 		number++;
 		line[strcspn(line, "#;\n")] = '\0';
 		good = each_word(line, add_prefix, &list);
@@ -224,6 +227,7 @@ static bool set_prefix_file(const struct list *target, struct problem *problem, 
 		fail(problem, "%s:%u: %s", path, number, wrong);
 	else if (ferror(file))
 		good = fail(problem, "%s: %s", path, strerror(errno));
+	free(line);
 	fclose(file);
 	return good;
 }
@@ -243,6 +247,7 @@ bool option_set(const struct option_info *option, void *base, const char *text, 
 	case OPTION_BOOL:
 		return set_bool(field, text, &problem);
 	case OPTION_TEXT:
+	case OPTION_PATH:
 		return set_text(option, field, text, &problem);
 	case OPTION_INTERFACES:
 		return set_interfaces(option, base, text, &problem);

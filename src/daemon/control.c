@@ -38,6 +38,7 @@ struct control {
 static bool clear_path(const struct sockaddr_un *address, char *ret_error, size_t error_size)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat status;
 	bool in_use = fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
 				  errno == EAGAIN);
 
@@ -45,6 +46,11 @@ static bool clear_path(const struct sockaddr_un *address, char *ret_error, size_
 		close(fd);
 	if (in_use) {
 		snprintf(ret_error, error_size, "[control] socket = %s: another program listens there", address->sun_path);
+		return false;
+	}
+	if (lstat(address->sun_path, &status) == 0 && !S_ISSOCK(status.st_mode)) {
+		snprintf(ret_error, error_size, "[control] socket = %s: there is a file of that name, which is no socket",
+			 address->sun_path);
 		return false;
 	}
 	unlink(address->sun_path);

@@ -34,9 +34,9 @@ static bool answer_request(void *context, const char *request, FILE *out)
 }
 
 /* The counter slots of an earlier process, in terms of this one's. */
-static void map_old_slots(const struct state *state, uint16_t slots[DESTINATION_SLOTS])
+static void map_old_slots(const struct slot_names *old, const struct slot_names *names,
+			  uint16_t slots[DESTINATION_SLOTS])
 {
-	const struct slot_names *old = &state->old_names, *names = state->names;
 
 	for (uint32_t i = 0; i < DESTINATION_SLOTS; i++) {
 		slots[i] = SLOT_NONE;
@@ -52,7 +52,7 @@ static int open_workers(struct daemon *daemon, char *error)
 	uint32_t workers = daemon->config->rules.workers, known = 0;
 	uint16_t slots[DESTINATION_SLOTS];
 
-	map_old_slots(&daemon->state, slots);
+	map_old_slots(&daemon->state.old_names, daemon->first_names, slots);
 	daemon->workers = calloc(workers, sizeof(*daemon->workers));
 	if (!daemon->workers) {
 		snprintf(error, ERROR_SIZE, "out of memory");
@@ -64,6 +64,7 @@ static int open_workers(struct daemon *daemon, char *error)
 			return -1;
 		known += daemon->workers[i].engine.table.used;
 	}
+	*daemon->state.names = *daemon->first_names;
 	if (known)
 		log_info("%u flows are known from before", known);
 	for (uint32_t i = 0; i < workers; i++) {
@@ -250,16 +251,20 @@ static void wait_for_queues(struct daemon *daemon)
 void daemon_stop(struct daemon *daemon)
 {
 	char error[ERROR_SIZE];
+	bool removed = false;
 
 	control_close(daemon->control);
 	if (daemon->rules_installed && daemon->config->on_stop == ON_STOP_REMOVE) {
-		if (rules_remove(&daemon->config->rules, error, sizeof(error)) < 0)
-			log_error("the rules are still there: %s", error);
-		else
+		removed = rules_remove(&daemon->config->rules, error, sizeof(error)) == 0;
+		if (removed)
 			wait_for_queues(daemon);
+		else
+			log_error("the rules are still there: %s", error);
 	}
 	for (uint32_t i = 0; daemon->workers && i < daemon->config->rules.workers; i++)
 		worker_stop(&daemon->workers[i]);
+	if (removed)
+		state_forget_flows(daemon->config);
 	if (daemon->workers && daemon->workers[0].engine.clock.shared)
 		save_clock(daemon);
 	wan_close(daemon->wan);

@@ -125,7 +125,7 @@ static int print_rules(const char *path, struct slot_names *names)
 
 static int run(const char *path, struct slot_names *names)
 {
-	struct daemon daemon = {.config_path = path, .state = {.runtime_lock = -1, .state_lock = -1}};
+	struct daemon daemon = {.config_path = path, .first_names = names, .state = {.runtime_lock = -1, .state_lock = -1}};
 	char error[1024];
 	int status = EXIT_FAILED;
 
@@ -135,12 +135,9 @@ static int run(const char *path, struct slot_names *names)
 	log_set_level(daemon.config->log_level);
 	if (state_open(daemon.config, &daemon.state, error, sizeof(error)) < 0) {
 		log_error("%s", error);
-	} else {
-		*daemon.state.names = *names;
-		if (daemon_start(&daemon) == 0) {
-			daemon_run(&daemon);
-			status = EXIT_SUCCESS;
-		}
+	} else if (daemon_start(&daemon) == 0) {
+		daemon_run(&daemon);
+		status = EXIT_SUCCESS;
 	}
 	daemon_stop(&daemon);
 	return status;

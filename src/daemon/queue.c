@@ -143,36 +143,6 @@ static void explain_refusal(const struct queue *queue, int error, char *ret_erro
 	}
 }
 
-/*
- * Everything in one message: between a bind and its parameters a queue would drop packets, with
- * bypass or without. Returns 0 or an errno.
- */
-static int configure(struct queue *queue, uint32_t max_packets)
-{
-	uint32_t flags = NFQA_CFG_F_GSO | (queue->role == QUEUE_HANDSHAKE ? NFQA_CFG_F_FAIL_OPEN : 0);
-	uint8_t buffer[8192];
-	struct nlmsghdr *message = nfq_nlmsg_put((char *)buffer, NFQNL_MSG_CONFIG, queue->number);
-	ssize_t len;
-
-	message->nlmsg_flags |= NLM_F_ACK;
-	nfq_nlmsg_cfg_put_cmd(message, AF_INET, NFQNL_CFG_CMD_BIND);
-	nfq_nlmsg_cfg_put_params(message, NFQNL_COPY_PACKET, 0xffff);
-	mnl_attr_put_u32(message, NFQA_CFG_FLAGS, htonl(flags));
-	mnl_attr_put_u32(message, NFQA_CFG_MASK, htonl(flags));
-	nfq_nlmsg_cfg_put_qmaxlen(message, max_packets);
-	if (mnl_socket_sendto(queue->socket, message, message->nlmsg_len) < 0)
-		return errno;
-	do {
-		len = mnl_socket_recvfrom(queue->socket, buffer, sizeof(buffer));
-		if (len < 0)
-			return errno;
-		message = (struct nlmsghdr *)buffer;
-		/* With a rule in place packets may come before the acknowledgement: they stay without a
-		 * verdict until the queue is closed again, which is what a failed start comes to. */
-	} while (message->nlmsg_type != NLMSG_ERROR);
-	return -((struct nlmsgerr *)mnl_nlmsg_get_payload(message))->error;
-}
-
 static bool set_up_socket(struct queue *queue, uint32_t buffer_bytes)
 {
 	int fd, on = 1, bytes = (int)(buffer_bytes > INT32_MAX / 2 ? INT32_MAX / 2 : buffer_bytes);
@@ -189,27 +159,6 @@ static bool set_up_socket(struct queue *queue, uint32_t buffer_bytes)
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	return true;
-}
-
-struct queue *queue_open(uint16_t number, enum queue_role role, uint32_t max_packets, uint32_t buffer_bytes,
-			 char *ret_error, size_t error_size)
-{
-	struct queue *queue = calloc(1, sizeof(*queue));
-	int error;
-
-	if (!queue) {
-		snprintf(ret_error, error_size, "out of memory");
-		return NULL;
-	}
-	queue->number = number;
-	queue->role = role;
-	error = set_up_socket(queue, buffer_bytes) ? configure(queue, max_packets) : errno;
-	if (error) {
-		explain_refusal(queue, error, ret_error, error_size);
-		queue_close(queue);
-		return NULL;
-	}
-	return queue;
 }
 
 void queue_close(struct queue *queue)
@@ -246,10 +195,10 @@ struct queue_stats queue_stats_read(const struct queue *queue)
 }
 
 /* False when the message is not a packet's, or does not even say which. */
-static bool parse_message(const struct nlmsghdr *message, struct queue_packet *ret)
+static bool parse_message(const struct nlmsghdr *message, size_t len_bytes, struct queue_packet *ret)
 {
 	const struct nlattr *attribute = mnl_nlmsg_get_payload_offset(message, sizeof(struct nfgenmsg));
-	const char *end = mnl_nlmsg_get_payload_tail(message);
+	const char *end = (const char *)message + (len_bytes < message->nlmsg_len ? len_bytes : message->nlmsg_len);
 	bool has_id = false;
 
 	if (message->nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET))
@@ -298,7 +247,7 @@ uint32_t queue_receive(struct queue *queue, struct queue_batch *batch)
 
 		if (mnl_nlmsg_ok(message, len) && message->nlmsg_type == NLMSG_ERROR)
 			count(&queue->stats.verdict_errors);
-		else if (mnl_nlmsg_ok(message, len) && parse_message(message, &batch->packets[used]))
+		else if (mnl_nlmsg_ok(message, len) && parse_message(message, (size_t)len, &batch->packets[used]))
 			used++;
 		else
 			count(&queue->stats.message_errors);
@@ -334,6 +283,91 @@ static void put_verdict(uint8_t *at, const struct queue *queue, uint16_t type, u
 
 	_Static_assert(sizeof(message) == VERDICT_BYTES, "no padding in a verdict");
 	memcpy(at, &message, sizeof(message));
+}
+
+/*
+ * Packets up to `id` came before the queue was ready. They can only be let go: handshakes pass,
+ * others are dropped, to be sent again.
+ */
+static void give_up_packets(struct queue *queue, uint32_t id)
+{
+	uint8_t message[VERDICT_BYTES];
+
+	put_verdict(message, queue, NFQNL_MSG_VERDICT_BATCH, queue->role == QUEUE_HANDSHAKE ? NF_ACCEPT : NF_DROP, id,
+		    sizeof(message));
+	if (send(queue_fd(queue), message, sizeof(message), 0) < 0)
+		count(&queue->stats.verdict_errors);
+}
+
+/* Waits for the answer to the configuration. Returns 0 or an errno. */
+static int await_answer(struct queue *queue)
+{
+	uint8_t buffer[8192];
+	const struct nlmsghdr *message = (const struct nlmsghdr *)buffer;
+	struct queue_packet packet;
+	bool has_packets = false;
+	uint32_t last_id = 0;
+	ssize_t len;
+
+	for (;;) {
+		/* A long packet is cut off here, behind all that matters. */
+		len = recv(queue_fd(queue), buffer, sizeof(buffer), 0);
+		if (len < 0)
+			return errno;
+		if (len < (ssize_t)sizeof(*message))
+			return EPROTO;
+		if (message->nlmsg_type == NLMSG_ERROR)
+			break;
+		if (parse_message(message, (size_t)len, &packet)) {
+			has_packets = true;
+			last_id = packet.id;
+		}
+	}
+	if (has_packets)
+		give_up_packets(queue, last_id);
+	return -((const struct nlmsgerr *)mnl_nlmsg_get_payload(message))->error;
+}
+
+/*
+ * Everything in one message: between a bind and its parameters a queue would drop packets, with
+ * bypass or without. Returns 0 or an errno.
+ */
+static int configure(struct queue *queue, uint32_t max_packets)
+{
+	uint32_t flags = NFQA_CFG_F_GSO | (queue->role == QUEUE_HANDSHAKE ? NFQA_CFG_F_FAIL_OPEN : 0);
+	uint8_t buffer[1024];
+	struct nlmsghdr *message = nfq_nlmsg_put((char *)buffer, NFQNL_MSG_CONFIG, queue->number);
+
+	message->nlmsg_flags |= NLM_F_ACK;
+	nfq_nlmsg_cfg_put_cmd(message, AF_INET, NFQNL_CFG_CMD_BIND);
+	nfq_nlmsg_cfg_put_params(message, NFQNL_COPY_PACKET, 0xffff);
+	mnl_attr_put_u32(message, NFQA_CFG_FLAGS, htonl(flags));
+	mnl_attr_put_u32(message, NFQA_CFG_MASK, htonl(flags));
+	nfq_nlmsg_cfg_put_qmaxlen(message, max_packets);
+	if (mnl_socket_sendto(queue->socket, message, message->nlmsg_len) < 0)
+		return errno;
+	return await_answer(queue);
+}
+
+struct queue *queue_open(uint16_t number, enum queue_role role, uint32_t max_packets, uint32_t buffer_bytes,
+			 char *ret_error, size_t error_size)
+{
+	struct queue *queue = calloc(1, sizeof(*queue));
+	int error;
+
+	if (!queue) {
+		snprintf(ret_error, error_size, "out of memory");
+		return NULL;
+	}
+	queue->number = number;
+	queue->role = role;
+	error = set_up_socket(queue, buffer_bytes) ? configure(queue, max_packets) : errno;
+	if (error) {
+		explain_refusal(queue, error, ret_error, error_size);
+		queue_close(queue);
+		return NULL;
+	}
+	return queue;
 }
 
 static void push(struct queue_batch *batch, void *base, size_t len)

@@ -6,7 +6,10 @@
  *      connections follow it; known flows keep what they have.
  *   2. While at it, each worker looks for rewritten flows whose server the policy no longer
  *      rewrites. Their packets must go on coming, so the rules name these servers one by one.
- *   3. The rules are put in place. If that fails, the workers get the old policy back.
+ *   3. The rules are put in place. If that fails, the workers get the old policy back. Until then
+ *      connections that only the new policy rewrites are left alone: their later segments would
+ *      not come to pawsd yet.
+ *   4. The workers hear that the rules are in place.
  *
  * The old policy is freed when no worker can be looking at it any more.
  */
@@ -58,8 +61,12 @@ static void wait_for_worker(struct daemon *daemon, const struct worker *worker)
 	}
 }
 
-/* Gives all workers `config`'s policy; fills `drain` if it is not NULL. False when memory is short. */
-static bool give_policy(struct daemon *daemon, const struct config *config, struct drain_set *drain)
+/*
+ * Gives all workers `config`'s policy; fills `drain` if it is not NULL. `rules_lag`: the rules in
+ * place are those for `rules_policy`. False when memory is short.
+ */
+static bool give_policy(struct daemon *daemon, const struct config *config, struct drain_set *drain, bool rules_lag,
+			const struct policy *rules_policy)
 {
 	uint32_t workers = daemon->config->rules.workers;
 	struct drain_set *parts = calloc(workers, sizeof(*parts));
@@ -68,10 +75,12 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 	for (uint32_t i = 0; good && drain && i < workers; i++)
 		good = drain_set_open(&parts[i]);
 	for (uint32_t i = 0; good && i < workers; i++) {
-		struct worker_order order = {.policy = config->policy, .drain = drain ? &parts[i] : NULL};
+		struct worker_order order = {.policy = config->policy,
+					     .rules_lag = rules_lag,
+					     .rules_policy = rules_policy,
+					     .drain = drain ? &parts[i] : NULL};
 
 		memcpy(order.timeout_s, config->timeout_s, sizeof(order.timeout_s));
-		raise_timeouts(order.timeout_s);
 		worker_give_order(&daemon->workers[i], &order);
 	}
 	for (uint32_t i = 0; good && i < workers; i++) {
@@ -98,12 +107,15 @@ static int install(struct daemon *daemon, const struct config *config, const str
 	return 0;
 }
 
-int reload_apply(struct daemon *daemon, const struct config *config, char *ret_error, size_t error_size)
+int reload_apply(struct daemon *daemon, struct config *config, char *ret_error, size_t error_size)
 {
+	const struct policy *rules_policy = config == daemon->config ? NULL : daemon->config->policy;
 	struct drain_set drain;
 
-	if (!drain_set_open(&drain) || !give_policy(daemon, config, &drain)) {
+	raise_timeouts(config->timeout_s);
+	if (!drain_set_open(&drain) || !give_policy(daemon, config, &drain, true, rules_policy)) {
 		snprintf(ret_error, error_size, "out of memory");
+		drain_set_close(&drain);
 		return -1;
 	}
 	if (install(daemon, config, &drain, ret_error, error_size) < 0) {
@@ -118,6 +130,7 @@ int reload_apply(struct daemon *daemon, const struct config *config, char *ret_e
 		log_info("%zu servers stay queued until their rewritten flows have ended", drain.count);
 	drain_set_close(&daemon->drain);
 	daemon->drain = drain;
+	give_policy(daemon, config, NULL, false, NULL);
 	return 0;
 }
 
@@ -143,8 +156,6 @@ static void keep_static_options(struct daemon *daemon, struct config *next)
 		log_warning("%s: changed, takes effect at the next start: %s", daemon->config_path, list);
 	*next = *daemon->config;
 	next->policy = policy;
-	memcpy(next->rules.wan, changed.rules.wan, sizeof(next->rules.wan));
-	next->rules.wan_count = changed.rules.wan_count;
 	memcpy(next->timeout_s, changed.timeout_s, sizeof(next->timeout_s));
 	next->on_stop = changed.on_stop;
 	next->log_level = changed.log_level;
@@ -167,7 +178,6 @@ void reload_config(struct daemon *daemon)
 		note_outcome(daemon, false, errors.count ? errors.lines[0] : "out of memory");
 	} else {
 		keep_static_options(daemon, next);
-		wan_set(daemon->wan, &next->rules);
 		if (reload_apply(daemon, next, error, sizeof(error)) == 0) {
 			config_free(daemon->config);
 			daemon->config = next;
@@ -178,8 +188,7 @@ void reload_config(struct daemon *daemon)
 		} else {
 			log_error("reload refused, the policy in force stays: %s", error);
 			note_outcome(daemon, false, error);
-			wan_set(daemon->wan, &daemon->config->rules);
-			give_policy(daemon, daemon->config, NULL);
+			give_policy(daemon, daemon->config, NULL, false, NULL);
 			config_free(next);
 		}
 	}
@@ -195,9 +204,9 @@ void reload_check_drain(struct daemon *daemon)
 
 	if (daemon->drain.count == 0)
 		return;
-	if (!drain_set_open(&drain) || !give_policy(daemon, daemon->config, &drain))
+	if (!drain_set_open(&drain))
 		return;
-	if (drain_set_equal(&daemon->drain, &drain)) {
+	if (!give_policy(daemon, daemon->config, &drain, false, NULL) || drain_set_equal(&daemon->drain, &drain)) {
 		drain_set_close(&drain);
 		return;
 	}

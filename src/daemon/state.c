@@ -19,9 +19,10 @@
 enum {
 	FILE_MAGIC = 0x64777061, /* "apwd" */
 	FILE_VERSION = 1,
-	/* The time of day may be this much ahead of us and be believed; the TSval, being 32 bits of
-	 * milliseconds, would look older after more than 24 days. */
-	FOLLOW_MAX_MS = 12 * 86400 * 1000,
+	/* When the time of day is set forward the clock follows by so much at each save, and no faster:
+	 * the age of flows and marks is measured by it. */
+	FOLLOW_STEP_MS = 1000,
+	BOOT_ID_SIZE = 40,
 };
 
 struct file_header {
@@ -40,6 +41,9 @@ enum file_kind {
 
 struct shared_file {
 	struct file_header header;
+	/* The clock as it runs, for the next process in this same boot of the machine. */
+	int64_t clock_offset_ms;
+	char boot_id[BOOT_ID_SIZE];
 	struct clock_shared clock;
 	struct slot_names names;
 };
@@ -91,6 +95,13 @@ static int lock_directory(const char *directory, const char *option, char *ret_e
 	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", getpid()) < 0)
 		log_warning("%s: %s", path, strerror(errno));
 	return fd;
+}
+
+static bool is_same_directory(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 /* Moves a file that cannot be used out of the way, where it can be looked at. */
@@ -173,8 +184,42 @@ static void read_clock(const char *path, uint64_t *ret_tick, uint64_t *ret_realt
 	set_aside(path, "damaged");
 }
 
+static void read_boot_id(char *ret_text)
+{
+	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+	memset(ret_text, 0, BOOT_ID_SIZE);
+	if (!file)
+		return;
+	if (fscanf(file, "%39s", ret_text) != 1)
+		ret_text[0] = '\0';
+	fclose(file);
+}
+
 /*
- * Where the clock begins: at the time of day, so that gateways with a common address agree; but
+ * Goes on with the clock of an earlier process in this boot, as if it had never stopped. False
+ * when there is none.
+ */
+static bool go_on_with_clock(struct state *state, struct shared_file *shared)
+{
+	char boot_id[BOOT_ID_SIZE];
+	int64_t reached;
+	bool same;
+
+	read_boot_id(boot_id);
+	same = boot_id[0] && memcmp(boot_id, shared->boot_id, sizeof(boot_id)) == 0;
+	memcpy(shared->boot_id, boot_id, sizeof(boot_id));
+	if (!same)
+		return false;
+	state->clock_offset_ms = shared->clock_offset_ms;
+	reached = (int64_t)state->clock->published - (int64_t)clock_ms(CLOCK_BOOTTIME);
+	if (reached > state->clock_offset_ms)
+		state->clock_offset_ms = reached;
+	return true;
+}
+
+/*
+ * Where the clock begins otherwise: at the time of day, so that gateways with a common address agree; but
  * not behind what any process before has reached, even if the time of day has gone back.
  */
 static void start_clock(struct state *state)
@@ -205,7 +250,7 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 	ret->runtime_lock = lock_directory(config->runtime_dir, "runtime_dir", ret_error, error_size);
 	if (ret->runtime_lock < 0)
 		return -1;
-	if (strcmp(config->runtime_dir, config->state_dir) != 0) {
+	if (!is_same_directory(config->runtime_dir, config->state_dir)) {
 		ret->state_lock = lock_directory(config->state_dir, "state_dir", ret_error, error_size);
 		if (ret->state_lock < 0)
 			return -1;
@@ -227,7 +272,10 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 		ret->old_names = *ret->names;
 	for (uint32_t i = 0; i < DESTINATION_SLOTS; i++)
 		ret->old_names.name[i][DESTINATION_NAME_MAX] = '\0';
-	start_clock(ret);
+	ret->shared_offset_ms = &shared->clock_offset_ms;
+	if (!go_on_with_clock(ret, shared))
+		start_clock(ret);
+	*ret->shared_offset_ms = ret->clock_offset_ms;
 	return 0;
 }
 
@@ -252,6 +300,16 @@ int state_map_flows(const struct config *config, uint32_t worker, uint32_t capac
 	return 0;
 }
 
+void state_forget_flows(const struct config *config)
+{
+	char path[CONFIG_PATH_SIZE + 32];
+
+	for (uint32_t i = 0; i < config->rules.workers; i++) {
+		snprintf(path, sizeof(path), "%s/flows.%u", config->runtime_dir, i);
+		unlink(path);
+	}
+}
+
 void state_close(struct state *state)
 {
 	/* The mappings end with the process. */
@@ -269,9 +327,12 @@ int state_save_clock(struct state *state, uint32_t lead_ms, char *ret_error, siz
 	int fd;
 
 	/* The time of day was set forward: follow it, for the other gateway does too. */
-	if (realtime > tick && realtime - tick < FOLLOW_MAX_MS) {
-		__atomic_add_fetch(&state->clock_offset_ms, (int64_t)(realtime - tick), __ATOMIC_RELAXED);
-		tick = realtime;
+	if (realtime > tick) {
+		uint64_t step = realtime - tick < FOLLOW_STEP_MS ? realtime - tick : FOLLOW_STEP_MS;
+
+		__atomic_add_fetch(&state->clock_offset_ms, (int64_t)step, __ATOMIC_RELAXED);
+		*state->shared_offset_ms = state->clock_offset_ms;
+		tick += step;
 	}
 	tick += lead_ms;
 	snprintf(next, sizeof(next), "%s.new", state->clock_path);

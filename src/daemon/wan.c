@@ -54,7 +54,8 @@ static void outdate_answers(struct wan *wan)
 void wan_update(struct wan *wan)
 {
 	pthread_mutex_lock(&wan->lock);
-	nlif_catch(wan->names);
+	if (nlif_catch(wan->names) < 0)
+		nlif_query(wan->names); /* some news was lost: ask for all */
 	outdate_answers(wan);
 	pthread_mutex_unlock(&wan->lock);
 }

@@ -68,6 +68,8 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 		return -1;
 	worker->engine.clock = (struct clock){.shared = state->clock, .max_lead_ms = config->clock_max_lead_ms};
 	worker->engine.policy = config->policy;
+	worker->engine.rules_lag = true; /* until reload_apply() */
+	worker->swept_tick = state_now(state);
 	memcpy(worker->engine.timeout_s, config->timeout_s, sizeof(worker->engine.timeout_s));
 	for (int role = 0; role < QUEUE_ROLES; role++) {
 		uint32_t number = first + index + (uint32_t)role * config->rules.workers;
@@ -145,6 +147,8 @@ static bool handle_order(struct worker *worker)
 		return false;
 	if (worker->scan_at == 0) {
 		worker->engine.policy = worker->order.policy;
+		worker->engine.rules_lag = worker->order.rules_lag;
+		worker->engine.rules_policy = worker->order.rules_policy;
 		memcpy(worker->engine.timeout_s, worker->order.timeout_s, sizeof(worker->engine.timeout_s));
 	}
 	if (!scan_flows(worker))

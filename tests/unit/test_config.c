@@ -85,6 +85,11 @@ static void test_each_error_says_where_and_what_is_allowed(void **state)
 	REFUSED("[destination]\nprefixes = 192.0.2.0/24\nmode = off\n", "NAME");
 	REFUSED("[destination default]\nprefixes = 192.0.2.0/24\nmode = off\n", "NAME", "default");
 	REFUSED("[destination a/b]\nprefixes = 192.0.2.0/24\nmode = off\n", "NAME");
+	REFUSED("[destinations]\nprefixes = 192.0.2.0/24\nmode = off\n", "unknown section");
+	REFUSED(GOOD "[destination  a]\nprefixes = 192.0.3.0/24\nmode = off\n", "test.conf:4:", "already");
+	REFUSED("[destination a]\nprefixes = ,\nmode = rewrite\n", "no prefixes");
+	REFUSED("[control]\nsocket =\n", "socket", "/...");
+	REFUSED("[daemon]\nruntime_dir = run/pawsd\n", "runtime_dir = run/pawsd", "/...");
 	REFUSED("[default]\nprefixes = 192.0.2.0/24\n", "unknown key", "mode, synack_tsecr");
 }
 
@@ -99,6 +104,19 @@ static void test_prefix_file(void **state)
 	assert_non_null(config);
 	assert_int_equal(config->policy->destinations[1].prefix_count, 3);
 	config_free(config);
+
+	/* A comment may be long. */
+	char text[1200];
+	memset(text, ' ', sizeof(text));
+	memcpy(text, "192.0.2.0/24 #", 14);
+	strcpy(text + 600, "10.0.0.0/8\n");
+	write_file("list", text);
+	config = load("[destination a]\nprefixes_file = list\nmode = off\n");
+	assert_non_null(config);
+	assert_int_equal(config->policy->destinations[1].prefix_count, 1);
+	config_free(config);
+	write_file("list", "# nothing in here\n");
+	REFUSED("[destination a]\nprefixes_file = list\nmode = off\n", "no prefixes");
 }
 
 static void test_contradictions(void **state)

@@ -308,6 +308,38 @@ static void test_sweep_goes_round(void **state)
 	}
 }
 
+static enum reason send_syn(struct engine_world *world, uint16_t port)
+{
+	struct test_segment segment = {.src = test_addr(false, 1), .dst = test_addr(false, WORLD_NET + 2),
+				       .src_port = port, .dst_port = 443, .seq = 1, .flags = TCP_SYN};
+	uint8_t data[TEST_PACKET_MAX];
+	struct packet_input input = {.data = data, .direction = DIRECTION_OUT};
+	uint32_t tcp_at;
+
+	test_segment_ts(&segment, 100, 0);
+	input.len = test_build(&segment, data, &tcp_at);
+	return engine_handle(&world->engine, &input, world->tick);
+}
+
+/* What the firewall does not queue yet must not be begun. */
+static void test_rules_that_lag(void **state)
+{
+	static struct engine_world world;
+
+	(void)state;
+	world_make(&world, 64, 5000000);
+	world.engine.rules_lag = true;
+	assert_int_equal(send_syn(&world, 1), REASON_SYN_POLICY_OFF);
+	world.engine.rules_policy = world.policy;
+	assert_int_equal(send_syn(&world, 2), REASON_SYN_REWRITTEN);
+	/* A flow that was begun goes on, whatever the rules. */
+	world.engine.rules_policy = NULL;
+	assert_int_equal(send_syn(&world, 2), REASON_SYN_RETRANSMITTED);
+	world.engine.rules_lag = false;
+	assert_int_equal(send_syn(&world, 3), REASON_SYN_REWRITTEN);
+	world_free(&world);
+}
+
 static int setup(void **state)
 {
 	guard = test_guard_make(TEST_PACKET_MAX);
@@ -320,6 +352,7 @@ int main(void)
 		cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_adopt),
 		cmocka_unit_test(test_sweep_goes_round),
+		cmocka_unit_test(test_rules_that_lag),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -125,8 +125,11 @@ static void test_clock_follows_the_time_of_day(void **unused)
 
 	(void)unused;
 	assert_in_range(state_now(&state), realtime_ms() - 50, realtime_ms() + 50);
-	/* Set forward while we run. */
-	state.clock_offset_ms -= 5000;
+	/* Set forward while we run: we follow, but step by step, for flows age by this clock. */
+	state.clock_offset_ms -= 2500;
+	assert_int_equal(state_save_clock(&state, 0, error, sizeof(error)), 0);
+	assert_in_range(state_now(&state), realtime_ms() - 1550, realtime_ms() - 1450);
+	assert_int_equal(state_save_clock(&state, 0, error, sizeof(error)), 0);
 	assert_int_equal(state_save_clock(&state, 0, error, sizeof(error)), 0);
 	assert_in_range(state_now(&state), realtime_ms() - 50, realtime_ms() + 50);
 	/* Set back while we run: we go on. */
@@ -165,6 +168,45 @@ static void test_clock_never_steps_back_over_a_crash(void **unused)
 	state_close(&state);
 }
 
+/* The time of day was set forward between two processes of one boot: flows must not age by that. */
+static void test_clock_does_not_jump_over_a_restart(void **unused)
+{
+	struct state state = open_state();
+
+	(void)unused;
+	state.clock_offset_ms -= 7200000;
+	assert_int_equal(state_save_clock(&state, 0, error, sizeof(error)), 0);
+	state_close(&state);
+	state = open_state();
+	assert_in_range(state_now(&state), realtime_ms() - 7199100, realtime_ms() - 7198900);
+	state_close(&state);
+}
+
+static void test_flows_are_forgotten(void **unused)
+{
+	struct state state = open_state();
+	struct state_flows parts;
+
+	(void)unused;
+	assert_int_equal(state_map_flows(&config, 0, CAPACITY, &parts, error, sizeof(error)), 0);
+	state_forget_flows(&config);
+	assert_false(is_there("run/flows.0"));
+	assert_true(is_there("run/shared"));
+	state_close(&state);
+}
+
+/* One directory for both, in two spellings. */
+static void test_one_directory(void **unused)
+{
+	struct state state;
+
+	(void)unused;
+	strcpy(config.state_dir, config.runtime_dir);
+	strcat(config.state_dir, "/");
+	state = open_state();
+	state_close(&state);
+}
+
 static void test_damaged_clock_is_set_aside(void **unused)
 {
 	struct state state = open_state();
@@ -172,11 +214,13 @@ static void test_damaged_clock_is_set_aside(void **unused)
 	(void)unused;
 	state_close(&state);
 	write_file("var/clock", "pawsd-clock 1 99999999999999 1 7\n");
+	write_file("run/shared", "of another boot\n");
 	state = open_state();
 	assert_true(is_there("var/clock.aside"));
 	assert_in_range(state_now(&state), realtime_ms() - 50, realtime_ms() + 1000);
 	state_close(&state);
 	write_file("var/clock", "pawsd-clo");
+	write_file("run/shared", "of another boot\n");
 	state = open_state();
 	assert_in_range(state_now(&state), realtime_ms() - 50, realtime_ms() + 1000);
 	state_close(&state);
@@ -260,6 +304,9 @@ int main(void)
 		TEST(test_clock_follows_the_time_of_day),
 		TEST(test_clock_never_steps_back_over_a_reboot),
 		TEST(test_clock_never_steps_back_over_a_crash),
+		TEST(test_clock_does_not_jump_over_a_restart),
+		TEST(test_flows_are_forgotten),
+		TEST(test_one_directory),
 		TEST(test_damaged_clock_is_set_aside),
 		TEST(test_flows_are_found_again),
 		TEST(test_damaged_files_are_set_aside),
