@@ -98,15 +98,19 @@ $(BUILD)/promtool:
 	@mkdir -p $(@D)
 	tools/fetch-promtool $@
 
-.PHONY: deps test-deps lint-deps
+KERNEL_PACKAGES := qemu-system-x86 busybox-static
+
+.PHONY: deps test-deps lint-deps kernel-deps
 deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
 test-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
+kernel-deps:
+	@tools/install-packages $(KERNEL_PACKAGES)
 lint-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 
-.PHONY: demo check check-unit check-netns lint
+.PHONY: demo check check-unit check-netns check-kernels lint
 demo: test-deps
 	@$(MAKE) --no-print-directory all test-programs
 	@tests/netns/demo.sh $(BUILD)
@@ -123,6 +127,11 @@ check-unit:
 check-netns: test-deps
 	@$(MAKE) --no-print-directory all test-programs
 	@tests/run $(BUILD) netns $(TEST)
+
+# nft's queue statement and both placements, on Debian's own kernel under qemu.
+check-kernels: test-deps kernel-deps
+	@$(MAKE) --no-print-directory all test-programs
+	@tests/kernels/run $(BUILD)
 
 lint: lint-deps
 	@$(MAKE) --no-print-directory all test-programs

@@ -38,6 +38,7 @@ struct worker {
 	const struct state *state;
 	struct wan *wan;
 	struct wan_cache wan_cache;
+	bool is_postnat; /* packets may be for the gateway itself */
 	struct engine engine;
 	struct counters *counters;
 	struct queue *queues[QUEUE_ROLES];

@@ -78,12 +78,17 @@ uint64_t clock_publish(struct clock *clock, uint64_t tick)
 
 uint32_t clock_syn_tsval(struct clock *clock, uint64_t tick, const struct addr *server, const uint32_t *previous)
 {
+	/* Another worker may have sent SYNs of a later batch than ours already. */
+	uint64_t published = __atomic_load_n(&clock->shared->published, __ATOMIC_RELAXED);
 	/* Older than the lead, the high mark has been overtaken by the clock. */
 	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
 	uint64_t *slot = server_mark(clock, server);
 	uint64_t mark = __atomic_load_n(slot, __ATOMIC_RELAXED);
-	uint32_t tsval = (uint32_t)tick;
+	uint32_t tsval;
 
+	if (published > tick)
+		tick = published;
+	tsval = (uint32_t)tick;
 	if (mark_is_fresh(high, tick, clock->max_lead_ms))
 		tsval = seq_max(tsval, mark_floor(high, tick));
 	if (mark_is_fresh(mark, tick, CLOCK_MARK_AGE_MS) && seq_after(mark_floor(mark, tick), tsval)) {

@@ -227,7 +227,7 @@ static int install_iptables(struct installation *installation, const struct rule
 	return 0;
 }
 
-static int run_nft(const struct rules_plan *plans, char *ret_error, size_t error_size)
+static int run_nft(const struct rules_plan *plans, const char *clearing, char *ret_error, size_t error_size)
 {
 	static const char *const argv[] = {"nft", "-f", "-", NULL};
 	struct text input;
@@ -235,13 +235,32 @@ static int run_nft(const struct rules_plan *plans, char *ret_error, size_t error
 
 	if (!rules_text_begin(&input))
 		return rules_complain_of_memory(ret_error, error_size);
-	rules_write_nft(input.file, plans);
+	rules_write_nft(input.file, plans, clearing);
 	if (!rules_text_end(&input))
 		error = rules_complain_of_memory(ret_error, error_size);
 	else if (rules_run(argv, input.bytes, input.len, NULL, ret_error, error_size) != RUN_OK)
 		error = -1;
 	rules_text_free(&input);
 	return error;
+}
+
+/* Over the table that stands, if it is one like this; else in its place. */
+static int install_nft(const struct installation *installation, const struct rules_config *config, char *ret_error,
+		       size_t error_size)
+{
+	static const char *const argv[] = {"nft", "-t", "list", "table", "inet", "pawsd", NULL};
+	const struct rules_plan *plans = installation->plans;
+	bool is_empty = plans[FAMILY_IPV4].is_empty && plans[FAMILY_IPV6].is_empty;
+	char *listing = NULL, *clearing = NULL;
+	int error = -1;
+
+	if (!is_empty && rules_run(argv, "", 0, &listing, ret_error, error_size) == RUN_OK && listing)
+		clearing = rules_nft_clearing(listing, config->placement);
+	free(listing);
+	if (clearing)
+		error = run_nft(plans, clearing, ret_error, error_size);
+	free(clearing);
+	return error == 0 ? 0 : run_nft(plans, NULL, ret_error, error_size);
 }
 
 int rules_install(const struct rules_config *config, const struct policy *policy, const struct rules_drain *drain,
@@ -262,7 +281,7 @@ int rules_install(const struct rules_config *config, const struct policy *policy
 	if (!done)
 		error = rules_complain_of_memory(ret_error, error_size);
 	else if (config->backend == RULES_NFT)
-		error = run_nft(installation.plans, ret_error, error_size);
+		error = install_nft(&installation, config, ret_error, error_size);
 	else
 		error = install_iptables(&installation, config, ret_error, error_size);
 	installation_free(&installation);
@@ -291,7 +310,7 @@ int rules_remove(const struct rules_config *config, char *ret_error, size_t erro
 	case RULES_IPTABLES:
 		return remove_iptables(config, ret_error, error_size);
 	case RULES_NFT:
-		return run_nft(NULL, ret_error, error_size);
+		return run_nft(NULL, NULL, ret_error, error_size);
 	case RULES_NONE:
 		break;
 	}

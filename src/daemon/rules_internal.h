@@ -93,8 +93,18 @@ void rules_write_sets(FILE *out, const struct rules_plan plans[FAMILY_COUNT], ch
 /* Chains and rules for iptables-restore, the jump included, but neither "*mangle" nor "COMMIT". */
 void rules_write_chains(FILE *out, const struct rules_plan *plan, char generation);
 
-/* Input of `nft -f`. With no plans: what removes the table. */
-void rules_write_nft(FILE *out, const struct rules_plan *plans);
+/*
+ * Input of `nft -f`. With no plans: what removes the table. `clearing`: statements that empty the
+ * table there is; NULL: it is deleted as a whole.
+ */
+void rules_write_nft(FILE *out, const struct rules_plan *plans, const char *clearing);
+
+/*
+ * Statements that empty our table but for its base chains, made from what `nft -t list table`
+ * says of it (`listing` is changed). NULL when its base chains are not those of `placement`, or
+ * memory is short. To be freed.
+ */
+char *rules_nft_clearing(char *listing, enum placement placement);
 
 /* Of the configured flavour: "iptables-restore", "ip6tables-legacy-save", ... */
 const char *rules_iptables_command(const struct rules_config *config, enum family family, bool is_save);

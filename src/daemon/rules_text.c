@@ -410,7 +410,7 @@ void rules_print(FILE *out, const struct rules_config *config, const struct poli
 	if (!done)
 		fputs("# memory is short\n", out);
 	else if (rules_backend_shown(config) == RULES_NFT)
-		rules_write_nft(out, plans);
+		rules_write_nft(out, plans, NULL);
 	else
 		print_script(out, config, plans);
 	for (enum family family = 0; family < FAMILY_COUNT; family++)

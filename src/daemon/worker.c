@@ -59,6 +59,7 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 	worker->state = state;
 	worker->wan = wan;
 	worker->done_fd = done_fd;
+	worker->is_postnat = config->rules.placement == PLACEMENT_POSTNAT;
 	worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (worker->wake_fd < 0) {
 		snprintf(ret_error, error_size, "eventfd: %s", strerror(errno));
@@ -92,7 +93,14 @@ static void handle_packet(struct worker *worker, struct queue *queue, const stru
 		.csum_not_ready = packet->skb_info & NFQA_SKB_CSUMNOTREADY,
 		.direction = wan_direction(worker->wan, &worker->wan_cache, packet->indev, packet->outdev),
 	};
-	enum reason reason = engine_handle(&worker->engine, &input, tick);
+	enum reason reason;
+
+	/* What is for the gateway itself is never cut into segments: its sum is made here. */
+	if (input.gso && worker->is_postnat && input.direction != DIRECTION_OUT) {
+		input.gso = false;
+		input.csum_not_ready = true;
+	}
+	reason = engine_handle(&worker->engine, &input, tick);
 
 	if (reason_table[reason].action == ACTION_MODIFY)
 		queue_accept_modified(queue, worker->batch, packet);
