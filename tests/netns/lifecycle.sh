@@ -125,6 +125,7 @@ flavour_lifecycle() {
 	malformed "$1"
 	check "$1: SIGTERM, status 0" pawsd_stop
 	check "$1: the rules are gone" rules_are "$before"
+	check "$1: and with them the flows, which go on without pawsd" [ ! -e "$WORK/run/flows.0" ]
 
 	check "$1: SIGTERM in the midst of a start leaves nothing" stopped_early "$1" "$before"
 	pawsd_up "$WORK/$1.conf"

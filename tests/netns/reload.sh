@@ -136,4 +136,26 @@ check "a pawsd that stands still would have been seen" fails wait "$still"
 kill -CONT "$PAWSD_PID"
 diag "$(cat "$WORK/still.out")"
 check "pawsd stops" pawsd_stop
+
+# From strip to rewrite, the rules being long in coming: what is opened meanwhile must not be
+# rewritten by halves, in its handshake alone.
+config strip <<-EOT
+	[destination all]
+	prefixes = 198.51.100.0/24, 2001:db8:100::/64
+	mode = strip
+EOT
+mkdir "$WORK/slow"
+printf '#!/bin/sh\nsleep 0.5\nexec %s "$@"\n' "$(command -v ipset)" >"$WORK/slow/ipset"
+chmod 755 "$WORK/slow/ipset"
+cp "$WORK/strip.conf" "$WORK/pawsd.conf"
+PATH="$WORK/slow:$PATH" pawsd_up "$WORK/pawsd.conf"
+start_loop 4 && loop4=$STARTED
+strips_many() { [ "$(counted all syn_stripped)" -gt 50 ]; }
+check "strip at first" wait_until 10 strips_many
+check "from strip to rewrite" reload a config_reloads_total
+check "connects were left alone meanwhile" [ "$(counted all syn_policy_off)" -gt 10 ]
+rewrites_many() { [ "$(counted all out_rewritten)" -gt 100 ]; }
+check "then they are rewritten" wait_until 10 rewrites_many
+judge_loop 4 "$loop4"
+check "pawsd stops" pawsd_stop
 tap_done
