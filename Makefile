@@ -71,9 +71,12 @@ $(BUILD)/man/%: man/%.in $(BUILD)/mantables
 	@mkdir -p $(@D)
 	$(BUILD)/mantables <$< >$@.new && mv $@.new $@
 
-$(BUILD)/systemd/%: systemd/%.in
+# Always: another `make` may have had another PREFIX.
+$(BUILD)/systemd/%: systemd/%.in FORCE
 	@mkdir -p $(@D)
-	sed 's,@SBINDIR@,$(SBINDIR),g; s,@BINDIR@,$(BINDIR),g; s,@SYSCONFDIR@,$(SYSCONFDIR),g' $< >$@
+	@sed 's,@SBINDIR@,$(SBINDIR),g; s,@BINDIR@,$(BINDIR),g; s,@SYSCONFDIR@,$(SYSCONFDIR),g' $< >$@
+.PHONY: FORCE
+FORCE:
 
 .SECONDEXPANSION:
 $(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(call objects,src/tools/snapshot*.c) $(LIBRARY)

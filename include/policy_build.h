@@ -12,6 +12,9 @@
 struct policy *policy_build(struct destination *destinations, size_t count);
 void policy_free(struct policy *policy);
 
+/* Frees what has not become a policy. */
+void policy_free_destinations(struct destination *destinations, size_t count);
+
 /*
  * Calls `each` for every maximal range of addresses with the same group, ascending, with its
  * first and last address.

@@ -322,16 +322,6 @@ static bool open_file(struct loading *loading)
 	return true;
 }
 
-static void free_destinations(struct destination *destinations, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		free(destinations[i].prefixes);
-		free(destinations[i].ports);
-		free(destinations[i].sources);
-	}
-	free(destinations);
-}
-
 /* Gives every destination its slot and builds the policy, which takes the destinations over. */
 static bool finish(struct loading *loading, struct slot_names *names)
 {
@@ -386,7 +376,7 @@ struct config *config_load(const char *path, struct slot_names *names, struct co
 		}
 	}
 	if (loading.destinations)
-		free_destinations(loading.destinations, loading.destination_count);
+		policy_free_destinations(loading.destinations, loading.destination_count);
 	free(loading.config);
 	config_lines_free(&loading.lines);
 	if (loading.ini)

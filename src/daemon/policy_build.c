@@ -301,7 +301,7 @@ static bool build(struct builder *builder, struct policy *policy)
 	return true;
 }
 
-static void free_destinations(struct destination *destinations, size_t count)
+void policy_free_destinations(struct destination *destinations, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		free(destinations[i].prefixes);
@@ -336,7 +336,7 @@ struct policy *policy_build(struct destination *destinations, size_t count)
 	if (policy)
 		policy_free(policy);
 	else
-		free_destinations(destinations, count);
+		policy_free_destinations(destinations, count);
 	return NULL;
 }
 
@@ -344,7 +344,7 @@ void policy_free(struct policy *policy)
 {
 	if (!policy)
 		return;
-	free_destinations(policy->destinations, policy->destination_count);
+	policy_free_destinations(policy->destinations, policy->destination_count);
 	for (enum family family = 0; family < FAMILY_COUNT; family++) {
 		free(policy->ranges[family].start);
 		free(policy->ranges[family].group);
