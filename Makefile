@@ -115,29 +115,29 @@ lint-deps:
 
 .PHONY: demo check check-unit check-netns check-kernels lint
 demo: test-deps
-	@$(MAKE) --no-print-directory all test-programs
+	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/netns/demo.sh $(BUILD)
 
 check: test-deps
-	@$(MAKE) --no-print-directory all test-programs $(BUILD)/promtool
+	@$(MAKE) -s --no-print-directory all test-programs $(BUILD)/promtool
 	@tests/run $(BUILD) unit replay tools netns
 
 check-unit:
-	@$(MAKE) --no-print-directory all test-programs
+	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/run $(BUILD) unit replay tools
 
 # One namespace test: make check-netns TEST=strip
 check-netns: test-deps
-	@$(MAKE) --no-print-directory all test-programs
+	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/run $(BUILD) netns $(TEST)
 
 # nft's queue statement and both placements, on Debian's own kernel under qemu.
 check-kernels: test-deps kernel-deps
-	@$(MAKE) --no-print-directory all test-programs
+	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/kernels/run $(BUILD)
 
 lint: lint-deps
-	@$(MAKE) --no-print-directory all test-programs
+	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/lint/run $(BUILD)
 
 .PHONY: conf
