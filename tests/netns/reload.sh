@@ -156,6 +156,10 @@ check "from strip to rewrite" reload a config_reloads_total
 check "connects were left alone meanwhile" [ "$(counted all syn_policy_off)" -gt 10 ]
 rewrites_many() { [ "$(counted all out_rewritten)" -gt 100 ]; }
 check "then they are rewritten" wait_until 10 rewrites_many
-judge_loop 4 "$loop4"
+# A second SYN may be needed here: without timestamps nothing saves a public port from TIME_WAIT.
+finish "$loop4" || true
+line=$(cat "$WORK/loop.4.out")
+diag "$line"
+check "no connect failed" [ "$(value_of ok "$line")" = "$(value_of attempts "$line")" ]
 check "pawsd stops" pawsd_stop
 tap_done
