@@ -6,8 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "addr.h"
-
 /*
  * The Internet checksum (RFC 1071) and its incremental update (RFC 1624, equation 3). Sums
  * are over 16-bit words as they lie in memory, so they need no byte swapping; a finished
@@ -30,10 +28,11 @@ void checksum_replace(uint8_t *checksum, const uint8_t *base, uint8_t *at, const
 		      size_t len);
 
 /*
- * The TCP checksum (RFC 9293, 3.1) of the segment of `len` bytes at `tcp`, whose checksum
- * field is taken as 0, with the pseudo-header of these addresses (IPv4 if both are mapped,
- * else IPv6, RFC 8200 8.1). In memory order, ready to be stored.
+ * Finishes the checksum of the TCP segment of `len` bytes at `tcp`, whose checksum field holds the
+ * sum of the pseudo-header, as the kernel leaves it for the hardware (CHECKSUM_PARTIAL;
+ * skb_checksum_help() does the same). So it need not be known what the pseudo-header was made of: with an
+ * IPv6 routing header that is not the destination in the header. In memory order, ready to be stored.
  */
-uint16_t checksum_tcp(const uint8_t *tcp, uint32_t len, const struct addr *src, const struct addr *dst);
+uint16_t checksum_finish_tcp(const uint8_t *tcp, uint32_t len);
 
 #endif

@@ -154,7 +154,7 @@ static void replace(struct packet *packet, uint8_t *at, const uint8_t *bytes, si
 	memcpy(at, bytes, len);
 	if (packet->gso)
 		return;
-	check = checksum_tcp(packet->tcp, packet->tcp_len, &packet->src, &packet->dst);
+	check = checksum_finish_tcp(packet->tcp, packet->tcp_len);
 	memcpy(check_at, &check, sizeof(check));
 }
 
