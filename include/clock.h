@@ -8,8 +8,9 @@
 #include "addr.h"
 
 /*
- * The shared clock (P1, P2). Its tick is a millisecond, so that a TSval is the tick's lower
- * 32 bits. What the workers share is one page of marks, each updated by compare-and-swap:
+ * The shared clock (P1, P2). Its tick is a millisecond; the clock's TSval is the tick's lower 32 bits
+ * and a constant that all gateways with a common address have in common. What the workers
+ * share is one page of marks, each updated by compare-and-swap:
  *
  *   published   the newest tick any worker has begun a batch with
  *   high        the newest TSval that a rewritten flow has emitted ahead of the clock (its
@@ -19,6 +20,9 @@
  *               flows that are not rewritten, or that are further ahead than the lead. Kept
  *               the way a server with tw_recycle keeps its record: replaced by a TSval that
  *               is not older, or when the old one is more than 60 s old.
+ *
+ *   stamped_s[] per server address, in the same slots: when timestamps went to it last, in
+ *               seconds of the clock
  *
  * A SYN gets clock_syn_tsval(): not older than any of them.
  */
@@ -35,12 +39,20 @@ struct clock_shared {
 	uint64_t high;
 	uint64_t secret; /* keys the places in server[]; made with the rest, by whoever makes it */
 	uint64_t server[CLOCK_SERVER_SLOTS];
+	uint32_t stamped_s[CLOCK_SERVER_SLOTS]; /* 0: never */
 };
 
 struct clock {
 	struct clock_shared *shared;
 	uint32_t max_lead_ms;
+	uint32_t base; /* the TSval of tick 0 */
 };
+
+/* The clock's TSval at `tick`. */
+static inline uint32_t clock_tsval(const struct clock *clock, uint64_t tick)
+{
+	return (uint32_t)tick + clock->base;
+}
 
 /* Says that `tick` has been reached. Returns the newest tick any worker has said. */
 uint64_t clock_publish(struct clock *clock, uint64_t tick);
@@ -57,6 +69,15 @@ void clock_raise(struct clock *clock, uint64_t tick, const struct addr *server, 
 
 /* A flow that is not rewritten has sent `tsval` to `server`. */
 void clock_raise_server(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval);
+
+/* A connection with timestamps to `server` is alive at `tick`. */
+void clock_note_stamped(struct clock *clock, uint64_t tick, const struct addr *server);
+
+/*
+ * True when one was within the last 60 s and some: a server of the RHEL 7 family may drop SYNs without
+ * timestamps then.
+ */
+bool clock_is_stamped(const struct clock *clock, uint64_t tick, const struct addr *server);
 
 /* How far the high mark is ahead of `tick`, ms. */
 uint32_t clock_lead_ms(const struct clock *clock, uint64_t tick);

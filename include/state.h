@@ -33,8 +33,7 @@ struct state {
 
 /* A worker's part of the flow table, mapped. */
 struct state_flows {
-	struct flow *flows;
-	struct syn_pairs *pairs;
+	void *kept; /* see flow_table.h */
 	bool adopted; /* an earlier process left them */
 };
 

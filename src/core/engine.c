@@ -15,8 +15,11 @@
  * slower than ours and the time between the two long. So each SYN may have had an offset of its
  * own. The flow's is that of the last one: whatever the client sends later is not older than
  * that SYN, and so, shifted by the same amount, not older than anything the server has seen.
- * The pairs (client's TSval, emitted TSval) of all SYNs are kept until the server echoes
- * something newer than the last of them.
+ * The pairs (client's TSval, emitted TSval) of all SYNs are kept for a minute after the server
+ * has echoed something newer than the last of them.
+ *
+ * A client whose clock is faster than ours would run away from it. When a flow is further ahead of
+ * where its SYN began than a clock of 1 kHz could bring it, it is scaled from then on (scaled.h).
  *
  * Packets that belong to no flow pass. What they carry out of the house still counts: a server
  * remembers TSvals of flows that are not rewritten just as well, so they raise its mark.
@@ -28,6 +31,17 @@
 
 #include "engine_internal.h"
 #include "seq.h"
+
+enum {
+	SYN_PAIRS_KEEP_MS = 60000,
+	FAST_CLOCK_SHARE = 256,
+	LEAD_LEAST_MS = 500, /* with [clock] max_lead_ms = 0, too, packets are held back on their way */
+};
+
+static uint32_t engine_lead_ms(const struct engine *engine)
+{
+	return engine->clock.max_lead_ms > LEAD_LEAST_MS ? engine->clock.max_lead_ms : LEAD_LEAST_MS;
+}
 
 void engine_set_state(struct engine *engine, struct flow *flow, enum flow_state state)
 {
@@ -51,8 +65,20 @@ void engine_forget_flow(struct engine *engine, struct flow *flow)
 
 void engine_note_foreign_tsval(struct passage *p)
 {
-	if (p->packet.ts && p->packet.tsval)
-		clock_raise_server(&p->engine->clock, p->tick, &p->packet.dst, p->packet.tsval);
+	struct clock *clock = &p->engine->clock;
+
+	if (!p->packet.ts)
+		return;
+	clock_note_stamped(clock, p->tick, &p->packet.dst);
+	if (p->packet.tsval)
+		clock_raise_server(clock, p->tick, &p->packet.dst, p->packet.tsval);
+}
+
+uint64_t engine_syn_age_ms(const struct passage *p)
+{
+	uint32_t begin = flow_table_syn(&p->engine->table, p->flow)->time;
+
+	return (uint64_t)((uint32_t)(p->tick / FLOW_SYN_TIME_MS) - begin) * FLOW_SYN_TIME_MS;
 }
 
 bool engine_has_sent_only_syns(const struct flow *flow)
@@ -60,12 +86,10 @@ bool engine_has_sent_only_syns(const struct flow *flow)
 	return flow_in_handshake(flow) && !(flow->flags & FLOW_SIMULTANEOUS);
 }
 
-/* A RST during the handshake does not count: tsval_high stays that of the last SYN, to be echoed. */
 static void note_emitted(struct passage *p, uint32_t tsval)
 {
-	if (!engine_has_sent_only_syns(p->flow))
-		p->flow->tsval_high = seq_max(p->flow->tsval_high, tsval);
-	if (seq_after(tsval, (uint32_t)p->tick))
+	p->flow->tsval_high = seq_max(p->flow->tsval_high, tsval);
+	if (seq_after(tsval, clock_tsval(&p->engine->clock, p->tick)))
 		clock_raise(&p->engine->clock, p->tick, &p->flow->server, tsval);
 }
 
@@ -97,11 +121,12 @@ enum direction engine_find_direction(struct passage *p, const struct destination
 	return direction;
 }
 
+/* A SYN/ACK that the network holds back longer than that has lost its client anyway. */
 static void drop_old_syn_pairs(struct passage *p, uint32_t tsecr)
 {
 	const struct syn_pairs *block = flow_table_pairs(&p->engine->table, p->flow);
 
-	if (block && seq_after(tsecr, block->pair[block->count - 1].emitted))
+	if (block && seq_after(tsecr, block->pair[block->count - 1].emitted + SYN_PAIRS_KEEP_MS))
 		flow_table_drop_pairs(&p->engine->table, p->flow);
 }
 
@@ -109,11 +134,47 @@ static void drop_old_syn_pairs(struct passage *p, uint32_t tsecr)
 static void anchor(struct passage *p)
 {
 	struct flow *flow = p->flow;
-	uint32_t emitted = seq_max((uint32_t)p->tick, flow->tsval_high);
+	/* Newer than the SYN, so that an echo tells them apart. */
+	uint32_t emitted = seq_max(clock_tsval(&p->engine->clock, p->tick), flow->tsval_high + 1);
 
-	engine_open_syn_pairs(p);
 	flow->offset = (emitted ? emitted : 1) - p->packet.tsval;
-	flow->flags &= (uint8_t)~FLOW_ANCHOR_PENDING;
+	flow->flags &= (uint16_t)~FLOW_ANCHOR_PENDING;
+}
+
+/*
+ * True when a TSval is further ahead of the last SYN's than a clock of 1 kHz can bring it: by more
+ * than the lead, which covers what the SYN may have been held back on its way here, and 1/256,
+ * eight times what clocks are usually off by.
+ */
+static bool has_run_away(const struct passage *p, uint32_t tsval)
+{
+	uint64_t age_ms = engine_syn_age_ms(p);
+	uint32_t ahead = tsval - p->flow->syn_tsval - (uint32_t)age_ms;
+
+	return seq_after(ahead, engine_lead_ms(p->engine) + (uint32_t)(age_ms / FAST_CLOCK_SHARE));
+}
+
+static bool start_scaling(struct passage *p)
+{
+	struct flow *flow = p->flow;
+	struct scaled start;
+
+	scaled_start(&start, flow->tsval_high - flow->offset, flow->tsval_high,
+		     clock_tsval(&p->engine->clock, p->tick));
+	return flow_table_add_scaled(&p->engine->table, flow, &start) != NULL;
+}
+
+/* What a segment to the server is emitted with. */
+static uint32_t shift_tsval(struct passage *p)
+{
+	struct flow *flow = p->flow;
+	uint32_t clock = clock_tsval(&p->engine->clock, p->tick);
+	uint32_t tsval = p->packet.tsval + flow->offset;
+
+	if (!(flow->flags & FLOW_SCALED) &&
+	    !(seq_after(tsval, clock + engine_lead_ms(p->engine)) && has_run_away(p, tsval) && start_scaling(p)))
+		return tsval ? tsval : UINT32_MAX; /* 0 would be taken for "no timestamp" */
+	return scaled_emit(flow_table_scaled(&p->engine->table, flow), p->packet.tsval, flow->offset, clock);
 }
 
 enum reason engine_handle_segment_out(struct passage *p)
@@ -132,12 +193,10 @@ enum reason engine_handle_segment_out(struct passage *p)
 		anchor(p);
 		reason = REASON_OUT_ANCHORED;
 	}
-	tsval = p->packet.tsval + flow->offset;
-	if (tsval == 0) /* would be taken for "no timestamp"; one tick earlier is never too new */
-		tsval = UINT32_MAX;
+	tsval = shift_tsval(p);
 	note_emitted(p, tsval);
 	packet_set_tsval(&p->packet, tsval);
-	return reason;
+	return flow->flags & FLOW_SCALED ? REASON_OUT_SCALED : reason;
 }
 
 enum reason engine_handle_segment_in(struct passage *p)
@@ -153,10 +212,10 @@ enum reason engine_handle_segment_in(struct passage *p)
 		return REASON_IN_TSECR_ZERO;
 	if (!engine_find_echo(p, tsecr, &tsval))
 		return REASON_IN_FOREIGN_TSECR;
-	if (flow->pairs)
+	if (flow->block)
 		drop_old_syn_pairs(p, tsecr);
 	packet_set_tsecr(&p->packet, tsval);
-	return REASON_IN_REWRITTEN;
+	return flow->flags & FLOW_SCALED ? REASON_IN_SCALED : REASON_IN_REWRITTEN;
 }
 
 /* A packet that belongs to no flow and makes none. */
@@ -180,6 +239,18 @@ static enum reason handle_flow_segment(struct passage *p)
 	return p->outbound ? engine_handle_segment_out(p) : engine_handle_segment_in(p);
 }
 
+/* A flow is alive: noted once a second, for its server as well if it has timestamps. */
+static void note_seen(struct passage *p)
+{
+	uint32_t now_s = engine_seconds(p->tick);
+
+	if (p->flow->last_seen_s == now_s)
+		return;
+	p->flow->last_seen_s = now_s;
+	if (p->packet.ts && p->flow->mode != MODE_STRIP)
+		clock_note_stamped(&p->engine->clock, p->tick, &p->flow->server);
+}
+
 static enum reason dispatch(struct passage *p)
 {
 	const uint8_t syn_ack = TCP_SYN | TCP_ACK;
@@ -189,7 +260,7 @@ static enum reason dispatch(struct passage *p)
 				  p->packet.dst_port, &p->outbound);
 	if (p->flow) {
 		p->slot = p->flow->slot;
-		p->flow->last_seen_s = engine_seconds(p->tick);
+		note_seen(p);
 	}
 	if ((p->packet.flags & syn_ack) == TCP_SYN)
 		return engine_handle_syn(p);

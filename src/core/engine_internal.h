@@ -27,6 +27,9 @@ void engine_note_foreign_tsval(struct passage *p);
 /* True while SYNs are all that the flow has sent, so that nothing else can be echoed. */
 bool engine_has_sent_only_syns(const struct flow *flow);
 
+/* Time since the flow's last SYN. */
+uint64_t engine_syn_age_ms(const struct passage *p);
+
 /*
  * Which way a packet of no flow goes, and whose destination it is; it is counted there. Where
  * the interfaces do not tell, the side that the policy names is the server's.

@@ -18,7 +18,7 @@ bool flow_in_handshake(const struct flow *flow)
 
 static enum flow_state after_reset(struct flow *flow, bool outbound)
 {
-	flow->flags &= (uint8_t)~(FLOW_ALIVE_OUT | FLOW_ALIVE_IN);
+	flow->flags &= (uint16_t) ~(FLOW_ALIVE_OUT | FLOW_ALIVE_IN);
 	if (outbound && (flow->state == FLOW_SYN_SENT || flow->state == FLOW_SYN_RECV))
 		return FLOW_SYN_SENT;
 	return FLOW_CLOSE;

@@ -55,7 +55,7 @@ const struct option_info option_table[] = {
 	       "Socket buffer of a queue, KiB; packets of 64 KiB have to fit in."),
 
 	NUMBER("flows", "max", flows_max, 1024, 16777216, "262144", OPTION_STATIC,
-	       "Flows that can be known at a time, about 90 bytes each, claimed at the start. A SYN that\n"
+	       "Flows that can be known at a time, about 100 bytes each, claimed at the start. A SYN that\n"
 	       "finds no place passes unmodified and is counted as table_full."),
 	TIMEOUT("syn_sent_s", FLOW_SYN_SENT, 30, "120",
 		"How long a flow is known without a packet, in seconds, by the state of its connection.\n"

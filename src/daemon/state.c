@@ -18,7 +18,7 @@
 
 enum {
 	FILE_MAGIC = 0x64777061, /* "apwd" */
-	FILE_VERSION = 1,
+	FILE_VERSION = 2,
 	/* When the time of day is set forward the clock follows by so much at each save, and no faster:
 	 * the age of flows and marks is measured by it. */
 	FOLLOW_STEP_MS = 1000,
@@ -282,11 +282,9 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 int state_map_flows(const struct config *config, uint32_t worker, uint32_t capacity, struct state_flows *ret,
 		    char *ret_error, size_t error_size)
 {
-	size_t flows_bytes = (size_t)capacity * sizeof(struct flow);
-	size_t pairs_bytes = (size_t)flow_table_pair_capacity(capacity) * sizeof(struct syn_pairs);
 	struct file_header header = {.magic = FILE_MAGIC, .version = FILE_VERSION, .kind = KIND_FLOWS, .worker = worker,
 				     .workers = config->rules.workers, .capacity = capacity,
-				     .bytes = sizeof(header) + flows_bytes + pairs_bytes};
+				     .bytes = sizeof(header) + flow_table_kept_bytes(capacity)};
 	char path[CONFIG_PATH_SIZE + 32];
 	uint8_t *memory;
 
@@ -295,8 +293,7 @@ int state_map_flows(const struct config *config, uint32_t worker, uint32_t capac
 	if (!memory)
 		return -1;
 	memcpy(memory, &header, sizeof(header));
-	ret->flows = (struct flow *)(void *)(memory + sizeof(header));
-	ret->pairs = (struct syn_pairs *)(void *)(memory + sizeof(header) + flows_bytes);
+	ret->kept = memory + sizeof(header);
 	return 0;
 }
 

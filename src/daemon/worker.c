@@ -30,22 +30,22 @@ static int open_table(struct worker *worker, const struct config *config, const 
 	uint32_t capacity = config->flows_max / config->rules.workers;
 	struct state_flows parts;
 	uint64_t secret[2];
-	uint32_t *heads;
+	void *index;
 
 	if (state_map_flows(config, worker->index, capacity, &parts, ret_error, error_size) < 0)
 		return -1;
 	/* Not from the heap: it is to be claimed now, and large. */
-	heads = mmap(NULL, flow_table_heads_bytes(capacity), PROT_READ | PROT_WRITE,
+	index = mmap(NULL, flow_table_index_bytes(capacity), PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	worker->counters = calloc(1, sizeof(*worker->counters));
 	worker->batch = queue_batch_new();
-	if (heads == MAP_FAILED || !worker->counters || !worker->batch ||
+	if (index == MAP_FAILED || !worker->counters || !worker->batch ||
 	    getrandom(secret, sizeof(secret), 0) != sizeof(secret)) {
 		snprintf(ret_error, error_size, "[flows] max = %u: out of memory", config->flows_max);
 		return -1;
 	}
 	worker->engine.counters = worker->counters;
-	flow_table_init(&worker->engine.table, parts.flows, parts.pairs, heads, capacity, secret);
+	flow_table_init(&worker->engine.table, parts.kept, index, capacity, secret);
 	engine_adopt(&worker->engine, slots);
 	return 0;
 }
@@ -96,10 +96,8 @@ static void handle_packet(struct worker *worker, struct queue *queue, const stru
 	enum reason reason;
 
 	/* What is for the gateway itself is never cut into segments: its sum is made here. */
-	if (input.gso && worker->is_postnat && input.direction != DIRECTION_OUT) {
+	if (worker->is_postnat && input.direction != DIRECTION_OUT)
 		input.gso = false;
-		input.csum_not_ready = true;
-	}
 	reason = engine_handle(&worker->engine, &input, tick);
 
 	if (reason_table[reason].action == ACTION_MODIFY)
@@ -250,5 +248,5 @@ void worker_stop(struct worker *worker)
 	queue_batch_free(worker->batch);
 	free(worker->counters);
 	if (worker->engine.table.heads)
-		munmap(worker->engine.table.heads, flow_table_heads_bytes(worker->engine.table.capacity));
+		munmap(worker->engine.table.heads, flow_table_index_bytes(worker->engine.table.capacity));
 }

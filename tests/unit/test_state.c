@@ -234,18 +234,18 @@ static void test_flows_are_found_again(void **unused)
 	(void)unused;
 	assert_int_equal(state_map_flows(&config, 0, CAPACITY, &parts, error, sizeof(error)), 0);
 	assert_false(parts.adopted);
-	parts.flows[3].state = FLOW_ESTABLISHED;
-	parts.flows[3].offset = 4711;
-	parts.pairs[flow_table_pair_capacity(CAPACITY) - 1].count = 2;
+	((struct flow *)parts.kept)[3].state = FLOW_ESTABLISHED;
+	((struct flow *)parts.kept)[3].offset = 4711;
+	((uint8_t *)parts.kept)[flow_table_kept_bytes(CAPACITY) - 1] = 2;
 	assert_int_equal(state_map_flows(&config, 0, CAPACITY, &parts, error, sizeof(error)), 0);
 	assert_true(parts.adopted);
-	assert_int_equal(parts.flows[3].offset, 4711);
-	assert_int_equal(parts.pairs[flow_table_pair_capacity(CAPACITY) - 1].count, 2);
+	assert_int_equal(((struct flow *)parts.kept)[3].offset, 4711);
+	assert_int_equal(((uint8_t *)parts.kept)[flow_table_kept_bytes(CAPACITY) - 1], 2);
 
 	/* Another size: not converted, but not lost either. */
 	assert_int_equal(state_map_flows(&config, 0, CAPACITY * 2, &parts, error, sizeof(error)), 0);
 	assert_false(parts.adopted);
-	assert_int_equal(parts.flows[3].offset, 0);
+	assert_int_equal(((struct flow *)parts.kept)[3].offset, 0);
 	assert_true(is_there("run/flows.0.aside"));
 	state_close(&state);
 }
