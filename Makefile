@@ -38,6 +38,11 @@ TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools
 # A tool whose folder tests/tools/NAME exists is linked with what is in there.
 parts = $(call objects,tests/tools/$(1)/*.c)
 
+# The simulator: its own program, whose head (tests/sim/main.c) says how it is built.
+SIM := $(BUILD)/tests/sim
+SEED ?= 1
+PACKETS ?= 400000
+
 MANUALS := $(patsubst man/%.in,$(BUILD)/man/%,$(wildcard man/*.in))
 UNITS := $(patsubst systemd/%.in,$(BUILD)/systemd/%,$(wildcard systemd/*.in))
 
@@ -85,8 +90,17 @@ $(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(call objects,src/tool
 $(TEST_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/tools/%.o $$(call parts,%) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
+# Not beside the program, which has the name of its folder.
+SIM_OBJECTS := $(patsubst tests/sim/%.c,$(BUILD)/tests/objects/sim/%.o,$(wildcard tests/sim/*.c))
+$(SIM_OBJECTS): $(BUILD)/tests/objects/%.o: tests/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(SIM): $(SIM_OBJECTS) $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^
+
 .PHONY: test-programs
-test-programs: $(UNIT_TESTS) $(TEST_TOOLS)
+test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(SIM)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
