@@ -73,9 +73,13 @@ void client_connect(struct world *world, uint32_t number)
 
 static void give_up(struct world *world, struct socket *socket)
 {
+	const struct server *server = server_of(world, socket->server);
+
 	if (socket->victim)
 		count_rule(world, RULE_APART_VICTIM, false);
-	else if (socket->ts_on)
+	else if (socket->met_open)
+		count_rule(world, RULE_APART_OPEN, false);
+	else if (socket->managed && !(server->bogus_firewall && server->repair == REPAIR_OFF))
 		check_rule(world, RULE_CONNECTED, false, "plan %u: client %u gives up server %u after %u SYNs",
 			   socket->plan.number, socket->client, socket->server, socket->retries);
 	socket_free(world, socket);
@@ -160,7 +164,7 @@ void client_timer(struct world *world, struct socket *socket)
 
 static void establish(struct world *world, struct socket *socket, const struct segment *segment)
 {
-	if (socket->ts_on && !socket->victim)
+	if (socket->managed && !socket->victim)
 		count_rule(world, RULE_CONNECTED, true);
 	socket->ts_on = socket->ts_on && segment->has_ts;
 	socket->irs = segment->seq;
@@ -186,7 +190,8 @@ static void reset_in_syn_sent(struct world *world, struct socket *socket, const 
 		socket_send_reset(world, segment);
 	if (!client_of(world, socket->client)->retries_soon || (segment->flags & SYN))
 		return;
-	if (socket->retransmit_at_us > world->now_us + MS(10) && socket->retries < SYN_RETRIES_MAX) {
+	if (socket->retransmit_at_us > world->now_us + MS(10) && !socket->retried_soon) {
+		socket->retried_soon = true;
 		socket->retransmit_at_us = world->now_us + MS(10);
 		socket->rto_us /= 2;
 		socket_set_timer(world, socket);

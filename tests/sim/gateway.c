@@ -83,6 +83,16 @@ static void note_handshake(struct world *world, const struct segment *segment, b
 	}
 }
 
+static void trace(const struct world *world, const struct crossing *c)
+{
+	const struct view *b = &c->before, *a = &c->after;
+
+	printf("# %.6f packet %llu %s segment %u.%u %02x %u(%u) ack %u TSval %u -> %u TSecr %u -> %u: %s, clock %u\n",
+	       (double)world->now_us / 1e6, (unsigned long long)world->crossings, c->segment->outbound ? "out" : "in ",
+	       c->segment->source.serial, c->segment->copy, b->flags, b->seq, c->segment->payload_bytes, b->ack, b->tsval,
+	       a->tsval, b->tsecr, a->tsecr, reason_table[c->reason].name, (uint32_t)c->tick + engine_room_base());
+}
+
 bool gateway_take(struct world *world, struct gateway *gateway, struct segment *segment)
 {
 	const struct scenario *scenario = world->scenario;
@@ -114,6 +124,8 @@ bool gateway_take(struct world *world, struct gateway *gateway, struct segment *
 	segment->source.seen = true;
 	segment->source.reason = c.reason;
 	oracle_judge(world, &gateway->oracle, &c);
+	if (world->run == RUN_PAWSD && segment->plan == world->trace && segment->plan != NONE)
+		trace(world, &c);
 	note_handshake(world, segment, c.before.ts_at >= 0);
 	delivered = !segment->bad_checksum && (wire.unready || wire_is_checksum_valid(wire.data, &c.after));
 	segment->has_ts = c.after.ts_at >= 0;
@@ -140,7 +152,11 @@ void gateway_cross(struct world *world, struct segment *segment)
 	world->tally->packets++;
 	comes = gateway->running && gateway->was_rewriting[segment->server];
 	if (comes && world->down_until_us > world->now_us) {
+		struct socket *socket = client_socket(world, segment);
+
 		/* The queue of handshakes fails open, that of established connections closed. */
+		if (socket && (segment->flags & SYN))
+			socket->victim = true;
 		delivered = segment->flags & SYN;
 		comes = false;
 	}

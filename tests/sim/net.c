@@ -54,9 +54,13 @@ static uint64_t delay_us(const struct world *world, struct rng *rng, bool near, 
  */
 static void pass_bogus_firewall(struct world *world, struct segment *segment, struct rng *rng)
 {
-	if (segment->outbound || !server_of(world, segment->server)->bogus_firewall || !segment->has_ts)
+	const struct server *server = server_of(world, segment->server);
+
+	if (segment->outbound || !segment->has_ts || (segment->flags & (SYN | ACK)) != (SYN | ACK))
 		return;
-	if ((segment->flags & (SYN | ACK)) != (SYN | ACK))
+	if (server->zero_firewall)
+		segment->tsecr = segment->echo = 0;
+	if (!server->bogus_firewall)
 		return;
 	segment->tsval = 0;
 	segment->tsecr = rng_u32(rng) | 1;

@@ -82,13 +82,32 @@ static struct oracle_flow *judge_syn(struct world *world, struct oracle *oracle,
 	if (flow->managed && flow->handshake) {
 		flow->zero_syn = c->before.tsval == 0;
 		oracle_check_syn(world, oracle, c, flow, *ret_first);
+		flow->syn_ahead_ms = oracle_position(c->tick, c->after.tsval) - (int64_t)c->tick;
 	}
 	if (!flow->midstream && flow->mode == MODE_STRIP)
 		check_rule(world, RULE_P8_STRIP, c->after.ts_at < 0, "plan %u: SYN kept its timestamps",
 			   c->segment->plan);
 	if (flow->managed)
-		oracle_add_pair(flow, c->before.tsval, c->after.tsval, true);
+		oracle_add_pair(world, flow, c->before.tsval, c->after.tsval, true);
 	return flow;
+}
+
+/* Of a scaled flow: in the order of the client's, as far as that can be told. */
+static bool is_in_order(const struct world *world, const struct crossing *c, const struct oracle_flow *flow)
+{
+	for (uint32_t i = flow->pair_count, n = 0; i-- > 0 && n < 64; n++) {
+		const struct pair *pair = &flow->pairs[i];
+
+		if (pair->at_us + MINUTES(10) < world->now_us)
+			break;
+		if (pair->syn && flow->zero_syn)
+			continue;
+		if (seq_after(c->before.tsval, pair->tsval) && seq_after(pair->emitted, c->after.tsval))
+			return false;
+		if (seq_after(pair->tsval, c->before.tsval) && seq_after(c->after.tsval, pair->emitted))
+			return false;
+	}
+	return true;
 }
 
 /* A segment of a connection that is rewritten: P3, and P10 where a restart lies before it. */
@@ -100,11 +119,11 @@ static void judge_offset(struct world *world, const struct crossing *c, struct o
 	if (c->reason == REASON_OUT_SCALED) {
 		int64_t position = oracle_position(c->tick, c->after.tsval);
 
-		flow->scaled = true;
-		/* One that was held back since before the scaling began keeps its old offset. */
+		/* Where its SYN had to be ahead it stays so. One held back since before it began keeps its offset. */
 		check_rule(world, RULE_P3_SCALED,
-			   (!seq_after(flow->newest, c->after.tsval) || (same && flow->offset_known)) &&
-				   (position <= (int64_t)c->tick + MAX_LEAD_MS || position <= flow->newest_position),
+			   (same && flow->offset_known) ||
+				   (is_in_order(world, c, flow) &&
+				    position <= (int64_t)c->tick + flow->syn_ahead_ms + MAX_LEAD_MS),
 			   "plan %u: scaled TSval %u after %u, %lld ahead of the clock", c->segment->plan,
 			   c->after.tsval, flow->newest, (long long)(position - (int64_t)c->tick));
 		return;
@@ -124,14 +143,12 @@ static void judge_offset(struct world *world, const struct crossing *c, struct o
 
 static void judge_out(struct world *world, const struct crossing *c, struct oracle_flow *flow)
 {
-	if (!flow->managed)
-		return;
 	if ((c->before.flags & ACK) && !(c->before.flags & RST))
 		flow->handshake = false;
-	if (c->before.ts_at < 0 || c->after.ts_at < 0)
+	if (!flow->managed || c->before.ts_at < 0 || c->after.ts_at < 0)
 		return;
 	judge_offset(world, c, flow);
-	oracle_add_pair(flow, c->before.tsval, c->after.tsval, false);
+	oracle_add_pair(world, flow, c->before.tsval, c->after.tsval, false);
 	if (flow->scaled) {
 		struct socket *socket = socket_of_client(world, c->segment->client, c->segment->client_port,
 							 c->segment->server);

@@ -35,6 +35,7 @@ struct history {
 
 struct pair {
 	uint32_t tsval, emitted;
+	uint64_t at_us;
 	bool syn;
 };
 
@@ -49,6 +50,7 @@ struct oracle_flow {
 	bool fin_out, fin_in, reset;
 	uint32_t offset;
 	uint32_t newest; /* emitted */
+	int64_t syn_ahead_ms; /* of the clock, the last SYN */
 	int64_t newest_position;
 	uint64_t newest_us, last_us;
 	bool had_previous, had_managed_previous; /* another connection on the same four-tuple */
@@ -95,7 +97,7 @@ void oracle_purge(struct world *world, struct oracle *oracle);
 struct oracle_flow *oracle_find(struct oracle *oracle, uint64_t key);
 struct oracle_flow *oracle_add(struct oracle *oracle, uint64_t key);
 void oracle_remove(struct oracle *oracle, struct oracle_flow *flow);
-void oracle_add_pair(struct oracle_flow *flow, uint32_t tsval, uint32_t emitted, bool syn);
+void oracle_add_pair(const struct world *world, struct oracle_flow *flow, uint32_t tsval, uint32_t emitted, bool syn);
 int64_t oracle_position(uint64_t tick, uint32_t tsval);
 
 /* oracle_bytes.c: P5, P6, P7 */

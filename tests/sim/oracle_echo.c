@@ -52,13 +52,20 @@ static void check_foreign(struct world *world, const struct crossing *c, const s
 /* The newest of the client's TSvals that were emitted so, or a newer one that it has really sent. */
 static bool is_scaled_echo(const struct oracle_flow *flow, uint32_t tsecr, uint32_t tsval)
 {
-	bool sent = false, older = false;
+	const struct pair *sent = NULL;
 
-	for (uint32_t i = 0; i < flow->pair_count; i++) {
-		sent |= flow->pairs[i].tsval == tsval;
-		older |= flow->pairs[i].emitted == tsecr && seq_after(flow->pairs[i].tsval, tsval);
+	for (uint32_t i = flow->pair_count; i-- > 0 && !sent;)
+		if (flow->pairs[i].tsval == tsval)
+			sent = &flow->pairs[i];
+	for (uint32_t i = 0; sent && i < flow->pair_count; i++) {
+		const struct pair *pair = &flow->pairs[i];
+		bool comparable = pair->at_us + MINUTES(30) > sent->at_us && sent->at_us + MINUTES(30) > pair->at_us;
+
+		if (pair->emitted == tsecr && comparable ? seq_after(pair->tsval, tsval) : pair->at_us > sent->at_us)
+			if (pair->emitted == tsecr)
+				return false;
 	}
-	return sent && !older;
+	return sent;
 }
 
 void oracle_check_echo(struct world *world, const struct crossing *c, struct oracle_flow *flow)

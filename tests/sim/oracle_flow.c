@@ -105,25 +105,22 @@ void oracle_remove(struct oracle *oracle, struct oracle_flow *flow)
 	oracle->free_flows[oracle->free_count++] = (uint32_t)(flow - oracle->flows);
 }
 
-void oracle_add_pair(struct oracle_flow *flow, uint32_t tsval, uint32_t emitted, bool syn)
+void oracle_add_pair(const struct world *world, struct oracle_flow *flow, uint32_t tsval, uint32_t emitted, bool syn)
 {
-	if (flow->pair_count && flow->pairs[flow->pair_count - 1].tsval == tsval &&
-	    flow->pairs[flow->pair_count - 1].emitted == emitted && flow->pairs[flow->pair_count - 1].syn == syn)
-		return;
 	if (flow->pair_count == flow->pair_room) {
 		flow->pair_room = flow->pair_room ? flow->pair_room * 2 : 8;
 		flow->pairs = realloc(flow->pairs, flow->pair_room * sizeof(*flow->pairs));
 		if (!flow->pairs)
 			abort();
 	}
-	flow->pairs[flow->pair_count++] = (struct pair){tsval, emitted, syn};
+	flow->pairs[flow->pair_count++] = (struct pair){tsval, emitted, world->now_us, syn};
 }
 
 void oracle_purge(struct world *world, struct oracle *oracle)
 {
 	for (uint32_t i = 0; i < oracle->flow_count; i++) {
 		struct oracle_flow *flow = &oracle->flows[i];
-		bool over = flow->midstream || flow->handshake || flow->reset || (flow->fin_out && flow->fin_in);
+		bool over = flow->midstream || (flow->fin_out && flow->fin_in);
 
 		if (flow->used && over && flow->last_us + SECONDS(FORGET_S) < world->now_us)
 			oracle_remove(oracle, flow);

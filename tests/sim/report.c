@@ -5,7 +5,7 @@
 #include <stdarg.h>
 
 enum {
-	COMPLAINTS_MAX = 25,
+	COMPLAINTS_MAX = 4, /* of a rule */
 };
 
 static const struct {
@@ -22,9 +22,9 @@ void check_rule(struct world *world, enum rule rule, bool good, const char *form
 	va_list arguments;
 
 	count_rule(world, rule, good);
-	if (good || world->run != RUN_PAWSD || rules[rule].kind == RULE_APART || world->complaints >= COMPLAINTS_MAX)
+	if (good || world->run != RUN_PAWSD || rules[rule].kind == RULE_APART || world->complaints[rule] >= COMPLAINTS_MAX)
 		return;
-	world->complaints++;
+	world->complaints[rule]++;
 	printf("# seed %llu, packet %llu, %.6f s: %s: ", (unsigned long long)world->scenario->seed,
 	       (unsigned long long)world->crossings, (double)world->now_us / 1e6, rules[rule].text);
 	va_start(arguments, format);

@@ -58,6 +58,7 @@
 	X(APART_BARE_WAIT, APART, "SYN without timestamps refused in TIME_WAIT") \
 	X(APART_BOGUS_OFF, APART, "bogus TSecr where synack_tsecr is off or nothing is rewritten") \
 	X(APART_UNMANAGED, APART, "SYN refused that is not rewritten (mode, table full, daemon down)") \
+	X(APART_OPEN, APART, "SYN met a connection of the port's last client that is still open") \
 	X(APART_OVERTAKEN, APART, "SYN refused because a later packet overtook it behind the gateway") \
 	X(APART_UNKNOWN, APART, "SYN refused over a TSval that this gateway could not know") \
 	X(APART_CIRCLE, APART, "TSvals of unmanaged flows all around the circle: none fits all") \

@@ -60,7 +60,7 @@ static void make_client(struct scenario *s, uint32_t number)
 	client->offset = draw_uptime(&rng, client, tame);
 	client->near_us = rng_between(&rng, 200, 8000);
 	client->port_first = (uint16_t)(32768 + rng_below(&rng, 20000));
-	client->port_count = (uint16_t)rng_between(&rng, 6, 400);
+	client->port_count = (uint16_t)rng_between(&rng, 1, rng_chance(&rng, 400000) ? 3 : 100);
 	client->retries_soon = rng_chance(&rng, 500000);
 	client->drops_reset = rng_chance(&rng, 100000);
 	if (tame)
@@ -69,7 +69,7 @@ static void make_client(struct scenario *s, uint32_t number)
 
 static void draw_host_check(struct rng *rng, struct server *server)
 {
-	switch (rng_below(rng, 8)) {
+	switch (rng_below(rng, 9)) {
 	case 0:
 	case 1:
 		server->host_check = HOST_CHECK_OLD;
@@ -95,7 +95,7 @@ static void make_server(struct scenario *s, uint32_t number)
 {
 	struct rng rng = rng_make(s->seed, RNG_SERVER, number);
 	struct server *server = &s->servers[number];
-	static const uint32_t closes[] = {1000000, 0, 500000, 800000};
+	static const uint32_t closes[] = {1000000, 1000000, 100000, 800000};
 
 	draw_host_check(&rng, server);
 	server->third_ack = server->host_check == HOST_CHECK_NONE;
@@ -103,6 +103,7 @@ static void make_server(struct scenario *s, uint32_t number)
 	server->echoes_latest = rng_chance(&rng, 500000);
 	server->needs_option = rng_chance(&rng, 300000);
 	server->bogus_firewall = !server->cookies && rng_chance(&rng, 120000);
+	server->zero_firewall = !server->bogus_firewall && rng_chance(&rng, 60000);
 	server->closes_first = server->host_check == HOST_CHECK_NONE ? closes[rng_below(&rng, 4)] : 900000;
 	server->ticks_per_us = draw_rate(&rng, server->cookies ? 1000 : rng_chance(&rng, 200000) ? 250 : 1000);
 	server->offset = rng_u32(&rng);
@@ -169,7 +170,7 @@ void scenario_make(struct scenario *s, uint64_t seed, uint32_t packets)
 		s->client_count = CLIENTS_MOST;
 	s->server_count = rng_between(&rng, 30, 60);
 	s->address_count = s->machine_count = s->server_count;
-	s->public_count = rng_between(&rng, 4, 8);
+	s->public_count = rng_between(&rng, 3, 6);
 	s->clients = sim_allocate(s->client_count, sizeof(*s->clients));
 	s->tame_clients = sim_allocate(s->client_count, sizeof(*s->tame_clients));
 	s->servers = sim_allocate(s->server_count, sizeof(*s->servers));

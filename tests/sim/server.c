@@ -73,6 +73,8 @@ static void repeat_synack(struct world *world, struct socket *socket, const stru
 	bool fails = tcp_paws_fails(world, socket, syn);
 
 	if (fails || syn->seq != socket->irs) {
+		if (syn->plan != socket->plan.number)
+			tcp_note_met_open(world, syn);
 		socket_send(world, socket, ACK, socket->snd_nxt, 0);
 		return;
 	}

@@ -85,6 +85,7 @@ bool rule_host_check(struct world *world, const struct segment *syn)
 					      {RULE_HOST_NEW_PAIR, RULE_HOST_NEW_PEER}};
 	const struct server *server = server_of(world, syn->server);
 	const struct stamp *stamp;
+	enum rule promised, rule;
 	bool is_new = server->host_check == HOST_CHECK_NEW, dropped;
 
 	if (server->host_check == HOST_CHECK_NONE)
@@ -98,8 +99,12 @@ bool rule_host_check(struct world *world, const struct segment *syn)
 		return !is_new;
 	}
 	dropped = seq_after(stamp->tsval - STAMP_WINDOW, syn->tsval);
+	promised = rules[is_new][server->by_peer];
+	rule = rule_of_refusal(world, syn, &stamp->source, promised);
+	if (dropped && rule != promised)
+		tcp_note_met_open(world, syn);
 	if (is_alive(world, syn))
-		check_rule(world, rule_of_refusal(world, syn, &stamp->source, rules[is_new][server->by_peer]), !dropped,
+		check_rule(world, rule, !dropped,
 			   "plan %u: TSval %u, server %u remembers %u of plan %u, crossing %llu", syn->plan, syn->tsval,
 			   syn->server, stamp->tsval, stamp->source.plan, (unsigned long long)stamp->source.crossing);
 	return !dropped;
@@ -125,6 +130,7 @@ bool rule_time_wait(struct world *world, const struct socket *socket, const stru
 {
 	bool both = socket->ts_on && syn->has_ts;
 	bool newer_isn = seq_after(syn->seq, socket->rcv_nxt), accepted;
+	enum rule rule = RULE_APART_BARE_WAIT;
 
 	if (both)
 		accepted = !seq_after(socket->ts_recent, syn->tsval) &&
@@ -133,10 +139,14 @@ bool rule_time_wait(struct world *world, const struct socket *socket, const stru
 		accepted = newer_isn;
 	if (!is_alive(world, syn))
 		return accepted;
+	if (both)
+		rule = rule_of_refusal(world, syn, &socket->recent, RULE_TIME_WAIT);
+	if (!accepted && rule != RULE_TIME_WAIT)
+		tcp_note_met_open(world, syn);
 	if (!both)
-		count_rule(world, RULE_APART_BARE_WAIT, accepted);
+		count_rule(world, rule, accepted);
 	else
-		check_rule(world, rule_of_refusal(world, syn, &socket->recent, RULE_TIME_WAIT), accepted,
+		check_rule(world, rule, accepted,
 			   "plan %u: TSval %u, server %u in TIME_WAIT with %u of plan %u, crossing %llu", syn->plan,
 			   syn->tsval, syn->server, socket->ts_recent, socket->recent.plan,
 			   (unsigned long long)socket->recent.crossing);

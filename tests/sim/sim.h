@@ -82,6 +82,7 @@ struct server {
 	enum host_check host_check;
 	bool by_peer; /* its record is keyed by the peer alone */
 	bool third_ack, cookies, echoes_latest, needs_option, bogus_firewall;
+	bool zero_firewall; /* one that lets no TSecr through in a SYN/ACK */
 	bool tame; /* only clients with small uptimes connect: unmanaged TSvals fit into half the circle */
 	uint32_t closes_first; /* of a million connections, how many the server closes */
 	double ticks_per_us;
@@ -292,6 +293,8 @@ struct socket {
 	bool managed, passed_unmanaged; /* its SYNs, at the gateway */
 	bool victim; /* nothing is promised to it any more */
 	bool scaled;
+	bool retried_soon;
+	bool met_open; /* its SYN met another's connection at the server */
 	struct sent *sent; /* a client's: every TSval it has sent */
 	uint32_t sent_count, sent_room;
 };
@@ -344,8 +347,8 @@ struct world {
 	uint64_t blocked_until_us, down_until_us;
 	uint64_t crossings;
 	struct tally *tally;
-	uint32_t complaints;
-	bool verbose;
+	uint8_t complaints[RULE_COUNT];
+	uint32_t trace; /* a connection whose packets are printed, or NONE */
 };
 
 void world_run(struct world *world);
@@ -385,6 +388,7 @@ void tcp_push(struct world *world, struct socket *socket);
 void tcp_receive(struct world *world, struct socket *socket, const struct segment *segment);
 void tcp_timer(struct world *world, struct socket *socket);
 bool tcp_paws_fails(const struct world *world, const struct socket *socket, const struct segment *segment);
+void tcp_note_met_open(struct world *world, const struct segment *syn);
 void tcp_note_ts(struct world *world, struct socket *socket, const struct segment *segment);
 
 /* client.c, server.c */

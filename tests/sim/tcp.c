@@ -105,6 +105,17 @@ static bool is_victim(const struct world *world, const struct socket *socket, co
 	return !client || client->victim || client->plan.number != segment->plan;
 }
 
+/* A clock of 1 MHz is half round the circle after 36 minutes; a connection that is not scaled suffers by itself. */
+static bool has_gone_round(const struct world *world, const struct socket *socket, const struct segment *segment)
+{
+	const struct socket *client = socket;
+
+	if (!socket->is_client)
+		client = socket_of_client(world, segment->client, segment->client_port, segment->server);
+	return client_of(world, segment->client)->ticks_per_us > 0.1 && client && !client->scaled &&
+	       world->now_us - socket->recent_us > MINUTES(30);
+}
+
 /* True when PAWS has it dropped. Only what was sent later and looks older is worth a count. */
 static bool refuse_by_paws(struct world *world, struct socket *socket, const struct segment *segment)
 {
@@ -114,7 +125,7 @@ static bool refuse_by_paws(struct world *world, struct socket *socket, const str
 
 	if (!socket->ts_on || !segment->has_ts)
 		return false;
-	if (is_victim(world, socket, segment))
+	if (is_victim(world, socket, segment) || has_gone_round(world, socket, segment))
 		count_rule(world, RULE_APART_VICTIM, !fails);
 	else if (same && segment->source.serial > socket->recent.serial)
 		check_rule(world, rule, !fails, "plan %u: TSval %u of segment %u is older than ts_recent %u of segment %u",
@@ -128,11 +139,23 @@ static bool refuse_without_option(struct world *world, struct socket *socket, co
 {
 	bool missing = socket->ts_on && !segment->has_ts && !(segment->flags & RST);
 
-	if (!socket->ts_on || (segment->flags & RST))
+	if (!socket->ts_on || (segment->flags & RST) || segment->plan != socket->plan.number)
 		return false;
-	check_rule(world, RULE_OPTION_MISSING, !missing, "plan %u: segment %u came without timestamps", segment->plan,
+	check_rule(world, is_victim(world, socket, segment) ? RULE_APART_VICTIM : RULE_OPTION_MISSING, !missing, "plan %u: segment %u came without timestamps", segment->plan,
 		   segment->source.serial);
 	return missing && server_of(world, socket->server)->needs_option;
+}
+
+/*
+ * Its SYN is refused over something that is not promised, or by what the port's last client has left
+ * open, where no TSval helps: it may give up.
+ */
+void tcp_note_met_open(struct world *world, const struct segment *syn)
+{
+	struct socket *client = socket_of_client(world, syn->client, syn->client_port, syn->server);
+
+	if (client && client->plan.number == syn->plan)
+		client->met_open = true;
 }
 
 static void take_ack(struct world *world, struct socket *socket, uint32_t ack)
@@ -207,6 +230,8 @@ void tcp_receive(struct world *world, struct socket *socket, const struct segmen
 			socket_free(world, socket);
 		return;
 	}
+	if (!socket->is_client && (segment->flags & SYN) && segment->plan != socket->plan.number)
+		tcp_note_met_open(world, segment);
 	if (refuse_by_paws(world, socket, segment) || refuse_without_option(world, socket, segment) ||
 	    (segment->flags & SYN)) {
 		socket_send(world, socket, ACK, socket->snd_nxt, 0);
