@@ -134,11 +134,20 @@ demo: test-deps
 
 check: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs $(BUILD)/promtool
-	@tests/run $(BUILD) unit replay tools netns
+	@tests/run $(BUILD) unit replay sim tools netns
 
 check-unit:
 	@$(MAKE) -s --no-print-directory all test-programs
-	@tests/run $(BUILD) unit replay tools
+	@tests/run $(BUILD) unit replay sim tools
+
+# One seed of the simulator, the same as in check-unit but longer; and many, some 10 million packets through pawsd.
+.PHONY: sim sim-long
+sim:
+	@$(MAKE) -s --no-print-directory $(SIM)
+	@$(SIM) --seed $(SEED) --packets $(PACKETS)
+sim-long:
+	@$(MAKE) -s --no-print-directory $(SIM)
+	@$(SIM) --long --seed $(SEED) --packets $(PACKETS)
 
 # One namespace test: make check-netns TEST=strip
 check-netns: test-deps

@@ -23,28 +23,37 @@ static uint64_t when_sent(const struct socket *socket, uint32_t serial)
 	return 0;
 }
 
-/*
- * An echo of a scaled clock is that of some segment which the client sent, not older than the true one, and
- * not so much newer that the RTT seems less than half of what it is.
- */
+/* An echo of a scaled clock is that of some segment which the client sent, not older than the true one. */
 static void check_scaled_echo(struct world *world, const struct socket *socket, const struct segment *segment,
 			      const struct sent *sent)
 {
-	uint64_t true_us = when_sent(socket, segment->echo_serial), rtt_us, short_us;
+	uint64_t true_us = when_sent(socket, segment->echo_serial);
 
 	if (!sent || !true_us)
 		return;
 	check_rule(world, RULE_ECHO_TRUE, sent->at_us >= true_us,
 		   "plan %u: TSecr %u is %llu us older than the TSval %u that was echoed", segment->plan, segment->tsecr,
 		   (unsigned long long)(true_us - sent->at_us), segment->echo);
-	/* RFC 7323, 4.1: only an ACK of something new is a sample. */
-	if (!seq_after(segment->ack, socket->snd_una))
+}
+
+/* What the client takes for the round trip: by its own clock, as RFC 7323, 4.1 has it, from an ACK of something new. */
+static void check_sample(struct world *world, const struct socket *socket, const struct segment *segment)
+{
+	const double ticks_per_us = client_of(world, socket->client)->ticks_per_us;
+	uint64_t true_us = when_sent(socket, segment->echo_serial);
+	uint32_t now = socket_tsval(world, socket);
+	double rtt_us, seems_us, slack_us = RTT_SLACK_US + 1 / ticks_per_us;
+
+	if (!true_us || segment->echo == 0 || !seq_after(segment->ack, socket->snd_una))
 		return;
-	rtt_us = world->now_us - true_us;
-	short_us = sent->at_us > true_us ? sent->at_us - true_us : 0;
-	check_rule(world, RULE_ECHO_RTT, short_us <= RTT_SLACK_US || short_us <= rtt_us / 2,
-		   "plan %u: RTT %llu us seems %llu us shorter", segment->plan, (unsigned long long)rtt_us,
-		   (unsigned long long)short_us);
+	rtt_us = (double)(world->now_us - true_us);
+	seems_us = (double)(now - segment->tsecr) / ticks_per_us;
+	if (seq_after(segment->tsecr, now))
+		seems_us = -1;
+	if (rtt_us / 2 > slack_us)
+		slack_us = rtt_us / 2;
+	check_rule(world, RULE_ECHO_RTT, seems_us + slack_us >= rtt_us, "plan %u: RTT of %.0f us seems to be %.0f us",
+		   segment->plan, rtt_us, seems_us);
 }
 
 void client_check_echo(struct world *world, struct socket *socket, const struct segment *segment)
@@ -70,6 +79,7 @@ void client_check_echo(struct world *world, struct socket *socket, const struct 
 		check_rule(world, RULE_ECHO_TRUE, segment->tsecr == segment->echo,
 			   "plan %u: TSecr %u instead of %u (segment %u)", segment->plan, segment->tsecr, segment->echo,
 			   segment->echo_serial);
+	check_sample(world, socket, segment);
 }
 
 /* The check of every client in SYN_SENT: false means RST. */

@@ -205,9 +205,7 @@ static void check_quota(struct world *world, struct gateway *gateway)
 
 void gateway_sweep(struct world *world)
 {
-	static uint32_t sweeps;
-
-	sweeps++;
+	world->sweeps++;
 	for (uint32_t i = 0; i < world->scenario->gateway_count; i++) {
 		struct gateway *gateway = world->gateways[i];
 		struct engine *engine = &gateway->room.engine;
@@ -221,7 +219,13 @@ void gateway_sweep(struct world *world)
 			check_rule(world, RULE_P9_LEAD, clock_lead_ms(&engine->clock, tick) <= MAX_LEAD_MS,
 				   "the clock is pushed %u ms ahead", clock_lead_ms(&engine->clock, tick));
 		}
-		if (sweeps % PURGE_SWEEPS == 0) {
+		if (world->run == RUN_TEXTBOOK) {
+			uint64_t realtime = gateway_realtime_ms(world, gateway);
+
+			count_rule(world, RULE_P9_LEAD,
+				   textbook_now(&gateway->textbook, realtime) <= (int64_t)realtime + MAX_LEAD_MS);
+		}
+		if (world->sweeps % PURGE_SWEEPS == 0) {
 			oracle_purge(world, &gateway->oracle);
 			check_quota(world, gateway);
 		}

@@ -48,10 +48,12 @@ struct textbook {
 	struct map flows;
 	struct textbook_flow *entries;
 	uint32_t count, room;
-	uint64_t counted;
+	int64_t newest; /* a TSval's position, the greatest that it has emitted */
 };
 
 void textbook_forget(struct textbook *textbook);
+/* What it takes for the time, ms: never less than what it has said. */
+int64_t textbook_now(const struct textbook *textbook, uint64_t realtime_ms);
 /* Changes the packet. `key` is its four-tuple. Returns whether it counted it. */
 bool textbook_handle(struct textbook *textbook, struct wire *wire, uint64_t key, bool outbound, enum mode mode,
 		     uint64_t realtime_ms);

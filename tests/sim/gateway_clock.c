@@ -73,7 +73,7 @@ uint64_t gateway_tick(struct world *world, struct gateway *gateway)
 	if (world->run == RUN_PAWSD)
 		shown = tick = clock_publish(&gateway->room.engine.clock, tick);
 	if (world->run == RUN_TEXTBOOK)
-		shown = gateway_realtime_ms(world, gateway);
+		shown = (uint64_t)textbook_now(&gateway->textbook, gateway_realtime_ms(world, gateway));
 	if (world->run != RUN_PLAIN)
 		check_rule(world, RULE_P2_TICK, shown >= gateway->last_tick, "gateway %u: tick %llu after %llu",
 			   gateway->number, (unsigned long long)shown, (unsigned long long)gateway->last_tick);

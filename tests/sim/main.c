@@ -41,7 +41,7 @@ static struct {
 	uint64_t seed, total;
 	uint32_t packets, seeds, trace;
 	bool tap, is_long, quick;
-} options = {.seed = 1, .packets = 400000, .seeds = 16, .trace = NONE, .total = 10000000};
+} options = {.seed = 1, .seeds = 16, .trace = NONE, .total = 10000000};
 
 static double now_s(void)
 {
@@ -159,6 +159,8 @@ int main(int argc, char **argv)
 			return usage();
 		}
 	}
+	if (options.packets == 0)
+		options.packets = options.tap ? 30000 : 400000;
 	if (options.seed == 0 || options.packets < 1000 || optind != argc)
 		return usage();
 	if (options.tap)

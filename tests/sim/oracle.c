@@ -82,6 +82,7 @@ static struct oracle_flow *judge_syn(struct world *world, struct oracle *oracle,
 	if (flow->managed && flow->handshake) {
 		flow->zero_syn = c->before.tsval == 0;
 		oracle_check_syn(world, oracle, c, flow, *ret_first);
+		flow->syn_us = world->now_us;
 		flow->syn_ahead_ms = oracle_position(c->tick, c->after.tsval) - (int64_t)c->tick;
 	}
 	if (!flow->midstream && flow->mode == MODE_STRIP)
@@ -110,6 +111,25 @@ static bool is_in_order(const struct world *world, const struct crossing *c, con
 	return true;
 }
 
+/*
+ * Where nothing scales, a client whose clock is fast runs away: further than the lead, and than a clock
+ * that is somewhat off. (pawsd lets it where it has no memory left for more.)
+ */
+static void check_run_away(struct world *world, const struct crossing *c, const struct oracle_flow *flow)
+{
+	int64_t position = oracle_position(c->tick, c->after.tsval), age_ms = (int64_t)(world->now_us - flow->syn_us) / 1000;
+	bool good = position <= (int64_t)c->tick + flow->syn_ahead_ms + 2 * MAX_LEAD_MS + age_ms / 200;
+
+	if (client_of(world, c->segment->client)->ticks_per_us < 0.1)
+		return;
+	if (world->run == RUN_PAWSD &&
+	    c->gateway->room.engine.table.scaled_used == c->gateway->room.engine.table.scaled_capacity)
+		count_rule(world, RULE_APART_SCALED, good);
+	else
+		check_rule(world, RULE_P3_SCALED, good, "plan %u: not scaled, %lld ms ahead of the clock",
+			   c->segment->plan, (long long)(position - (int64_t)c->tick));
+}
+
 /* A segment of a connection that is rewritten: P3, and P10 where a restart lies before it. */
 static void judge_offset(struct world *world, const struct crossing *c, struct oracle_flow *flow)
 {
@@ -117,17 +137,22 @@ static void judge_offset(struct world *world, const struct crossing *c, struct o
 	bool same = offset == flow->offset || (c->after.tsval == UINT32_MAX && offset == flow->offset - 1);
 
 	if (c->reason == REASON_OUT_SCALED) {
-		int64_t position = oracle_position(c->tick, c->after.tsval);
+		int64_t position = oracle_position(c->tick, c->after.tsval), tick = (int64_t)c->tick;
+		int64_t run_on = flow->newest_position + (int64_t)(world->now_us - flow->newest_us) / 1000;
 
-		/* Where its SYN had to be ahead it stays so. One held back since before it began keeps its offset. */
+		/*
+		 * Where its SYN had to be ahead, or it had run ahead when blocks were short, it stays so. One held
+		 * back since before it began keeps its offset.
+		 */
 		check_rule(world, RULE_P3_SCALED,
 			   (same && flow->offset_known) ||
 				   (is_in_order(world, c, flow) &&
-				    position <= (int64_t)c->tick + flow->syn_ahead_ms + MAX_LEAD_MS),
+				    (position <= tick + flow->syn_ahead_ms + MAX_LEAD_MS || position <= run_on)),
 			   "plan %u: scaled TSval %u after %u, %lld ahead of the clock", c->segment->plan,
-			   c->after.tsval, flow->newest, (long long)(position - (int64_t)c->tick));
+			   c->after.tsval, flow->newest, (long long)(position - tick));
 		return;
 	}
+	check_run_away(world, c, flow);
 	if (!flow->offset_known) {
 		flow->offset = offset;
 		flow->offset_known = true;
@@ -201,6 +226,8 @@ void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c
 	oracle_check_reason(world, oracle, c, flow, first, maybe_gone);
 	oracle_check_counter(world, oracle, c);
 	oracle_check_bytes(world, c, flow);
+	if (c->before.ts_at >= 0)
+		oracle->histories[server_of(world, c->segment->server)->address].alive_us = world->now_us;
 	if (!flow)
 		return;
 	flow->pairs_out |= pairs_full && flow->handshake;

@@ -29,7 +29,8 @@ struct history {
 	struct window all;	      /* greatest, of 60 s */
 	struct window highest, lowest; /* of unmanaged flows */
 	int64_t ever;		      /* the greatest ever */
-	uint64_t ever_us, stamped_us;
+	uint64_t ever_us;
+	uint64_t stamped_us, alive_us; /* timestamps went to it; or came from it */
 	bool known;
 };
 
@@ -50,6 +51,7 @@ struct oracle_flow {
 	bool fin_out, fin_in, reset;
 	uint32_t offset;
 	uint32_t newest; /* emitted */
+	uint64_t syn_us;
 	int64_t syn_ahead_ms; /* of the clock, the last SYN */
 	int64_t newest_position;
 	uint64_t newest_us, last_us;

@@ -15,9 +15,10 @@ static uint64_t fit_bare_syn(const struct world *world, const struct oracle *ora
 {
 	const struct history *history = &oracle->histories[server_of(world, c->segment->server)->address];
 	uint64_t age_us = world->now_us - history->stamped_us;
+	bool maybe = history->alive_us && world->now_us - history->alive_us < SECONDS(STAMPED_NEVER_S);
 
 	if (!history->stamped_us || age_us > SECONDS(STAMPED_NEVER_S))
-		return BIT(SYN_NO_TIMESTAMPS);
+		return BIT(SYN_NO_TIMESTAMPS) | (maybe ? BIT(SYN_NO_TIMESTAMPS_MIXED) : 0);
 	if (age_us < SECONDS(STAMPED_SURELY_S))
 		return BIT(SYN_NO_TIMESTAMPS_MIXED);
 	return BIT(SYN_NO_TIMESTAMPS) | BIT(SYN_NO_TIMESTAMPS_MIXED);

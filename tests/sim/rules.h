@@ -25,7 +25,7 @@
 	X(BOGUS, ENDS, "the same behind a firewall with a bogus TSecr (echo, zero)") \
 	X(ECHO_SENT, ENDS, "client: the TSecr is one that it sent, or 0") \
 	X(ECHO_TRUE, ENDS, "client: the TSecr is that of the segment the server echoed") \
-	X(ECHO_RTT, ENDS, "client: no RTT sample too short (a clock that is scaled)") \
+	X(ECHO_RTT, ENDS, "client: no RTT sample shorter than half of the true one") \
 	X(CONNECTED, ENDS, "connection given up: no SYN was answered") \
 	X(P1_SERVER, PROMISE, "P1 SYN not older than what went to that server within 60 s") \
 	X(P1_TUPLE, PROMISE, "P1 SYN strictly newer than the last on its four-tuple") \
@@ -35,7 +35,7 @@
 	X(P2_LEAD, PROMISE, "P2 SYN ahead by the lead at most, or by what its server knows") \
 	X(P2_PAIR, PROMISE, "P2 two gateways agree to within their clock error") \
 	X(P3_OFFSET, PROMISE, "P3 one constant offset after the handshake") \
-	X(P3_SCALED, PROMISE, "P3 a scaled clock: never older than before, within the lead") \
+	X(P3_SCALED, PROMISE, "P3 a fast clock is scaled: in order, not ahead of the shared clock") \
 	X(P4_SYN, PROMISE, "P4 echo of a SYN is the very value, retransmissions included") \
 	X(P4_SEGMENT, PROMISE, "P4 echo of a segment is the very value") \
 	X(P4_ZERO, PROMISE, "P4 TSecr 0 stays 0") \
@@ -65,6 +65,7 @@
 	X(APART_FAILOVER, APART, "fail-over sooner than lead and clock error allow") \
 	X(APART_VICTIM, APART, "trouble of a connection whose flow was forgotten, or lived without pawsd") \
 	X(APART_FULL, APART, "SYN that found the table full or its client's quota used up") \
+	X(APART_SCALED, APART, "a fast clock that runs away when all blocks for scaling are in use") \
 	X(APART_PAIRS, APART, "echo of a SYN when all blocks of SYN pairs were in use")
 
 enum rule {

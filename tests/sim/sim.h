@@ -346,6 +346,7 @@ struct world {
 	uint32_t active;
 	uint64_t blocked_until_us, down_until_us;
 	uint64_t crossings;
+	uint32_t sweeps;
 	struct tally *tally;
 	uint8_t complaints[RULE_COUNT];
 	uint32_t trace; /* a connection whose packets are printed, or NONE */

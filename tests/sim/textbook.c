@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The rewriter that comes to mind first. For each four-tuple an offset, fixed by the first TSval seen,
- * brings it to the time of day; TSecrs get it taken off. It hides the server's clock likewise, because
+ * brings it to the time of day; TSecrs get it taken off. So that nobody is ever behind, the time is
+ * never less than the newest TSval of anybody. It hides the server's clock likewise, because
  * that looks tidy. It lays the options out anew, sums the whole packet, strips wherever it is
  * told to strip, and counts what it changes. Each of these is a way to break something.
  */
@@ -45,14 +46,25 @@ static void align_option(struct wire *wire, struct view *view)
 	view->ts_at = (int)options_at + 2;
 }
 
-static void rewrite_out(struct wire *wire, const struct view *view, struct textbook_flow *flow, uint32_t now)
+int64_t textbook_now(const struct textbook *textbook, uint64_t realtime_ms)
 {
+	return textbook->newest > (int64_t)realtime_ms ? textbook->newest : (int64_t)realtime_ms;
+}
+
+static void rewrite_out(struct textbook *textbook, struct wire *wire, const struct view *view,
+			struct textbook_flow *flow, uint64_t realtime_ms)
+{
+	uint32_t now = (uint32_t)textbook_now(textbook, realtime_ms) + engine_room_base();
 	uint8_t *ts = wire->data + view->ts_at;
+	int64_t position;
 
 	if (!flow->known) {
 		flow->offset = now - view->tsval;
 		flow->known = true;
 	}
+	position = oracle_position((uint64_t)textbook_now(textbook, realtime_ms), view->tsval + flow->offset);
+	if (position > textbook->newest)
+		textbook->newest = position;
 	put32(ts + 2, view->tsval + flow->offset);
 	put32(ts + 6, view->tsecr - flow->server_offset);
 }
@@ -83,7 +95,7 @@ bool textbook_handle(struct textbook *textbook, struct wire *wire, uint64_t key,
 		flow = find_flow(textbook, key);
 		align_option(wire, &view);
 		if (outbound)
-			rewrite_out(wire, &view, flow, (uint32_t)realtime_ms + engine_room_base());
+			rewrite_out(textbook, wire, &view, flow, realtime_ms);
 		else
 			rewrite_in(wire, &view, flow, (uint32_t)realtime_ms);
 	}
