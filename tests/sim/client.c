@@ -237,7 +237,7 @@ void client_receive(struct world *world, const struct segment *segment)
 	client_check_echo(world, socket, segment);
 	if (socket->state == SOCKET_TIME_WAIT) {
 		if (!(segment->flags & RST))
-			socket_send(world, socket, ACK, socket->snd_nxt, 0);
+			tcp_challenge(world, socket, segment);
 		return;
 	}
 	tcp_receive(world, socket, segment);

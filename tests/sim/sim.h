@@ -294,6 +294,7 @@ struct socket {
 	bool victim; /* nothing is promised to it any more */
 	bool scaled;
 	bool retried_soon;
+	uint64_t challenged_us; /* when it last answered something out of place */
 	bool met_open; /* its SYN met another's connection at the server */
 	struct sent *sent; /* a client's: every TSval it has sent */
 	uint32_t sent_count, sent_room;
@@ -386,6 +387,8 @@ void socket_send_reset(struct world *world, const struct segment *segment);
 /* tcp.c: what both ends of an open connection do. */
 void tcp_queue(struct socket *socket, uint32_t bytes, bool fin);
 void tcp_push(struct world *world, struct socket *socket);
+/* Answers what is out of place with an ACK; what is empty twice a second at most, or two ends would never stop. */
+void tcp_challenge(struct world *world, struct socket *socket, const struct segment *segment);
 void tcp_receive(struct world *world, struct socket *socket, const struct segment *segment);
 void tcp_timer(struct world *world, struct socket *socket);
 bool tcp_paws_fails(const struct world *world, const struct socket *socket, const struct segment *segment);

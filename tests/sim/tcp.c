@@ -8,7 +8,8 @@
 
 enum {
 	RETRIES_MAX = 7,
-	PAWS_LIMIT_US_DAYS = 24,
+	PAWS_LIMIT_DAYS = 24,
+	CHALLENGE_MS = 500,
 };
 
 void tcp_queue(struct socket *socket, uint32_t bytes, bool fin)
@@ -80,7 +81,7 @@ bool tcp_paws_fails(const struct world *world, const struct socket *socket, cons
 	if (!socket->ts_on || !segment->has_ts || (segment->flags & RST))
 		return false;
 	/* A SYN or SYN/ACK with TSval 0 says nothing, and what is weeks old neither. */
-	if (socket->ts_recent == 0 || world->now_us - socket->recent_us > MINUTES(PAWS_LIMIT_US_DAYS * 24 * 60))
+	if (socket->ts_recent == 0 || world->now_us - socket->recent_us > MINUTES(PAWS_LIMIT_DAYS * 24 * 60))
 		return false;
 	return seq_after(socket->ts_recent, segment->tsval);
 }
@@ -220,6 +221,16 @@ static void finish(struct world *world, struct socket *socket)
 	}
 }
 
+void tcp_challenge(struct world *world, struct socket *socket, const struct segment *segment)
+{
+	bool empty = !segment->payload_bytes && !(segment->flags & (SYN | FIN));
+
+	if (empty && socket->challenged_us && socket->challenged_us + MS(CHALLENGE_MS) > world->now_us)
+		return;
+	socket->challenged_us = world->now_us;
+	socket_send(world, socket, ACK, socket->snd_nxt, 0);
+}
+
 void tcp_receive(struct world *world, struct socket *socket, const struct segment *segment)
 {
 	uint32_t generation = socket->generation;
@@ -234,13 +245,13 @@ void tcp_receive(struct world *world, struct socket *socket, const struct segmen
 		tcp_note_met_open(world, segment);
 	if (refuse_by_paws(world, socket, segment) || refuse_without_option(world, socket, segment) ||
 	    (segment->flags & SYN)) {
-		socket_send(world, socket, ACK, socket->snd_nxt, 0);
+		tcp_challenge(world, socket, segment);
 		return;
 	}
 	if (seq_after(socket->rcv_nxt, end) || (end != segment->seq && end == socket->rcv_nxt)) {
 		/* Old, or a keep-alive. */
 		take_ack(world, socket, segment->ack);
-		socket_send(world, socket, ACK, socket->snd_nxt, 0);
+		tcp_challenge(world, socket, segment);
 		if (socket->fin_queued)
 			finish(world, socket);
 		return;
