@@ -70,6 +70,12 @@ void clock_raise(struct clock *clock, uint64_t tick, const struct addr *server, 
 /* A flow that is not rewritten has sent `tsval` to `server`. */
 void clock_raise_server(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval);
 
+/*
+ * The mark of the servers in `slot` as clock_shared holds it, if it is fresh at `tick` and ahead of the
+ * clock, so that it would be missed; else 0.
+ */
+uint64_t clock_mark_ahead(const struct clock *clock, uint64_t tick, uint32_t slot);
+
 /* A connection with timestamps to `server` is alive at `tick`. */
 void clock_note_stamped(struct clock *clock, uint64_t tick, const struct addr *server);
 

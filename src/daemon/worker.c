@@ -67,7 +67,13 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 	}
 	if (open_table(worker, config, slots, ret_error, error_size) < 0)
 		return -1;
-	worker->engine.clock = (struct clock){.shared = state->clock, .max_lead_ms = config->clock_max_lead_ms};
+	worker->engine.clock = (struct clock){.shared = state->clock,
+					      .max_lead_ms = config->clock_max_lead_ms,
+					      .base = epoch_tsval_base(&state->epoch)};
+	/* Behind the NAT all clients have a few addresses in common. */
+	if (!worker->is_postnat)
+		worker->engine.client_quota =
+			(uint32_t)((uint64_t)worker->engine.table.capacity * config->client_share_percent / 100);
 	worker->engine.policy = config->policy;
 	worker->engine.rules_lag = true; /* until reload_apply() */
 	worker->swept_tick = state_now(state);
