@@ -85,8 +85,11 @@ $(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(call objects,src/tool
 $(TEST_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/tools/%.o $$(call parts,%) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
+$(BUILD)/tests/bench_engine: $(BUILD)/tests/bench/bench_engine.o $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^
+
 .PHONY: test-programs
-test-programs: $(UNIT_TESTS) $(TEST_TOOLS)
+test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(BUILD)/tests/bench_engine
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
@@ -101,19 +104,22 @@ $(BUILD)/promtool:
 	@mkdir -p $(@D)
 	tools/fetch-promtool $@
 
+BENCH_PACKAGES := valgrind
 KERNEL_PACKAGES := qemu-system-x86 busybox-static
 
-.PHONY: deps test-deps lint-deps kernel-deps
+.PHONY: deps test-deps lint-deps kernel-deps bench-deps
 deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
 test-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 kernel-deps:
 	@tools/install-packages $(KERNEL_PACKAGES)
+bench-deps:
+	@tools/install-packages $(BUILD_PACKAGES) $(BENCH_PACKAGES)
 lint-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 
-.PHONY: demo check check-unit check-netns check-kernels lint
+.PHONY: demo check check-unit check-netns check-kernels bench-engine coverage lint
 demo: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/netns/demo.sh $(BUILD)
@@ -135,6 +141,20 @@ check-netns: test-deps
 check-kernels: test-deps kernel-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/kernels/run $(BUILD)
+
+# Instructions a packet and bytes a flow, held to their limits.
+bench-engine: bench-deps
+	@$(MAKE) -s --no-print-directory $(BUILD)/tests/bench_engine
+	@tests/bench/run $(BUILD)
+
+# How much of the core the tests reach, in a build of its own. A group that tests/run does not know is left out.
+COVERAGE_GROUPS = unit replay $(shell sed -nE 's/^\t(corpus|sim).*/\1/p' tests/run)
+coverage: test-deps
+	@$(MAKE) -s --no-print-directory BUILD=build-coverage CC=gcc CFLAGS='-O0 -g --coverage' \
+		LDFLAGS=--coverage test-programs
+	@find build-coverage -name '*.gcda' -delete
+	@tests/run build-coverage $(COVERAGE_GROUPS)
+	@tests/coverage build-coverage
 
 lint: lint-deps
 	@$(MAKE) -s --no-print-directory all test-programs
