@@ -85,8 +85,27 @@ $(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(call objects,src/tool
 $(TEST_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/tools/%.o $$(call parts,%) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
-.PHONY: test-programs
-test-programs: $(UNIT_TESTS) $(TEST_TOOLS)
+# A fuzz target is tests/fuzz/fuzz_NAME.c and what all have in common. libFuzzer drives it ("make
+# fuzz"), or replay_main.c, which runs it over its corpus; that needs no clang.
+FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(filter-out %/fuzz_engine.c,$(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_COMMON := $(call objects,tests/fuzz/*.c)
+FUZZ_COMMON := $(filter-out $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/fuzz_%.o) %/replay_main.o,$(FUZZ_COMMON)) \
+	$(call objects,src/tools/snapshot*.c) $(BUILD)/src/tools/exporter_text.o
+FUZZ_PROGRAMS := $(FUZZ_TARGETS:%=$(BUILD)/fuzz/%)
+REPLAY_PROGRAMS := $(FUZZ_TARGETS:%=$(BUILD)/corpus/%)
+
+$(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(FUZZ_COMMON) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(DAEMON_LIBS)
+
+$(REPLAY_PROGRAMS): $(BUILD)/corpus/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay_main.o $(FUZZ_COMMON) \
+		$(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+
+.PHONY: test-programs fuzz-programs
+test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(REPLAY_PROGRAMS)
+fuzz-programs: $(FUZZ_PROGRAMS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
@@ -102,29 +121,32 @@ $(BUILD)/promtool:
 	tools/fetch-promtool $@
 
 KERNEL_PACKAGES := qemu-system-x86 busybox-static
+FUZZ_PACKAGES := clang libclang-rt-dev llvm
 
-.PHONY: deps test-deps lint-deps kernel-deps
+.PHONY: deps test-deps lint-deps kernel-deps fuzz-deps
 deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
 test-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 kernel-deps:
 	@tools/install-packages $(KERNEL_PACKAGES)
+fuzz-deps:
+	@tools/install-packages $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
 lint-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 
-.PHONY: demo check check-unit check-netns check-kernels lint
+.PHONY: demo check check-unit check-netns check-kernels fuzz lint
 demo: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/netns/demo.sh $(BUILD)
 
 check: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs $(BUILD)/promtool
-	@tests/run $(BUILD) unit replay tools netns
+	@tests/run $(BUILD) unit replay corpus tools netns
 
 check-unit:
 	@$(MAKE) -s --no-print-directory all test-programs
-	@tests/run $(BUILD) unit replay tools
+	@tests/run $(BUILD) unit replay corpus tools
 
 # One namespace test: make check-netns TEST=strip
 check-netns: test-deps
@@ -135,6 +157,13 @@ check-netns: test-deps
 check-kernels: test-deps kernel-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/kernels/run $(BUILD)
+
+# Every target, or `make fuzz SECONDS=60 TARGET=packet`; what is found is kept in build-fuzz/.
+SECONDS ?= 60
+fuzz: fuzz-deps
+	@$(MAKE) -s --no-print-directory BUILD=build-fuzz CC=clang CFLAGS='-O1 -g' \
+		SANITIZE=fuzzer-no-link,address,undefined fuzz-programs
+	@tests/fuzz/run build-fuzz $(SECONDS) $(or $(TARGET),$(FUZZ_TARGETS))
 
 lint: lint-deps
 	@$(MAKE) -s --no-print-directory all test-programs

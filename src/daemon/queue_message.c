@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
+#include <limits.h>
 #include <linux/netfilter.h>
 #include <string.h>
 
@@ -69,12 +70,16 @@ bool queue_message_parse(uint8_t *message, size_t len, struct queue_packet *ret)
 bool queue_message_is_answer(const uint8_t *message, size_t len, int *ret_error)
 {
 	const struct nlmsghdr *header = (const struct nlmsghdr *)(const void *)message;
+	int error;
 
 	*ret_error = EPROTO;
 	if (len < sizeof(*header) || header->nlmsg_type != NLMSG_ERROR)
 		return false;
-	if (len >= sizeof(*header) + sizeof(struct nlmsgerr))
-		*ret_error = -((const struct nlmsgerr *)mnl_nlmsg_get_payload(header))->error;
+	if (len >= sizeof(*header) + sizeof(struct nlmsgerr)) {
+		error = ((const struct nlmsgerr *)mnl_nlmsg_get_payload(header))->error;
+		if (error <= 0 && error > INT_MIN)
+			*ret_error = -error;
+	}
 	return true;
 }
 
