@@ -25,6 +25,9 @@ enum {
 	BOOT_ID_SIZE = 40,
 };
 
+/* A tick beyond this, 140 000 years, was never reached: what says so is damaged. */
+#define TICK_MAX ((int64_t)1 << 52)
+
 struct file_header {
 	uint32_t magic, version;
 	uint32_t kind, worker, workers, capacity;
@@ -178,7 +181,8 @@ static void read_clock(const char *path, uint64_t *ret_tick, uint64_t *ret_realt
 		return;
 	fields = fscanf(file, "pawsd-clock 1 %" SCNu64 " %" SCNu64 " %u", ret_tick, ret_realtime, &sum);
 	fclose(file);
-	if (fields == 3 && sum == (uint32_t)(*ret_tick ^ *ret_realtime))
+	if (fields == 3 && sum == (uint32_t)(*ret_tick ^ *ret_realtime) && *ret_tick < TICK_MAX &&
+	    *ret_realtime < TICK_MAX)
 		return;
 	*ret_tick = *ret_realtime = 0;
 	set_aside(path, "damaged");
@@ -194,6 +198,18 @@ static void read_boot_id(char *ret_text)
 	if (fscanf(file, "%39s", ret_text) != 1)
 		ret_text[0] = '\0';
 	fclose(file);
+}
+
+/* Forgets a clock that no process can have left. */
+static void drop_damaged_clock(const char *path, struct shared_file *shared)
+{
+	if (shared->clock.published < TICK_MAX && shared->clock_offset_ms > -TICK_MAX &&
+	    shared->clock_offset_ms < TICK_MAX)
+		return;
+	log_warning("%s: the clock in it is damaged; starting it afresh", path);
+	shared->clock.published = 0;
+	shared->clock_offset_ms = 0;
+	memset(shared->boot_id, 0, sizeof(shared->boot_id));
 }
 
 /*
@@ -261,6 +277,7 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 	if (!shared)
 		return -1;
 	shared->header = header;
+	drop_damaged_clock(path, shared);
 	if (!found && getrandom(&shared->clock.secret, sizeof(shared->clock.secret), 0) < 0) {
 		snprintf(ret_error, error_size, "getrandom: %s", strerror(errno));
 		return -1;

@@ -4,7 +4,6 @@
  * the table, lead, then traffic (traffic.h). FUZZ_OTHER: 0 sweeps the whole table, 1 a part of
  * it, 2 is a restart, after which all flows must go on.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,37 +70,13 @@ static const struct policy *get_policy(unsigned int mode)
 	return policies[mode];
 }
 
-/* With FUZZ_TRACE in the environment: what an input does, for whoever looks into a finding. */
-static void trace(const struct fuzz_packet *packet, const uint8_t *before, uint64_t tick, enum reason reason)
-{
-	struct naive_segment old, new;
-	char client[64], server[64];
-
-	if (!getenv("FUZZ_TRACE"))
-		return;
-	fprintf(stderr, "%llu %s ", (unsigned long long)tick, reason_table[reason].name);
-	if (!naive_parse(before, packet->input.len, &old) || !naive_parse(packet->input.data, packet->input.len, &new)) {
-		fputc('\n', stderr);
-		return;
-	}
-	addr_format(&old.src, client, sizeof(client));
-	addr_format(&old.dst, server, sizeof(server));
-	fprintf(stderr, "%s:%u > %s:%u dir %d flags %02x seq %u", client, old.src_port, server, old.dst_port,
-		packet->input.direction, old.flags, old.seq);
-	if (old.has_ts)
-		fprintf(stderr, " <TS val %u ecr %u>", old.tsval, old.tsecr);
-	if (new.has_ts)
-		fprintf(stderr, " => <TS val %u ecr %u>", new.tsval, new.tsecr);
-	fputc('\n', stderr);
-}
-
 static void handle_packet(struct fuzz_engine *engine, struct naive *naive, struct fuzz_packet *packet, uint64_t tick)
 {
 	struct fuzz_input bytes = {packet->input.data, packet->input.len};
 	uint8_t *before = fuzz_copy(bytes);
 	enum reason reason = fuzz_engine_handle(engine, &packet->input, tick);
 
-	trace(packet, before, tick, reason);
+	naive_trace(&packet->input, before, tick, reason);
 	naive_judge(naive, &packet->input, before, tick, reason);
 	/* A SYN that found the table full had a part of it swept. */
 	naive_judge_sweep(naive, tick, TIMEOUT_S, false);

@@ -89,7 +89,8 @@ static void check_change(const struct fuzz_packet *packet, const uint8_t *before
 		naive_check_bytes(&packet->input, before, &segment, segment.ts_at, 10);
 	else
 		naive_check_bytes(&packet->input, before, &segment, segment.ts_at + (is_in ? 6 : 2), 4);
-	if (!is_in && !strstr(info->name, "_stripped"))
+	/* A copy of a SYN that comes after the handshake is of the past: what it carries is not looked at. */
+	if (!is_in && !strstr(info->name, "_stripped") && reason != REASON_SYN_RETRANSMITTED)
 		FUZZ_CHECK(memcmp(packet->input.data + segment.ts_at + 2, "\0\0\0\0", 4) != 0);
 }
 
@@ -99,6 +100,7 @@ static void handle_packet(struct fuzz_engine *engine, struct fuzz_packet *packet
 	uint8_t *before = fuzz_copy(bytes);
 	enum reason reason = fuzz_engine_handle(engine, &packet->input, tick);
 
+	naive_trace(&packet->input, before, tick, reason);
 	check_change(packet, before, reason);
 	if (engine->capacity <= 64)
 		fuzz_engine_check(engine);

@@ -191,7 +191,7 @@ static void harm_file(const struct left_file *file, struct fuzz_input *input)
 		break;
 	case HARM_RESIZE:
 		fuzz_write_file(file->path, whole);
-		if (truncate(file->path, fuzz_take32(input) % (file->len + 100)) < 0)
+		if (truncate(file->path, (off_t)(fuzz_take32(input) % (file->len + 100))) < 0)
 			fuzz_fail("%s: cannot be resized", file->path);
 		break;
 	case HARM_REMOVE:
@@ -211,7 +211,8 @@ static void remove_asides(void)
 	char path[sizeof(files[0].path) + 8];
 
 	for (size_t i = 0; i < file_count; i++) {
-		snprintf(path, sizeof(path), "%s.aside", files[i].path);
+		strcpy(path, files[i].path);
+		strcat(path, ".aside");
 		unlink(path);
 	}
 }

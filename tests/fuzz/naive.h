@@ -34,6 +34,9 @@ bool naive_parse(const uint8_t *data, size_t len, struct naive_segment *ret);
 void naive_check_bytes(const struct packet_input *input, const uint8_t *before, const struct naive_segment *segment,
 		       size_t changed_at, size_t changed_len);
 
+/* With FUZZ_TRACE in the environment: a line about the packet, for whoever looks into a finding. */
+void naive_trace(const struct packet_input *input, const uint8_t *before, uint64_t tick, enum reason reason);
+
 /* The destination of a connection, found by looking at every prefix of every destination. */
 const struct destination *naive_match(const struct policy *policy, const struct addr *server, uint16_t port,
 				      const struct addr *client);

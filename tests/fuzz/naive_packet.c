@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The naive reader of packets, and what may differ between a packet before pawsd and after it. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fuzz.h"
 #include "naive.h"
+#include "policy_build.h"
 
 static uint32_t number(const uint8_t *at, int bytes)
 {
@@ -153,4 +156,27 @@ void naive_check_bytes(const struct packet_input *input, const uint8_t *before, 
 	if (checksum_error(input->data, segment) != checksum_error(before, segment))
 		fuzz_fail("P6: the sum's error was %u and is %u", checksum_error(before, segment),
 			  checksum_error(input->data, segment));
+}
+
+void naive_trace(const struct packet_input *input, const uint8_t *before, uint64_t tick, enum reason reason)
+{
+	struct naive_segment old, new;
+	char client[64], server[64];
+
+	if (!getenv("FUZZ_TRACE"))
+		return;
+	fprintf(stderr, "%llu %s ", (unsigned long long)tick, reason_table[reason].name);
+	if (!naive_parse(before, input->len, &old) || !naive_parse(input->data, input->len, &new)) {
+		fputc('\n', stderr);
+		return;
+	}
+	addr_format(&old.src, client, sizeof(client));
+	addr_format(&old.dst, server, sizeof(server));
+	fprintf(stderr, "%s:%u > %s:%u dir %d flags %02x seq %u", client, old.src_port, server, old.dst_port,
+		input->direction, old.flags, old.seq);
+	if (old.has_ts)
+		fprintf(stderr, " <TS val %u ecr %u>", old.tsval, old.tsecr);
+	if (new.has_ts)
+		fprintf(stderr, " => <TS val %u ecr %u>", new.tsval, new.tsecr);
+	fputc('\n', stderr);
 }

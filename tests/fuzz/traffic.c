@@ -14,7 +14,7 @@ enum {
 	TSVAL_SAME,
 	TSVAL_FAST, /* 10 kHz */
 	TSVAL_SLOW, /* 100 Hz */
-	TSVAL_STEP, /* by a signed 16-bit number from the tape */
+	TSVAL_STEP, /* by a 16-bit number from the tape less 0x8000 */
 	TSVAL_RAW,
 	TSVAL_ZERO,
 	TSVAL_OLD, /* by a byte from the tape behind the newest: reordered */
@@ -105,7 +105,7 @@ static uint32_t choose_tsval(struct fuzz_traffic *traffic, struct fuzz_connectio
 		tsval += (uint32_t)(elapsed / 10);
 		break;
 	case TSVAL_STEP:
-		tsval += (uint32_t)(int16_t)fuzz_take16(input);
+		tsval += fuzz_take16(input) - 0x8000u;
 		break;
 	case TSVAL_RAW:
 		tsval = fuzz_take32(input);

@@ -267,6 +267,37 @@ static void test_damaged_files_are_set_aside(void **unused)
 	state_close(&state);
 }
 
+/* A clock that was never reached, in either file, is not gone on with. */
+static void test_damaged_clock_starts_afresh(void **unused)
+{
+	static const uint64_t damaged[] = {UINT64_MAX, INT64_MAX, (uint64_t)INT64_MAX + 1, 1ull << 52};
+	struct state state;
+	char text[128];
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof(damaged) / sizeof(damaged[0]); i++) {
+		state = open_state();
+		state.clock->published = damaged[i];
+		state_close(&state);
+		state = open_state();
+		assert_true(state_now(&state) - realtime_ms() + 5000 < 10000);
+		*state.shared_offset_ms = damaged[i] == UINT64_MAX ? INT64_MAX : (int64_t)damaged[i];
+		state_close(&state);
+		state = open_state();
+		assert_true(state_now(&state) - realtime_ms() + 5000 < 10000);
+		state_close(&state);
+
+		snprintf(text, sizeof(text), "pawsd-clock 1 %llu 1 %u\n", (unsigned long long)damaged[i],
+			 (uint32_t)(damaged[i] ^ 1));
+		write_file("var/clock", text);
+		write_file("run/shared", "");
+		state = open_state();
+		assert_true(state_now(&state) - realtime_ms() + 5000 < 10000);
+		assert_true(is_there("var/clock.aside"));
+		state_close(&state);
+	}
+}
+
 static void test_drain_set(void **unused)
 {
 	struct drain_set a, b;
@@ -310,6 +341,7 @@ int main(void)
 		TEST(test_damaged_clock_is_set_aside),
 		TEST(test_flows_are_found_again),
 		TEST(test_damaged_files_are_set_aside),
+		TEST(test_damaged_clock_starts_afresh),
 		TEST(test_drain_set),
 	};
 
