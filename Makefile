@@ -99,8 +99,30 @@ $(SIM_OBJECTS): $(BUILD)/tests/objects/%.o: tests/%.c
 $(SIM): $(SIM_OBJECTS) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^
 
-.PHONY: test-programs
-test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(SIM)
+$(BUILD)/tests/bench_engine: $(BUILD)/tests/bench/bench_engine.o $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^
+
+# A fuzz target is tests/fuzz/fuzz_NAME.c and what all have in common. libFuzzer drives it ("make
+# fuzz"), or replay_main.c, which runs it over its corpus; that needs no clang.
+FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(filter-out %/fuzz_engine.c,$(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_COMMON := $(call objects,tests/fuzz/*.c)
+FUZZ_COMMON := $(filter-out $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/fuzz_%.o) %/replay_main.o,$(FUZZ_COMMON)) \
+	$(call objects,src/tools/snapshot*.c) $(BUILD)/src/tools/exporter_text.o
+FUZZ_PROGRAMS := $(FUZZ_TARGETS:%=$(BUILD)/fuzz/%)
+REPLAY_PROGRAMS := $(FUZZ_TARGETS:%=$(BUILD)/corpus/%)
+
+$(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(FUZZ_COMMON) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(DAEMON_LIBS)
+
+$(REPLAY_PROGRAMS): $(BUILD)/corpus/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay_main.o $(FUZZ_COMMON) \
+		$(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+
+.PHONY: test-programs fuzz-programs
+test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(SIM) $(REPLAY_PROGRAMS) $(BUILD)/tests/bench_engine
+fuzz-programs: $(FUZZ_PROGRAMS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
@@ -115,30 +137,36 @@ $(BUILD)/promtool:
 	@mkdir -p $(@D)
 	tools/fetch-promtool $@
 
+BENCH_PACKAGES := valgrind
 KERNEL_PACKAGES := qemu-system-x86 busybox-static
+FUZZ_PACKAGES := clang libclang-rt-dev llvm
 
-.PHONY: deps test-deps lint-deps kernel-deps
+.PHONY: deps test-deps lint-deps kernel-deps bench-deps fuzz-deps
 deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
 test-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 kernel-deps:
 	@tools/install-packages $(KERNEL_PACKAGES)
+bench-deps:
+	@tools/install-packages $(BUILD_PACKAGES) $(BENCH_PACKAGES)
+fuzz-deps:
+	@tools/install-packages $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
 lint-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 
-.PHONY: demo check check-unit check-netns check-kernels lint
+.PHONY: demo check check-unit check-netns check-kernels bench-engine coverage fuzz lint
 demo: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/netns/demo.sh $(BUILD)
 
 check: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs $(BUILD)/promtool
-	@tests/run $(BUILD) unit replay sim tools netns
+	@tests/run $(BUILD) unit replay sim corpus tools netns
 
 check-unit:
 	@$(MAKE) -s --no-print-directory all test-programs
-	@tests/run $(BUILD) unit replay sim tools
+	@tests/run $(BUILD) unit replay sim corpus tools
 
 # One seed of the simulator, the same as in check-unit but longer; and many, some 10 million packets through pawsd.
 .PHONY: sim sim-long
@@ -158,6 +186,27 @@ check-netns: test-deps
 check-kernels: test-deps kernel-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/kernels/run $(BUILD)
+
+# Instructions a packet and bytes a flow, held to their limits.
+bench-engine: bench-deps
+	@$(MAKE) -s --no-print-directory $(BUILD)/tests/bench_engine
+	@tests/bench/run $(BUILD)
+
+# How much of the core the tests reach, in a build of its own. A group that tests/run does not know is left out.
+COVERAGE_GROUPS = unit replay $(shell sed -nE 's/^\t(corpus|sim).*/\1/p' tests/run)
+coverage: test-deps
+	@$(MAKE) -s --no-print-directory BUILD=build-coverage CC=gcc CFLAGS='-O0 -g --coverage' \
+		LDFLAGS=--coverage test-programs
+	@find build-coverage -name '*.gcda' -delete
+	@tests/run build-coverage $(COVERAGE_GROUPS)
+	@tests/coverage build-coverage
+
+# Every target, or `make fuzz SECONDS=60 TARGET=packet`; what is found is kept in build-fuzz/.
+SECONDS ?= 60
+fuzz: fuzz-deps
+	@$(MAKE) -s --no-print-directory BUILD=build-fuzz CC=clang CFLAGS='-O1 -g' \
+		SANITIZE=fuzzer-no-link,address,undefined fuzz-programs
+	@tests/fuzz/run build-fuzz $(SECONDS) $(or $(TARGET),$(FUZZ_TARGETS))
 
 lint: lint-deps
 	@$(MAKE) -s --no-print-directory all test-programs

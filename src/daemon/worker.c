@@ -67,7 +67,13 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 	}
 	if (open_table(worker, config, slots, ret_error, error_size) < 0)
 		return -1;
-	worker->engine.clock = (struct clock){.shared = state->clock, .max_lead_ms = config->clock_max_lead_ms};
+	worker->engine.clock = (struct clock){.shared = state->clock,
+					      .max_lead_ms = config->clock_max_lead_ms,
+					      .base = epoch_tsval_base(&state->epoch)};
+	/* Behind the NAT all clients have a few addresses in common. */
+	if (!worker->is_postnat)
+		worker->engine.client_quota =
+			(uint32_t)((uint64_t)worker->engine.table.capacity * config->client_share_percent / 100);
 	worker->engine.policy = config->policy;
 	worker->engine.rules_lag = true; /* until reload_apply() */
 	worker->swept_tick = state_now(state);
@@ -124,6 +130,24 @@ static void handle_queue(struct worker *worker, struct queue *queue)
 	queue_flush(queue, worker->batch);
 }
 
+/* What the policy in force would do with the connection of `flow`. */
+static const struct destination *match_flow(const struct worker *worker, const struct flow *flow)
+{
+	return policy_match(worker->engine.policy, &flow->server, flow->server_port, &flow->client);
+}
+
+static void look_at_flow(const struct worker *worker, const struct flow *flow)
+{
+	const struct destination *destination = match_flow(worker, flow);
+	bool was_rewritten = flow->mode == MODE_REWRITE && destination->mode != MODE_REWRITE;
+	bool is_stripped = flow->mode != MODE_STRIP && destination->mode == MODE_STRIP;
+
+	if (was_rewritten || is_stripped)
+		drain_set_add(worker->order.drain, &flow->server, flow->server_port);
+	if (is_stripped)
+		drain_set_add_strip(worker->order.drain, destination->slot, flow);
+}
+
 /* Looks at some flows for order.drain. True when all have been looked at. */
 static bool scan_flows(struct worker *worker)
 {
@@ -135,11 +159,8 @@ static bool scan_flows(struct worker *worker)
 	for (; worker->scan_at < table->capacity && worker->scan_at < end; worker->scan_at++) {
 		const struct flow *flow = &table->flows[worker->scan_at];
 
-		if (flow->state == FLOW_FREE || flow->mode != MODE_REWRITE)
-			continue;
-		if (policy_match(worker->engine.policy, &flow->server, flow->server_port, &flow->client)->mode !=
-		    MODE_REWRITE)
-			drain_set_add(worker->order.drain, &flow->server, flow->server_port);
+		if (flow->state != FLOW_FREE)
+			look_at_flow(worker, flow);
 	}
 	return worker->scan_at == table->capacity;
 }
@@ -176,6 +197,7 @@ static void sweep(struct worker *worker)
 	}
 	__atomic_store_n(&worker->flows_used, table->used, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->pairs_used, table->pairs_used, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->scaled_used, table->scaled_used, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->heartbeat, worker->heartbeat + 1, __ATOMIC_RELAXED);
 }
 

@@ -30,8 +30,9 @@
  *
  *   +.02 out S. 1:11(10) ack 7 win 100 <mss 1460,TS val 1 ecr 2> {gso, csum bad} => rewritten <TS val 7100 ecr 2>
  *
- * Flags are SFRP.UEWA ("-" for none). Options: mss, sackOK, wscale, nop, eol, sack L:R, TS, md5,
- * ao, raw HEX. Modifiers: csum bad, csum not ready, gso, truncated, wan out|in|unknown, doff,
+ * Flags are SFRP.UEWA ("-" for none; A is accurate ECN's AE). Options: mss, sackOK, wscale, nop, eol,
+ * sack L:R, TS, md5, ao, FO [HEX] (fast open, with its cookie), mptcp HEX (subtype and all that follows),
+ * raw HEX. Modifiers: csum bad, csum not ready, gso, truncated, wan out|in|unknown, doff,
  * ihl, iplen, proto, tos, cut BYTES (the buffer ends early), trailing BYTES, ipopt HEX, ext
  * hop|routing|destination|ah|fragment, frag OFFSET [more], poke AT HEX.
  *

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "replay.h"
+#include "seq.h"
 
 /* Where the option's values lie behind its kind byte. */
 enum {
@@ -142,6 +143,65 @@ static void check_outcome(struct world *world, const struct segment *segment, co
 		check_checksum(world, segment, built, before);
 }
 
+static bool same_endpoint(const struct endpoint *a, const struct endpoint *b)
+{
+	return addr_equal(&a->addr, &b->addr) && a->port == b->port;
+}
+
+/* P1, whatever the line expects: not older than what the server got, newer than the last connection's. */
+static void check_syn(struct world *world, uint32_t tsval, bool first)
+{
+	uint32_t count = world->history_count < HISTORY_MAX ? world->history_count : HISTORY_MAX;
+
+	for (uint32_t i = 0; i < count; i++) {
+		const struct sent *sent = &world->history[i];
+		bool same = same_endpoint(&sent->client, &world->client) && same_endpoint(&sent->server, &world->server);
+		bool recent = world->now_ms - sent->now_ms <= 60000 &&
+			      addr_equal(&sent->server.addr, &world->server.addr);
+
+		if (recent && seq_after(sent->tsval, tsval))
+			world_problem(world, "a SYN with TSval %u, %u was sent there %lld ms ago", tsval, sent->tsval,
+				      (long long)(world->now_ms - sent->now_ms));
+		else if (recent && same && first && tsval == sent->tsval)
+			world_problem(world, "a new connection with TSval %u, the old one on its four-tuple sent it too",
+				      tsval);
+	}
+}
+
+/* A copy of a SYN that comes when the connection runs opens nothing. */
+static bool opens_connection(const struct world *world, enum reason reason)
+{
+	const struct flow *flow;
+	bool outbound;
+
+	if (reason != REASON_SYN_RETRANSMITTED)
+		return reason == REASON_SYN_REWRITTEN;
+	flow = flow_table_find(&world->engine.table, &world->client.addr, world->client.port, &world->server.addr,
+			       world->server.port, &outbound);
+	return flow && (flow->state == FLOW_SYN_SENT || flow->state == FLOW_SYN_RECV);
+}
+
+/* What the engine could not or was not to read says nothing. */
+static void note_sent(struct world *world, const struct built *built, enum reason reason)
+{
+	struct sent *sent = &world->history[world->history_count % HISTORY_MAX];
+	uint32_t tsval;
+
+	if (built->ts_at == NOT_SET || reason >= REASON_TRUNCATED || reason_table[reason].total == TOTAL_STRIPPED ||
+	    built->data[built->ts_at] != 8)
+		return;
+	tsval = load_u32(built->data + built->ts_at + TSVAL_AT);
+	if (tsval == 0) {
+		if (reason_table[reason].action == ACTION_MODIFY)
+			world_problem(world, "TSval 0 was emitted");
+		return;
+	}
+	if (opens_connection(world, reason))
+		check_syn(world, tsval, reason == REASON_SYN_REWRITTEN);
+	*sent = (struct sent){world->client, world->server, world->now_ms, tsval};
+	world->history_count++;
+}
+
 void check_packet(struct world *world, const struct segment *segment, const struct expectation *expectation)
 {
 	struct built built;
@@ -173,6 +233,8 @@ void check_packet(struct world *world, const struct segment *segment, const stru
 	} else {
 		check_outcome(world, segment, expectation, &built, before, reason);
 		check_counters(world, reason, expectation->destination);
+		if (segment->outbound)
+			note_sent(world, &built, reason);
 	}
 	check_world(world);
 	free(before);

@@ -136,7 +136,16 @@ bool build_checksum_valid(const struct built *built, const uint8_t *data);
 
 /* ---- world.c ---- */
 
-struct destination_line; /* a policy under construction */
+enum {
+	HISTORY_MAX = 1024,
+};
+
+/* A TSval that left the gateway. */
+struct sent {
+	struct endpoint client, server;
+	int64_t now_ms;
+	uint32_t tsval;
+};
 
 struct world {
 	const char *path;
@@ -160,6 +169,9 @@ struct world {
 	struct policy *policy;
 	char slot_name[DESTINATION_SLOTS][DESTINATION_NAME_MAX + 1];
 	uint32_t slot_count;
+
+	struct sent history[HISTORY_MAX]; /* the latest; a ring */
+	uint32_t history_count;
 };
 
 void world_init(struct world *world, const char *path);

@@ -88,6 +88,19 @@ static void option_sack_parse(struct text *text, struct segment *segment)
 	option_put_u32(text, segment, right);
 }
 
+/* Kind, length, and bytes that may be none: "FO" asks for a cookie, "FO 0102" brings one. */
+static void option_hex_parse(struct text *text, struct segment *segment, uint8_t kind)
+{
+	uint8_t bytes[OPTIONS_MAX] = {kind, 2};
+	uint32_t len = 0;
+
+	text_skip(text);
+	if (*text->at != ',' && *text->at != '>' && !text_hex(text, bytes + 2, sizeof(bytes) - 2, &len))
+		return;
+	bytes[1] = (uint8_t)(2 + len);
+	option_put(text, segment, bytes, 2 + len);
+}
+
 static void option_parse(struct text *text, struct segment *segment)
 {
 	static const uint8_t md5[18] = {19, 18, 0xd1, 8, 10, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -115,6 +128,10 @@ static void option_parse(struct text *text, struct segment *segment)
 		option_put(text, segment, md5, sizeof(md5));
 	} else if (text_word(text, "ao")) {
 		option_put(text, segment, ao, sizeof(ao));
+	} else if (text_word(text, "FO")) {
+		option_hex_parse(text, segment, 34);
+	} else if (text_word(text, "mptcp")) {
+		option_hex_parse(text, segment, 30);
 	} else if (text_word(text, "raw")) {
 		if (text_hex(text, bytes, sizeof(bytes), &value))
 			option_put(text, segment, bytes, value);

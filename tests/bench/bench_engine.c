@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+#include "policy_build.h"
+
+/*
+ * bench_engine FLOWS PACKETS: puts traces through engine_handle(), each of PACKETS packets, beside FLOWS
+ * live flows, half of them IPv6. tests/bench/run counts the instructions from outside, between
+ * bench_trace_begin() and bench_trace_end(); here only the trace is printed, one a line: its path ("established",
+ * "syn" or "full"), "IPv4" or "IPv6", and what it is. Every packet must end under the reason that the trace is
+ * about, else exit status 1.
+ *
+ * bench_engine memory FLOWS: prints the bytes of a table for so many flows.
+ */
+
+enum {
+	DESTINATIONS = 200,
+	SERVERS_EACH = 16,
+	FLOWS_A_MS = 50, /* while the table fills */
+	GRO_BYTES = 60000,
+	SMALL_BYTES = 52, /* behind the TCP header */
+	START_TICK = 10000000,
+};
+
+/* What the client and the server of a flow know. */
+struct bench_flow {
+	uint32_t syn_tick;
+	uint32_t emitted; /* TSval that the server saw last */
+};
+
+struct bench {
+	struct engine engine;
+	struct policy *policy;
+	struct bench_flow *flows;
+	uint32_t live, packets; /* flows with a handshake behind them, packets of a trace */
+	uint64_t tick;
+	uint32_t random;
+};
+
+static uint8_t packet[65536];
+
+/* Entering these is what starts and ends a measurement. */
+void bench_trace_begin(void);
+void bench_trace_end(void);
+
+__attribute__((noinline)) void bench_trace_begin(void)
+{
+	__asm__ volatile("");
+}
+
+__attribute__((noinline)) void bench_trace_end(void)
+{
+	__asm__ volatile("" : : : "memory");
+}
+
+static void *allocate(size_t count, size_t size)
+{
+	void *memory = calloc(count, size);
+
+	if (!memory)
+		abort();
+	return memory;
+}
+
+static void put16(uint8_t *at, uint32_t value)
+{
+	at[0] = (uint8_t)(value >> 8);
+	at[1] = (uint8_t)value;
+}
+
+static void put32(uint8_t *at, uint32_t value)
+{
+	put16(at, value >> 16);
+	put16(at + 2, value & 0xffff);
+}
+
+static uint32_t get32(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* 198.18.0.0/15 and 10.0.0.0/8, or the last bytes of addresses in 2001:db8::/32. */
+static struct addr make_addr(bool ipv6, uint32_t number)
+{
+	struct addr addr = {.byte = {0x20, 0x01, 0x0d, 0xb8}};
+	uint8_t ipv4[4];
+
+	put32(ipv4, number);
+	put32(addr.byte + 12, number);
+	return ipv6 ? addr : addr_from_ipv4(ipv4);
+}
+
+static uint32_t server_number(uint32_t destination, uint32_t server)
+{
+	return 0xc6120000 + destination * 256 + server;
+}
+
+/* ---- the engine ---- */
+
+static struct policy *make_policy(void)
+{
+	struct destination *all = allocate(DESTINATIONS + 1, sizeof(*all));
+
+	for (uint32_t i = 0; i <= DESTINATIONS; i++) {
+		struct destination *destination = &all[i];
+
+		snprintf(destination->name, sizeof(destination->name), i ? "d%u" : "default", i);
+		destination->slot = (uint16_t)(SLOT_DEFAULT + i);
+		destination->enabled = true;
+		if (i == 0)
+			continue;
+		destination->mode = MODE_REWRITE;
+		destination->prefixes = allocate(FAMILY_COUNT, sizeof(*destination->prefixes));
+		destination->prefix_count = FAMILY_COUNT;
+		for (int family = 0; family < FAMILY_COUNT; family++) {
+			struct prefix *prefix = &destination->prefixes[family];
+
+			prefix->addr = make_addr(family == FAMILY_IPV6, server_number(i - 1, 0));
+			prefix->family = (enum family)family;
+			prefix->len = family == FAMILY_IPV6 ? 120 : 24;
+		}
+		destination->ports = allocate(1, sizeof(*destination->ports));
+		destination->ports[0] = (struct port_range){443, 443};
+		destination->port_count = 1;
+	}
+	return policy_build(all, DESTINATIONS + 1);
+}
+
+static void make_engine(struct engine *engine, uint32_t capacity)
+{
+	static const uint32_t timeouts[FLOW_STATE_COUNT] = {
+#define X(id, name, timeout_s, help) [FLOW_##id] = timeout_s,
+		FLOW_STATE_TABLE(X)
+#undef X
+	};
+	static const uint64_t secret[2] = {0x9e3779b97f4a7c15u, 0xdeadbeefcafef00du};
+
+	memset(engine, 0, sizeof(*engine));
+	memcpy(engine->timeout_s, timeouts, sizeof(timeouts));
+	engine->counters = allocate(1, sizeof(*engine->counters));
+	engine->clock.shared = allocate(1, sizeof(*engine->clock.shared));
+	engine->clock.max_lead_ms = 1000;
+	flow_table_init(&engine->table, allocate(1, flow_table_kept_bytes(capacity)),
+			allocate(1, flow_table_index_bytes(capacity)), capacity, secret);
+}
+
+/* ---- packets ---- */
+
+struct shape {
+	uint32_t flow;
+	bool outbound, gro, syn;
+	uint8_t flags;
+	uint32_t isn, tsval, tsecr;
+};
+
+/* Odd flows are IPv6. */
+static bool is_ipv6(uint32_t flow)
+{
+	return flow % 2;
+}
+
+static uint32_t put_ip(const struct shape *shape, uint32_t tcp_bytes)
+{
+	uint32_t place = shape->flow / 2, server = place % (DESTINATIONS * SERVERS_EACH);
+	struct addr client = make_addr(is_ipv6(shape->flow), 0x0a000000 + place / 50);
+	struct addr far = make_addr(is_ipv6(shape->flow),
+				    server_number(server / SERVERS_EACH, 1 + server % SERVERS_EACH));
+	const uint8_t *src = shape->outbound ? client.byte : far.byte, *dst = shape->outbound ? far.byte : client.byte;
+
+	if (is_ipv6(shape->flow)) {
+		memcpy(packet, (uint8_t[]){0x60, 0, 0, 0, 0, 0, 6, 63}, 8);
+		put16(packet + 4, tcp_bytes);
+		memcpy(packet + 8, src, 16);
+		memcpy(packet + 24, dst, 16);
+		return 40;
+	}
+	memcpy(packet, (uint8_t[]){0x45, 0, 0, 0, 0, 1, 0x40, 0, 63, 6, 0, 0}, 12);
+	put16(packet + 2, 20 + tcp_bytes);
+	memcpy(packet + 12, src + 12, 4);
+	memcpy(packet + 16, dst + 12, 4);
+	return 20;
+}
+
+/* NOP NOP TS; in a SYN and a SYN/ACK MSS, SACK permitted, TS, NOP, window scale. Returns their bytes. */
+static uint32_t put_options(uint8_t *options, bool syn, uint32_t *ret_ts_at)
+{
+	if (syn) {
+		memcpy(options, (uint8_t[]){2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 3, 7}, 20);
+		*ret_ts_at = 8;
+		return 20;
+	}
+	memcpy(options, (uint8_t[]){1, 1, 8, 10}, 4);
+	*ret_ts_at = 4;
+	return 12;
+}
+
+/* The TCP checksum is not looked at by the engine, only updated, so that any will do. */
+static enum reason send(struct bench *bench, const struct shape *shape, uint32_t *ret_tsval)
+{
+	uint32_t payload = shape->syn ? 0 : shape->gro ? GRO_BYTES : SMALL_BYTES;
+	uint32_t tcp_bytes = (shape->syn ? 40 : 32) + payload, ip_bytes = put_ip(shape, tcp_bytes), ts_at;
+	uint8_t *tcp = packet + ip_bytes;
+	uint16_t client_port = (uint16_t)(10000 + shape->flow / 2 % 50);
+	struct packet_input input = {
+		.data = packet, .len = ip_bytes + tcp_bytes, .gso = shape->gro,
+		.direction = shape->outbound ? DIRECTION_OUT : DIRECTION_IN,
+	};
+	enum reason reason;
+
+	put16(tcp, shape->outbound ? client_port : 443);
+	put16(tcp + 2, shape->outbound ? 443 : client_port);
+	put32(tcp + 4, shape->isn);
+	put32(tcp + 8, 9);
+	tcp[12] = (uint8_t)((20 + put_options(tcp + 20, shape->syn, &ts_at)) / 4 << 4);
+	tcp[13] = shape->flags;
+	put32(tcp + 14, 0x03e8beef); /* window, checksum */
+	put16(tcp + 18, 0);
+	put32(tcp + 20 + ts_at, shape->tsval);
+	put32(tcp + 24 + ts_at, shape->tsecr);
+	reason = engine_handle(&bench->engine, &input, bench->tick);
+	*ret_tsval = get32(tcp + 20 + ts_at);
+	return reason;
+}
+
+static void must_be(enum reason got, enum reason expected)
+{
+	if (got == expected)
+		return;
+	fprintf(stderr, "a packet ended under %s, not %s\n", reason_table[got].name, reason_table[expected].name);
+	exit(1);
+}
+
+static uint32_t client_clock(const struct bench *bench, uint32_t flow)
+{
+	return (flow + 1) * 2654435761u + (uint32_t)bench->tick - bench->flows[flow].syn_tick;
+}
+
+static void send_syn(struct bench *bench, uint32_t flow, uint32_t isn, enum reason expected)
+{
+	struct shape shape = {.flow = flow, .outbound = true, .syn = true, .flags = TCP_SYN, .isn = isn};
+
+	if (expected == REASON_SYN_REWRITTEN)
+		bench->flows[flow].syn_tick = (uint32_t)bench->tick;
+	shape.tsval = client_clock(bench, flow);
+	must_be(send(bench, &shape, &bench->flows[flow].emitted), expected);
+}
+
+static void send_synack(struct bench *bench, uint32_t flow)
+{
+	struct shape shape = {.flow = flow, .syn = true, .flags = TCP_SYN | TCP_ACK, .isn = 8, .tsval = 55,
+			      .tsecr = bench->flows[flow].emitted};
+	uint32_t tsval;
+
+	must_be(send(bench, &shape, &tsval), REASON_SYNACK_REWRITTEN);
+}
+
+/* `ahead_ms`: the client's clock ticks that much earlier than ours. */
+static void send_out(struct bench *bench, uint32_t flow, bool gro, uint32_t ahead_ms)
+{
+	struct shape shape = {.flow = flow, .outbound = true, .gro = gro, .flags = TCP_ACK, .isn = 2,
+			      .tsval = client_clock(bench, flow) + ahead_ms, .tsecr = 55};
+
+	must_be(send(bench, &shape, &bench->flows[flow].emitted), REASON_OUT_REWRITTEN);
+}
+
+static void send_in(struct bench *bench, uint32_t flow, bool gro)
+{
+	struct shape shape = {.flow = flow, .gro = gro, .flags = TCP_ACK, .isn = 10, .tsval = 77,
+			      .tsecr = bench->flows[flow].emitted};
+	uint32_t tsval;
+
+	must_be(send(bench, &shape, &tsval), REASON_IN_REWRITTEN);
+}
+
+/* ---- traces ---- */
+
+enum step {
+	STEP_OUT,
+	STEP_OUT_AHEAD,
+	STEP_IN,
+	STEP_SYN,
+	STEP_SYN_AGAIN,
+	STEP_SYNACK,
+	STEP_REUSE,	 /* a new connection on a live flow's four-tuple */
+	STEP_TABLE_FULL, /* a new connection that finds no room */
+};
+
+static void do_step(struct bench *bench, enum step step, uint32_t flow, bool gro)
+{
+	switch (step) {
+	case STEP_OUT:
+		send_out(bench, flow, gro, 0);
+		break;
+	case STEP_OUT_AHEAD:
+		send_out(bench, flow, gro, 1);
+		break;
+	case STEP_IN:
+		send_in(bench, flow, gro);
+		break;
+	case STEP_SYN:
+		send_syn(bench, flow, 1, REASON_SYN_REWRITTEN);
+		break;
+	case STEP_SYN_AGAIN:
+		send_syn(bench, flow, 1, REASON_SYN_RETRANSMITTED);
+		break;
+	case STEP_SYNACK:
+		send_synack(bench, flow);
+		break;
+	case STEP_REUSE:
+		send_syn(bench, flow, bench->random, REASON_SYN_REWRITTEN);
+		break;
+	case STEP_TABLE_FULL:
+		send_syn(bench, flow, 1, REASON_TABLE_FULL);
+		break;
+	}
+}
+
+/* A live flow of that IP version, any, or the trace's number'th of those that are to come. */
+static uint32_t pick_flow(struct bench *bench, enum step step, bool ipv6, uint32_t number)
+{
+	if (step == STEP_SYN || step == STEP_SYN_AGAIN || step == STEP_SYNACK)
+		return bench->live + number * 2 + ipv6;
+	if (step == STEP_TABLE_FULL)
+		return bench->live + (bench->packets + number) * 2 + ipv6;
+	bench->random = bench->random * 1664525 + 1013904223;
+	return (bench->random >> 8) % (bench->live / 2) * 2 + ipv6;
+}
+
+static void run_trace(struct bench *bench, const char *name, enum step step, bool ipv6, bool gro)
+{
+	bench_trace_begin();
+	for (uint32_t i = 0; i < bench->packets; i++) {
+		bench->tick += i % 10 == 0;
+		clock_publish(&bench->engine.clock, bench->tick);
+		do_step(bench, step, pick_flow(bench, step, ipv6, i), gro);
+	}
+	bench_trace_end();
+	printf("%s IPv%d %s%s\n", step <= STEP_IN ? "established" : step == STEP_TABLE_FULL ? "full" : "syn",
+	       ipv6 ? 6 : 4, name, gro ? ", GRO" : "");
+}
+
+static void run_traces(struct bench *bench)
+{
+	for (int ipv6 = 0; ipv6 < 2; ipv6++)
+		for (int gro = 0; gro < 2; gro++) {
+			run_trace(bench, "out", STEP_OUT, ipv6, gro);
+			run_trace(bench, "out, 1 ms ahead of the clock", STEP_OUT_AHEAD, ipv6, gro);
+			run_trace(bench, "in", STEP_IN, ipv6, gro);
+		}
+	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
+		run_trace(bench, "SYN", STEP_SYN, ipv6, false);
+		run_trace(bench, "SYN/ACK", STEP_SYNACK, ipv6, false);
+		run_trace(bench, "SYN again", STEP_SYN_AGAIN, ipv6, false);
+		run_trace(bench, "SYN on a known four-tuple", STEP_REUSE, ipv6, false);
+	}
+	/* The traces above have taken what room there was. */
+	for (int ipv6 = 0; ipv6 < 2; ipv6++)
+		run_trace(bench, "SYN, the table full", STEP_TABLE_FULL, ipv6, false);
+}
+
+static void fill_table(struct bench *bench)
+{
+	for (uint32_t flow = 0; flow < bench->live; flow++) {
+		bench->tick += flow % FLOWS_A_MS == 0;
+		clock_publish(&bench->engine.clock, bench->tick);
+		send_syn(bench, flow, 1, REASON_SYN_REWRITTEN);
+		send_synack(bench, flow);
+		send_out(bench, flow, false, 0);
+	}
+	if (bench->engine.table.used != bench->live)
+		abort();
+}
+
+int main(int argc, char **argv)
+{
+	struct bench bench = {.tick = START_TICK, .random = 1};
+	uint32_t capacity;
+
+	if (argc == 3 && strcmp(argv[1], "memory") == 0) {
+		capacity = (uint32_t)strtoul(argv[2], NULL, 10);
+		printf("%zu\n", flow_table_kept_bytes(capacity) + flow_table_index_bytes(capacity));
+		return 0;
+	}
+	if (argc != 3) {
+		fprintf(stderr, "usage: bench_engine FLOWS PACKETS | memory FLOWS\n");
+		return 2;
+	}
+	bench.live = (uint32_t)strtoul(argv[1], NULL, 10);
+	bench.packets = (uint32_t)strtoul(argv[2], NULL, 10);
+	capacity = bench.live + 2 * bench.packets; /* room for the traces' new flows */
+	bench.flows = allocate(capacity + 2 * bench.packets, sizeof(*bench.flows));
+	make_engine(&bench.engine, capacity);
+	bench.engine.policy = bench.policy = make_policy();
+	fill_table(&bench);
+	run_traces(&bench);
+	return 0;
+}
