@@ -106,6 +106,7 @@ void engine_room_open(struct engine_room *room, const struct scenario *scenario,
 	room->engine.clock.shared->secret = choose_clock_secret(scenario, salt);
 	room->engine.clock.max_lead_ms = MAX_LEAD_MS;
 	room->engine.clock.base = CLOCK_BASE;
+	room->saved_marks = sim_allocate(CLOCK_SERVER_SLOTS, sizeof(*room->saved_marks));
 	memcpy(room->engine.timeout_s, timeouts, sizeof(timeouts));
 	for (uint32_t epoch = 0; epoch < EPOCHS_MAX; epoch++)
 		room->policies[epoch] = make_policy(scenario, epoch);
@@ -120,6 +121,7 @@ void engine_room_close(struct engine_room *room)
 	free(room->kept);
 	free(room->index);
 	free(room->counters);
+	free(room->saved_marks);
 	free(room->engine.clock.shared);
 }
 
@@ -152,11 +154,18 @@ void engine_room_forget_flows(struct engine_room *room)
 	engine_room_restart(room);
 }
 
-void engine_room_forget_marks(struct engine_room *room)
+void engine_room_save_marks(struct engine_room *room, uint64_t tick)
+{
+	for (uint32_t slot = 0; slot < CLOCK_SERVER_SLOTS; slot++)
+		room->saved_marks[slot] = clock_mark_ahead(&room->engine.clock, tick, slot);
+}
+
+void engine_room_reboot_marks(struct engine_room *room)
 {
 	struct clock_shared *shared = room->engine.clock.shared;
 	uint64_t secret = shared->secret;
 
 	memset(shared, 0, sizeof(*shared));
 	shared->secret = secret;
+	memcpy(shared->server, room->saved_marks, sizeof(shared->server));
 }

@@ -87,10 +87,24 @@ static void trace(const struct world *world, const struct crossing *c)
 {
 	const struct view *b = &c->before, *a = &c->after;
 
-	printf("# %.6f packet %llu %s segment %u.%u %02x %u(%u) ack %u TSval %u -> %u TSecr %u -> %u: %s, clock %u\n",
-	       (double)world->now_us / 1e6, (unsigned long long)world->crossings, c->segment->outbound ? "out" : "in ",
+	printf("# %.6f packet %llu plan %u server %u %s segment %u.%u %02x %u(%u) ack %u TSval %u -> %u TSecr %u -> %u: %s, clock %u\n",
+	       (double)world->now_us / 1e6, (unsigned long long)world->crossings, c->segment->plan, c->segment->server, c->segment->outbound ? "out" : "in ",
 	       c->segment->source.serial, c->segment->copy, b->flags, b->seq, c->segment->payload_bytes, b->ack, b->tsval,
 	       a->tsval, b->tsecr, a->tsecr, reason_table[c->reason].name, (uint32_t)c->tick + engine_room_base());
+}
+
+/* Of a server: SYNs, and TSvals that are further ahead than the lead. */
+static bool is_traced(const struct world *world, const struct crossing *c)
+{
+	const struct segment *segment = c->segment;
+
+	if (world->run != RUN_PAWSD)
+		return false;
+	if (segment->plan == world->trace && segment->plan != NONE)
+		return true;
+	return world->trace_server != NONE && segment->outbound && c->after.ts_at >= 0 &&
+	       server_of(world, segment->server)->address == server_of(world, (uint16_t)world->trace_server)->address &&
+	       ((segment->flags & SYN) || segment->source.ahead_ms > MAX_LEAD_MS);
 }
 
 bool gateway_take(struct world *world, struct gateway *gateway, struct segment *segment)
@@ -124,7 +138,7 @@ bool gateway_take(struct world *world, struct gateway *gateway, struct segment *
 	segment->source.seen = true;
 	segment->source.reason = c.reason;
 	oracle_judge(world, &gateway->oracle, &c);
-	if (world->run == RUN_PAWSD && segment->plan == world->trace && segment->plan != NONE)
+	if (is_traced(world, &c))
 		trace(world, &c);
 	note_handshake(world, segment, c.before.ts_at >= 0);
 	delivered = !segment->bad_checksum && (wire.unready || wire_is_checksum_valid(wire.data, &c.after));

@@ -15,6 +15,7 @@ struct engine_room {
 	struct counters *counters;
 	struct policy *policies[EPOCHS_MAX];
 	uint32_t capacity, quota;
+	uint64_t *saved_marks;
 	uint64_t salt;
 };
 
@@ -24,17 +25,25 @@ void engine_room_use_policy(struct engine_room *room, uint32_t epoch, bool rules
 /* A new process: the index and the secret are new, and the flows in memory that has moved. */
 void engine_room_restart(struct engine_room *room);
 void engine_room_forget_flows(struct engine_room *room);
-void engine_room_forget_marks(struct engine_room *room);
+/* What the clock file keeps of the marks, and a reboot without anything else. */
+void engine_room_save_marks(struct engine_room *room, uint64_t tick);
+void engine_room_reboot_marks(struct engine_room *room);
 uint32_t engine_room_base(void);
 /* The slot of a server's counters. */
 uint16_t engine_room_slot(uint32_t server);
 
 /* ---- the clock, after src/daemon/state.c ---- */
 
+enum {
+	GATEWAY_SAVE_MS = 5000,
+};
+
 struct gateway_clock {
 	int64_t offset_ms;	/* shared clock minus time since boot */
 	int64_t realtime_off_us; /* of the time of day: its error, and steps */
-	uint64_t saved_tick, saved_realtime_ms;
+	int64_t followed_ms;	 /* time since boot, when it last followed the time of day */
+	uint64_t saved_tick, saved_realtime_ms, saved_us;
+	uint64_t restored_us; /* what crossed before, was known to the memory before the present one */
 };
 
 /* ---- what people write who have not thought of all that: textbook.c ---- */

@@ -59,13 +59,14 @@ static void forget(struct world *world, struct gateway *gateway, bool marks)
 	if (world->run == RUN_PAWSD) {
 		engine_room_forget_flows(&gateway->room);
 		if (marks)
-			engine_room_forget_marks(&gateway->room);
+			engine_room_reboot_marks(&gateway->room);
 	}
 	textbook_forget(&gateway->textbook);
 	oracle_note_restart(&gateway->oracle);
 	oracle_forget_flows(&gateway->oracle);
 	if (marks) {
-		oracle_forget_history(world, &gateway->oracle);
+		oracle_cut_history(world, &gateway->oracle, gateway->clock.saved_us);
+		gateway->clock.restored_us = gateway->clock.saved_us;
 		gateway->memory = (uint16_t)(gateway->memory + GATEWAYS_MAX);
 	}
 	memset(gateway->was_rewriting, 0, sizeof(gateway->was_rewriting));

@@ -39,9 +39,9 @@
 
 static struct {
 	uint64_t seed, total;
-	uint32_t packets, seeds, trace;
+	uint32_t packets, seeds, trace, trace_server;
 	bool tap, is_long, quick;
-} options = {.seed = 1, .seeds = 16, .trace = NONE, .total = 10000000};
+} options = {.seed = 1, .seeds = 16, .trace = NONE, .trace_server = NONE, .total = 10000000};
 
 static double now_s(void)
 {
@@ -58,7 +58,8 @@ static void run_seed(uint64_t seed, uint32_t packets, struct tally sums[RUN_COUN
 	scenario_make(&scenario, seed, packets);
 	for (int run = only_pawsd ? RUN_PAWSD : RUN_PLAIN; run < RUN_COUNT; run++) {
 		static struct tally tally;
-		struct world world = {.scenario = &scenario, .run = (enum run_kind)run, .tally = &tally, .trace = options.trace};
+		struct world world = {.scenario = &scenario, .run = (enum run_kind)run, .tally = &tally, .trace = options.trace,
+					.trace_server = options.trace_server};
 		double begin = now_s();
 
 		memset(&tally, 0, sizeof(tally));
@@ -125,6 +126,7 @@ int main(int argc, char **argv)
 		{"seeds", required_argument, NULL, 'n'}, {"total", required_argument, NULL, 't'},
 		{"tap", no_argument, NULL, 'a'},	 {"long", no_argument, NULL, 'l'},
 		{"only-pawsd", no_argument, NULL, 'q'},	 {"trace", required_argument, NULL, 'r'},
+		{"trace-server", required_argument, NULL, 'v'},
 		{0},
 	};
 	int option;
@@ -148,6 +150,9 @@ int main(int argc, char **argv)
 			break;
 		case 'l':
 			options.is_long = true;
+			break;
+		case 'v':
+			options.trace_server = (uint32_t)strtoul(optarg, NULL, 10);
 			break;
 		case 'r':
 			options.trace = (uint32_t)strtoul(optarg, NULL, 10);

@@ -138,7 +138,7 @@ static void judge_offset(struct world *world, const struct crossing *c, struct o
 
 	if (c->reason == REASON_OUT_SCALED) {
 		int64_t position = oracle_position(c->tick, c->after.tsval), tick = (int64_t)c->tick;
-		int64_t run_on = flow->newest_position + (int64_t)(world->now_us - flow->newest_us) / 1000;
+		int64_t run_on = flow->newest_position + 1 + (int64_t)(world->now_us - flow->newest_us) / 1000;
 
 		/*
 		 * Where its SYN had to be ahead, or it had run ahead when blocks were short, it stays so. One held
@@ -203,6 +203,22 @@ static void follow(struct world *world, const struct crossing *c, struct oracle_
 	flow->last_us = world->now_us;
 }
 
+/*
+ * When timestamps went to a server: pawsd notes it of a flow at its SYN/ACK, and else when it sweeps, so
+ * that for some seconds both answers fit.
+ */
+static void note_alive(const struct world *world, struct oracle *oracle, const struct crossing *c,
+		       struct oracle_flow *flow)
+{
+	struct history *history = &oracle->histories[server_of(world, c->segment->server)->address];
+
+	history->alive_us = world->now_us;
+	if (!flow || flow->midstream || flow->mode == MODE_STRIP || c->segment->outbound || !(c->before.flags & SYN) ||
+	    c->before.ts_at < 0)
+		return;
+	history->stamped_us = world->now_us;
+}
+
 void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c)
 {
 	struct oracle_flow *flow = oracle_find(oracle, c->key);
@@ -226,8 +242,7 @@ void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c
 	oracle_check_reason(world, oracle, c, flow, first, maybe_gone);
 	oracle_check_counter(world, oracle, c);
 	oracle_check_bytes(world, c, flow);
-	if (c->before.ts_at >= 0)
-		oracle->histories[server_of(world, c->segment->server)->address].alive_us = world->now_us;
+	note_alive(world, oracle, c, flow);
 	if (!flow)
 		return;
 	flow->pairs_out |= pairs_full && flow->handshake;

@@ -23,6 +23,7 @@ struct window {
 void window_add(struct window *window, int64_t position, uint64_t at_us, bool greatest);
 /* False when there was nothing since `since_us`. To be asked with times that do not fall. */
 bool window_get(struct window *window, uint64_t since_us, int64_t *ret_position);
+void window_cut(struct window *window, uint64_t since_us);
 void window_clear(struct window *window);
 
 struct history {
@@ -47,7 +48,7 @@ struct oracle_flow {
 	uint16_t server;
 	uint32_t plan;
 	uint32_t isn;
-	bool handshake, zero_syn, anchored, offset_known, restarted, scaled, pairs_out;
+	bool handshake, zero_syn, stamped, offset_known, restarted, scaled, pairs_out;
 	bool fin_out, fin_in, reset;
 	uint32_t offset;
 	uint32_t newest; /* emitted */
@@ -91,7 +92,8 @@ void oracle_close(const struct world *world, struct oracle *oracle);
 void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *crossing);
 /* What a restart forgets. */
 void oracle_forget_flows(struct oracle *oracle);
-void oracle_forget_history(const struct world *world, struct oracle *oracle);
+/* What crossed since `since_us`. */
+void oracle_cut_history(const struct world *world, struct oracle *oracle, uint64_t since_us);
 void oracle_note_restart(struct oracle *oracle);
 void oracle_purge(struct world *world, struct oracle *oracle);
 

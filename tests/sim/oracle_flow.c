@@ -49,6 +49,12 @@ bool window_get(struct window *window, uint64_t since_us, int64_t *ret_position)
 	return true;
 }
 
+void window_cut(struct window *window, uint64_t since_us)
+{
+	while (window->count > 0 && window->entries[window->first + window->count - 1].at_us > since_us)
+		window->count--;
+}
+
 void window_clear(struct window *window)
 {
 	free(window->entries);
@@ -140,7 +146,19 @@ void oracle_forget_flows(struct oracle *oracle)
 	map_free(&oracle->index);
 }
 
-void oracle_forget_history(const struct world *world, struct oracle *oracle)
+void oracle_cut_history(const struct world *world, struct oracle *oracle, uint64_t since_us)
+{
+	for (uint32_t i = 0; i < world->scenario->address_count; i++) {
+		struct history *history = &oracle->histories[i];
+
+		window_cut(&history->all, since_us);
+		window_cut(&history->highest, since_us);
+		window_cut(&history->lowest, since_us);
+		history->stamped_us = 0;
+	}
+}
+
+static void free_history(const struct world *world, struct oracle *oracle)
 {
 	for (uint32_t i = 0; i < world->scenario->address_count; i++) {
 		struct history *history = &oracle->histories[i];
@@ -155,7 +173,7 @@ void oracle_forget_history(const struct world *world, struct oracle *oracle)
 void oracle_close(const struct world *world, struct oracle *oracle)
 {
 	oracle_forget_flows(oracle);
-	oracle_forget_history(world, oracle);
+	free_history(world, oracle);
 	free(oracle->histories);
 	free(oracle->flows);
 	free(oracle->free_flows);

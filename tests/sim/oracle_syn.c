@@ -6,7 +6,7 @@
 
 enum {
 	KNOWN_S = 60,		   /* P1 */
-	UNMANAGED_S = 70,	   /* while marks may still hold one */
+	UNMANAGED_S = 70,	   /* a server may remember one for a little longer than P1 asks */
 	PREVIOUS_S = 100,	   /* less than any flow is remembered for after its end */
 	PAIR_SLACK_MS = 2,
 };
@@ -103,7 +103,8 @@ void oracle_note_sent(struct world *world, struct oracle *oracle, const struct c
 	bool managed = flow->managed;
 
 	c->segment->source.ahead_ms = position - (int64_t)c->tick;
-	history->stamped_us = world->now_us;
+	if (!flow->managed)
+		history->stamped_us = world->now_us;
 	if (c->after.tsval == 0)
 		return;
 	if (!flow->newest_us || position > flow->newest_position) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The servers' rules of DESIGN section 2, one function each. */
-#include "sim.h"
+#include "gateway.h"
 
 enum {
 	STAMP_AGE_S = 60,
@@ -36,6 +36,14 @@ static bool is_owed_across(const struct world *world, const struct source *syn, 
 	return remembered->ahead_ms + error_ms <= elapsed_ms;
 }
 
+/* Marks in the clock file survive a reboot. */
+static bool is_restored(const struct world *world, const struct segment *syn, const struct source *remembered)
+{
+	return syn->source.gateway == remembered->gateway &&
+	       remembered->memory + GATEWAYS_MAX == syn->source.memory &&
+	       remembered->crossed_us <= world->gateways[syn->source.gateway]->clock.restored_us;
+}
+
 enum rule rule_of_refusal(struct world *world, const struct segment *syn, const struct source *remembered,
 			  enum rule promised)
 {
@@ -49,7 +57,7 @@ enum rule rule_of_refusal(struct world *world, const struct segment *syn, const 
 		return RULE_APART_CIRCLE;
 	if (!remembered->seen)
 		return RULE_APART_UNKNOWN;
-	if (remembered->memory == syn->source.memory)
+	if (remembered->memory == syn->source.memory || is_restored(world, syn, remembered))
 		return promised;
 	if (!remembered->managed)
 		return RULE_APART_UNKNOWN;
@@ -68,7 +76,8 @@ static struct stamp *find_stamp(const struct world *world, uint16_t server, uint
 
 static void count_bare(struct world *world, const struct segment *syn, const struct stamp *stamp, bool dropped)
 {
-	bool known = stamp->source.seen && stamp->source.memory == syn->source.memory;
+	bool known = stamp->source.seen && stamp->source.memory == syn->source.memory &&
+		     stamp->source.crossing < syn->source.crossing;
 
 	count_rule(world, RULE_APART_BARE_HOST, !dropped);
 	/* Where the engine diagnoses it, each such drop has to have been counted so. */

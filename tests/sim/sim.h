@@ -350,7 +350,7 @@ struct world {
 	uint32_t sweeps;
 	struct tally *tally;
 	uint8_t complaints[RULE_COUNT];
-	uint32_t trace; /* a connection whose packets are printed, or NONE */
+	uint32_t trace, trace_server; /* a connection whose packets are printed; a server whose odd ones are */
 };
 
 void world_run(struct world *world);

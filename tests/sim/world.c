@@ -4,7 +4,7 @@
 
 enum {
 	SWEEP_US = 1000000,
-	SAVE_US = 10000000, /* as the daemon does */
+	SAVE_US = GATEWAY_SAVE_MS * 1000,
 	DRAIN_S = 400,	    /* after the last connection has begun */
 	OUTSIDE_COUNT = 12,
 };
