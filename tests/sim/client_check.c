@@ -32,8 +32,8 @@ static void check_scaled_echo(struct world *world, const struct socket *socket, 
 	if (!sent || !true_us)
 		return;
 	check_rule(world, RULE_ECHO_TRUE, sent->at_us >= true_us,
-		   "plan %u: TSecr %u is %llu us older than the TSval %u that was echoed", segment->plan, segment->tsecr,
-		   (unsigned long long)(true_us - sent->at_us), segment->echo);
+		   "plan %u: TSecr %u is %llu us older than the TSval %u that was echoed", segment->plan,
+		   segment->tsecr, (unsigned long long)(true_us - sent->at_us), segment->echo);
 }
 
 /* What the client takes for the round trip: by its own clock, as RFC 7323, 4.1 has it, from an ACK of something new. */

@@ -86,11 +86,13 @@ static void note_handshake(struct world *world, const struct segment *segment, b
 static void trace(const struct world *world, const struct crossing *c)
 {
 	const struct view *b = &c->before, *a = &c->after;
+	const struct segment *s = c->segment;
 
-	printf("# %.6f packet %llu plan %u server %u %s segment %u.%u %02x %u(%u) ack %u TSval %u -> %u TSecr %u -> %u: %s, clock %u\n",
-	       (double)world->now_us / 1e6, (unsigned long long)world->crossings, c->segment->plan, c->segment->server, c->segment->outbound ? "out" : "in ",
-	       c->segment->source.serial, c->segment->copy, b->flags, b->seq, c->segment->payload_bytes, b->ack, b->tsval,
-	       a->tsval, b->tsecr, a->tsecr, reason_table[c->reason].name, (uint32_t)c->tick + engine_room_base());
+	printf("# %.6f packet %llu plan %u server %u %s segment %u.%u %02x %u(%u) ack %u ", (double)world->now_us / 1e6,
+	       (unsigned long long)world->crossings, s->plan, s->server, s->outbound ? "out" : "in ", s->source.serial,
+	       s->copy, b->flags, b->seq, s->payload_bytes, b->ack);
+	printf("TSval %u -> %u TSecr %u -> %u: %s, clock %u\n", b->tsval, a->tsval, b->tsecr, a->tsecr,
+	       reason_table[c->reason].name, (uint32_t)c->tick + engine_room_base());
 }
 
 /* Of a server: SYNs, and TSvals that are further ahead than the lead. */
@@ -195,7 +197,8 @@ static void check_quota(struct world *world, struct gateway *gateway)
 	if (world->run == RUN_PAWSD) {
 		for (uint32_t i = 0; i < room->capacity; i++) {
 			const struct flow *flow = &room->engine.table.flows[i];
-			uint64_t key = 1ull << 63 | get32(flow->client.byte + 12) | (uint64_t)get32(flow->client.byte + 4) << 32;
+			const uint8_t *client = flow->client.byte;
+			uint64_t key = 1ull << 63 | get32(client + 12) | (uint64_t)get32(client + 4) << 32;
 			uint32_t *count;
 
 			if (flow->state == FLOW_FREE)

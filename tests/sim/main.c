@@ -58,8 +58,8 @@ static void run_seed(uint64_t seed, uint32_t packets, struct tally sums[RUN_COUN
 	scenario_make(&scenario, seed, packets);
 	for (int run = only_pawsd ? RUN_PAWSD : RUN_PLAIN; run < RUN_COUNT; run++) {
 		static struct tally tally;
-		struct world world = {.scenario = &scenario, .run = (enum run_kind)run, .tally = &tally, .trace = options.trace,
-					.trace_server = options.trace_server};
+		struct world world = {.scenario = &scenario, .run = (enum run_kind)run, .tally = &tally,
+				      .trace = options.trace, .trace_server = options.trace_server};
 		double begin = now_s();
 
 		memset(&tally, 0, sizeof(tally));
@@ -115,7 +115,8 @@ static int run_long(void)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: sim [--tap | --long] [--seed N] [--seeds N] [--packets N] [--total N] [--only-pawsd]\n");
+	fprintf(stderr, "usage: sim [--tap | --long] [--seed N] [--seeds N] [--packets N] [--total N]\n"
+			"           [--only-pawsd] [--trace CONNECTION] [--trace-server SERVER]\n");
 	return 2;
 }
 

@@ -110,8 +110,8 @@ static void inject_spoilt(struct world *world, struct gateway *gateway, struct w
 }
 
 /*
- * A segment to a client that runs on, with a TSecr newer than all that was ever sent: counted and left
- * alone.
+ * A segment to a client that runs on, with a TSecr newer than all that was ever sent, or older: counted and
+ * left alone.
  */
 static void inject_foreign(struct world *world, struct gateway *gateway, struct wire *wire,
 			   const struct segment *segment, uint64_t key, uint64_t tick)
@@ -126,6 +126,8 @@ static void inject_foreign(struct world *world, struct gateway *gateway, struct 
 	    world->now_us - flow->last_us > MINUTES(1))
 		return;
 	foreign = flow->newest + 1000 + (flow->isn & 0xfffffff);
+	if (world->crossings % 2 && !flow->scaled && flow->pair_count && flow->pairs[0].syn)
+		foreign = flow->pairs[0].emitted - 200000 - (flow->isn & 0xfffffff);
 	put32(wire->data + view.ts_at + 6, foreign);
 	reason = gateway_handle(world, gateway, wire, segment, key, tick);
 	if (world->run == RUN_PAWSD)
@@ -171,19 +173,21 @@ void outside_step(struct world *world, uint32_t step)
 	struct rng rng = rng_make(world->scenario->seed, RNG_NOISE, number | 1ull << 62);
 	uint16_t client = (uint16_t)rng_below(&rng, world->scenario->client_count);
 	uint16_t server = (uint16_t)rng_below(&rng, world->scenario->server_count);
+	uint32_t now = (uint32_t)gateway->last_tick + engine_room_base();
 	struct segment *segment;
 
 	if (at + 1 < OUTSIDE_STEPS)
 		events_add(&world->events, world->now_us + MS(20), EVENT_OUTSIDE, step + 1, 0);
 	if (!gateway->running || !gateway->was_rewriting[server] || world->down_until_us > world->now_us ||
-	    client_of(world, client)->family != server_of(world, server)->family || world->blocked_until_us > world->now_us)
+	    world->blocked_until_us > world->now_us ||
+	    client_of(world, client)->family != server_of(world, server)->family)
 		return;
 	segment = segment_new(world);
 	*segment = (struct segment){
 		.plan = NONE, .client = client, .client_port = OUTSIDE_PORT, .server = server, .public = 0,
 		.public_port = OUTSIDE_PORT, .outbound = outside_steps[at].outbound, .flags = outside_steps[at].flags,
 		.payload_bytes = outside_steps[at].bytes, .has_ts = true, .seq = 1000 + at, .ack = 2000,
-		.tsval = outside_steps[at].outbound ? (uint32_t)gateway->last_tick + engine_room_base() - 5000 - at : 77 + at,
+		.tsval = outside_steps[at].outbound ? now - 5000 - at : 77 + at,
 		.tsecr = at ? 88 : 0, .source = {.serial = step},
 	};
 	gateway_take(world, gateway, segment);

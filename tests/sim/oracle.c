@@ -117,7 +117,8 @@ static bool is_in_order(const struct world *world, const struct crossing *c, con
  */
 static void check_run_away(struct world *world, const struct crossing *c, const struct oracle_flow *flow)
 {
-	int64_t position = oracle_position(c->tick, c->after.tsval), age_ms = (int64_t)(world->now_us - flow->syn_us) / 1000;
+	int64_t position = oracle_position(c->tick, c->after.tsval);
+	int64_t age_ms = (int64_t)(world->now_us - flow->syn_us) / 1000;
 	bool good = position <= (int64_t)c->tick + flow->syn_ahead_ms + 2 * MAX_LEAD_MS + age_ms / 200;
 
 	if (client_of(world, c->segment->client)->ticks_per_us < 0.1)
@@ -161,8 +162,8 @@ static void judge_offset(struct world *world, const struct crossing *c, struct o
 	}
 	check_rule(world, RULE_P3_OFFSET, same, "plan %u: offset %u became %u", c->segment->plan, flow->offset, offset);
 	if (flow->restarted)
-		check_rule(world, RULE_P10_OFFSET, same, "plan %u: offset %u became %u over a restart", c->segment->plan,
-			   flow->offset, offset);
+		check_rule(world, RULE_P10_OFFSET, same, "plan %u: offset %u became %u over a restart",
+			   c->segment->plan, flow->offset, offset);
 	flow->restarted = false;
 }
 

@@ -46,7 +46,8 @@ static void check_foreign(struct world *world, const struct crossing *c, const s
 		want = REASON_SYNACK_FOREIGN_TSECR;
 	}
 	good &= world->run == RUN_PLAIN || c->reason == want;
-	check_rule(world, RULE_P4_FOREIGN, good, "plan %u: TSecr %u, never sent, became %u", c->segment->plan, tsecr, now);
+	check_rule(world, RULE_P4_FOREIGN, good, "plan %u: TSecr %u, never sent, became %u", c->segment->plan, tsecr,
+		   now);
 }
 
 /* The newest of the client's TSvals that were emitted so, or a newer one that it has really sent. */

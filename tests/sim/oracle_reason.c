@@ -75,7 +75,8 @@ static uint64_t fit_synack(const struct crossing *c, const struct oracle_flow *f
 		return BIT(SYNACK_TSECR_ZERO);
 	if (!flow->managed)
 		return BIT(SYNACK_OBSERVED) | BIT(SYNACK_OBSERVED_FOREIGN);
-	return BIT(SYNACK_REWRITTEN) | BIT(SYNACK_REPAIRED_ECHO) | BIT(SYNACK_REPAIRED_ZERO) | BIT(SYNACK_FOREIGN_TSECR);
+	return BIT(SYNACK_REWRITTEN) | BIT(SYNACK_REPAIRED_ECHO) | BIT(SYNACK_REPAIRED_ZERO) |
+	       BIT(SYNACK_FOREIGN_TSECR);
 }
 
 static uint64_t fit_in(const struct crossing *c, const struct oracle_flow *flow)
@@ -112,7 +113,7 @@ void oracle_check_reason(struct world *world, const struct oracle *oracle, const
 		fit = c->segment->outbound ? fit_out(c, flow) : fit_in(c, flow);
 	if (maybe_gone)
 		fit |= BIT(MIDSTREAM_OUT) | BIT(MIDSTREAM_IN) | BIT(NO_TIMESTAMPS) | BIT(SYNACK_UNKNOWN);
-	check_rule(world, RULE_P7_REASON, fit >> c->reason & 1, "plan %u: \"%s\" does not fit (flags %02x, %s, first %d)",
-		   c->segment->plan, reason_table[c->reason].name, c->before.flags,
-		   c->segment->outbound ? "out" : "in", first);
+	check_rule(world, RULE_P7_REASON, fit >> c->reason & 1,
+		   "plan %u: \"%s\" does not fit (flags %02x, %s, first %d)", c->segment->plan,
+		   reason_table[c->reason].name, c->before.flags, c->segment->outbound ? "out" : "in", first);
 }

@@ -55,7 +55,8 @@ static void check_lead(struct world *world, const struct history *history, const
 		int64_t error = llabs(world->scenario->clock_error_us[c->gateway->number]) / 1000 + PAIR_SLACK_MS;
 
 		check_rule(world, RULE_P2_PAIR,
-			   position >= ideal - error && (position <= ideal + error + MAX_LEAD_MS || position <= demanded),
+			   position >= ideal - error &&
+				   (position <= ideal + error + MAX_LEAD_MS || position <= demanded),
 			   "plan %u: SYN of gateway %u is %lld ms ahead of the true clock", c->segment->plan,
 			   c->gateway->number, (long long)(position - ideal));
 	}

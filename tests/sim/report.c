@@ -22,7 +22,9 @@ void check_rule(struct world *world, enum rule rule, bool good, const char *form
 	va_list arguments;
 
 	count_rule(world, rule, good);
-	if (good || world->run != RUN_PAWSD || rules[rule].kind == RULE_APART || world->complaints[rule] >= COMPLAINTS_MAX)
+	if (good || world->run != RUN_PAWSD || rules[rule].kind == RULE_APART)
+		return;
+	if (world->complaints[rule] >= COMPLAINTS_MAX)
 		return;
 	world->complaints[rule]++;
 	printf("# seed %llu, packet %llu, %.6f s: %s: ", (unsigned long long)world->scenario->seed,
@@ -100,7 +102,8 @@ bool report_tap(const struct tally tallies[RUN_COUNT])
 		if (rules[i].kind == RULE_APART)
 			continue;
 		all_good &= good;
-		printf("%sok %d - %s (%llu checks; violated %llu times by plain NAT, %llu by the textbook, %llu by pawsd)\n",
+		printf("%sok %d - %s (%llu checks; violated %llu times by plain NAT, %llu by the textbook, "
+		       "%llu by pawsd)\n",
 		       good ? "" : "not ", ++number, rules[i].text, (unsigned long long)checks,
 		       (unsigned long long)tallies[RUN_PLAIN].violations[i],
 		       (unsigned long long)tallies[RUN_TEXTBOOK].violations[i], (unsigned long long)with);

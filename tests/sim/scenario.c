@@ -253,7 +253,8 @@ void scenario_print(const struct scenario *s, FILE *out)
 	fprintf(out, "seed %llu: %s; placement %s; %u connections of %u clients behind %u addresses to %u servers\n",
 		(unsigned long long)s->seed, variant_names[s->variant], s->postnat ? "postnat" : "forward",
 		s->connection_count, s->client_count, s->public_count, s->server_count);
-	fprintf(out, "  loss %.2f %%, repeated %.2f %%, jitter %.1f ms, NAT ports %s of %u, closed after %.1f s, table of %u\n",
+	fprintf(out, "  loss %.2f %%, repeated %.2f %%, jitter %.1f ms, NAT ports %s of %u, closed after %.1f s, "
+		     "table of %u\n",
 		s->loss / 1e4, s->duplication / 1e4, s->jitter_us / 1e3,
 		s->nat_ports == NAT_PRESERVE ? "kept" : s->nat_ports == NAT_LOWEST ? "the lowest free" : "at random",
 		s->nat_count, (double)s->nat_close_us / 1e6, s->capacity);

@@ -69,9 +69,9 @@ enum rule rule_of_refusal(struct world *world, const struct segment *syn, const 
 static struct stamp *find_stamp(const struct world *world, uint16_t server, uint16_t public)
 {
 	const struct server *s = server_of(world, server);
-	uint32_t row = s->by_peer ? s->machine : s->address;
+	uint32_t at = (s->by_peer ? s->machine : s->address) * world->scenario->public_count + public;
 
-	return (s->by_peer ? world->stamps_by_peer : world->stamps_by_pair) + row * world->scenario->public_count + public;
+	return s->by_peer ? &world->stamps_by_peer[at] : &world->stamps_by_pair[at];
 }
 
 static void count_bare(struct world *world, const struct segment *syn, const struct stamp *stamp, bool dropped)

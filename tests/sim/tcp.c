@@ -129,9 +129,9 @@ static bool refuse_by_paws(struct world *world, struct socket *socket, const str
 	if (is_victim(world, socket, segment) || has_gone_round(world, socket, segment))
 		count_rule(world, RULE_APART_VICTIM, !fails);
 	else if (same && segment->source.serial > socket->recent.serial)
-		check_rule(world, rule, !fails, "plan %u: TSval %u of segment %u is older than ts_recent %u of segment %u",
-			   segment->plan, segment->tsval, segment->source.serial, socket->ts_recent,
-			   socket->recent.serial);
+		check_rule(world, rule, !fails,
+			   "plan %u: TSval %u of segment %u is older than ts_recent %u of segment %u", segment->plan,
+			   segment->tsval, segment->source.serial, socket->ts_recent, socket->recent.serial);
 	return fails;
 }
 
@@ -142,8 +142,8 @@ static bool refuse_without_option(struct world *world, struct socket *socket, co
 
 	if (!socket->ts_on || (segment->flags & RST) || segment->plan != socket->plan.number)
 		return false;
-	check_rule(world, is_victim(world, socket, segment) ? RULE_APART_VICTIM : RULE_OPTION_MISSING, !missing, "plan %u: segment %u came without timestamps", segment->plan,
-		   segment->source.serial);
+	check_rule(world, is_victim(world, socket, segment) ? RULE_APART_VICTIM : RULE_OPTION_MISSING, !missing,
+		   "plan %u: segment %u came without timestamps", segment->plan, segment->source.serial);
 	return missing && server_of(world, socket->server)->needs_option;
 }
 

@@ -125,7 +125,8 @@ static uint32_t put_ip(const struct addr *src, const struct addr *dst, uint8_t *
 
 static uint32_t put_option(char what, const struct segment *segment, uint8_t *at)
 {
-	static const uint8_t mss[] = {2, 4, 5, 0xb4}, sack[] = {4, 2}, scale[] = {3, 3, 7}, unknown[] = {254, 5, 1, 2, 3};
+	static const uint8_t mss[] = {2, 4, 5, 0xb4}, sack[] = {4, 2}, scale[] = {3, 3, 7};
+	static const uint8_t unknown[] = {254, 5, 1, 2, 3};
 
 	switch (what) {
 	case 'T':
@@ -174,7 +175,8 @@ static uint32_t put_options(const struct segment *segment, uint32_t layout, uint
 static void put_tcp(const struct segment *segment, uint32_t host_port, uint32_t server_port, uint32_t layout,
 		    uint8_t *tcp, uint32_t *ret_bytes)
 {
-	static const char text[] = "GET /what/ever/it/is/that/was/asked/for?and=a&bit=more HTTP/1.1\r\nHost: example.net\r\n"
+	static const char text[] = "GET /what/ever/it/is/that/was/asked/for?and=a&bit=more HTTP/1.1\r\n"
+				   "Host: example.net\r\n"
 				   "Accept: text/plain\r\nConnection: keep-alive\r\n\r\n";
 	uint32_t options;
 
