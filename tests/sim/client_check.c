@@ -15,12 +15,37 @@ static const struct sent *find_sent(const struct socket *socket, uint32_t tsval)
 	return NULL;
 }
 
-static uint64_t when_sent(const struct socket *socket, uint32_t serial)
+static struct sent *find_serial(const struct socket *socket, uint32_t serial)
 {
 	for (uint32_t i = socket->sent_count; i-- > 0;)
 		if (socket->sent[i].serial == serial)
-			return socket->sent[i].at_us;
-	return 0;
+			return &socket->sent[i];
+	return NULL;
+}
+
+static uint64_t when_sent(const struct socket *socket, uint32_t serial)
+{
+	const struct sent *sent = find_serial(socket, serial);
+
+	return sent ? sent->at_us : 0;
+}
+
+/* A segment of a scaled connection was at the gateway. */
+void client_note_crossing(struct socket *socket, const struct source *source)
+{
+	struct sent *sent = find_serial(socket, source->serial);
+
+	socket->scaled = true;
+	if (sent)
+		sent->crossing = source->crossing;
+}
+
+/* What is emitted in the order of the client's cannot tell an overtaken segment from the one that overtook it. */
+static bool was_overtaken(const struct socket *socket, const struct segment *segment)
+{
+	const struct sent *truth = find_serial(socket, segment->echo_serial), *told = find_sent(socket, segment->tsecr);
+
+	return socket->scaled && truth && told && told->serial > truth->serial && told->crossing < truth->crossing;
 }
 
 /* An echo of a scaled clock is that of some segment which the client sent, not older than the true one. */
@@ -52,7 +77,9 @@ static void check_sample(struct world *world, const struct socket *socket, const
 		seems_us = -1;
 	if (rtt_us / 2 > slack_us)
 		slack_us = rtt_us / 2;
-	check_rule(world, RULE_ECHO_RTT, seems_us + slack_us >= rtt_us, "plan %u: RTT of %.0f us seems to be %.0f us",
+	check_rule(world, was_overtaken(socket, segment) ? RULE_APART_REORDERED : RULE_ECHO_RTT,
+		   seems_us + slack_us >= rtt_us,
+		   "plan %u: RTT of %.0f us seems to be %.0f us",
 		   segment->plan, rtt_us, seems_us);
 }
 
@@ -67,7 +94,10 @@ void client_check_echo(struct world *world, struct socket *socket, const struct 
 	if (segment->tsecr == segment->echo && segment->tsecr == 0)
 		return;
 	sent = find_sent(socket, segment->tsecr);
-	if (socket->victim) {
+	if (!sent && segment->wrap_echo)
+		sent = find_sent(socket, segment->tsecr + 1);
+	if (socket->victim ||
+	    (!socket->scaled && world_has_gone_round(world, socket->client, socket->sent[0].at_us))) {
 		count_rule(world, RULE_APART_VICTIM, sent != NULL);
 		return;
 	}
@@ -76,7 +106,9 @@ void client_check_echo(struct world *world, struct socket *socket, const struct 
 	if (socket->scaled)
 		check_scaled_echo(world, socket, segment, sent);
 	else
-		check_rule(world, RULE_ECHO_TRUE, segment->tsecr == segment->echo,
+		check_rule(world, RULE_ECHO_TRUE,
+			   segment->tsecr == segment->echo ||
+				   (segment->wrap_echo && segment->tsecr == segment->echo - 1),
 			   "plan %u: TSecr %u instead of %u (segment %u)", segment->plan, segment->tsecr, segment->echo,
 			   segment->echo_serial);
 	check_sample(world, socket, segment);

@@ -68,7 +68,7 @@ static struct socket *client_socket(const struct world *world, const struct segm
  * A connection with one SYN that was rewritten and one that was not, or a rewritten one whose SYN/ACK
  * passed by: that is what a start, a crash or a reload does to those in their handshake.
  */
-static void note_handshake(struct world *world, const struct segment *segment, bool has_ts)
+static void note_handshake(struct world *world, const struct segment *segment, bool has_ts, bool stripped)
 {
 	struct socket *socket = client_socket(world, segment);
 
@@ -76,8 +76,9 @@ static void note_handshake(struct world *world, const struct segment *segment, b
 		return;
 	if (segment->outbound) {
 		socket->managed |= segment->source.managed;
-		socket->passed_unmanaged |= !segment->source.managed;
-		socket->victim |= socket->managed && socket->passed_unmanaged;
+		socket->stripped |= stripped;
+		socket->passed_unmanaged |= !segment->source.managed && !stripped;
+		socket->victim |= socket->managed + socket->stripped + socket->passed_unmanaged > 1;
 	} else if (socket->managed && !segment->source.managed) {
 		socket->victim = true;
 	}
@@ -88,9 +89,10 @@ static void trace(const struct world *world, const struct crossing *c)
 	const struct view *b = &c->before, *a = &c->after;
 	const struct segment *s = c->segment;
 
-	printf("# %.6f packet %llu plan %u server %u %s segment %u.%u %02x %u(%u) ack %u ", (double)world->now_us / 1e6,
-	       (unsigned long long)world->crossings, s->plan, s->server, s->outbound ? "out" : "in ", s->source.serial,
-	       s->copy, b->flags, b->seq, s->payload_bytes, b->ack);
+	printf("# %.6f gateway %u packet %llu plan %u server %u %s segment %u.%u ", (double)world->now_us / 1e6,
+	       c->gateway->number, (unsigned long long)world->crossings, s->plan, s->server,
+	       s->outbound ? "out" : "in ", s->source.serial, s->copy);
+	printf("%02x %u(%u) ack %u ", b->flags, b->seq, s->payload_bytes, b->ack);
 	printf("TSval %u -> %u TSecr %u -> %u: %s, clock %u\n", b->tsval, a->tsval, b->tsecr, a->tsecr,
 	       reason_table[c->reason].name, (uint32_t)c->tick + engine_room_base());
 }
@@ -142,7 +144,8 @@ bool gateway_take(struct world *world, struct gateway *gateway, struct segment *
 	oracle_judge(world, &gateway->oracle, &c);
 	if (is_traced(world, &c))
 		trace(world, &c);
-	note_handshake(world, segment, c.before.ts_at >= 0);
+	note_handshake(world, segment, c.before.ts_at >= 0, c.after.ts_at < 0);
+	segment->wrap_echo = !segment->outbound && c.before.tsecr == UINT32_MAX;
 	delivered = !segment->bad_checksum && (wire.unready || wire_is_checksum_valid(wire.data, &c.after));
 	segment->has_ts = c.after.ts_at >= 0;
 	segment->tsval = c.after.tsval;
@@ -179,7 +182,7 @@ void gateway_cross(struct world *world, struct segment *segment)
 	if (comes)
 		delivered = gateway_take(world, gateway, segment);
 	else
-		note_handshake(world, segment, segment->has_ts);
+		note_handshake(world, segment, segment->has_ts, false);
 	if (delivered)
 		net_from_gateway(world, segment);
 	else

@@ -121,7 +121,8 @@ static void check_run_away(struct world *world, const struct crossing *c, const 
 	int64_t age_ms = (int64_t)(world->now_us - flow->syn_us) / 1000;
 	bool good = position <= (int64_t)c->tick + flow->syn_ahead_ms + 2 * MAX_LEAD_MS + age_ms / 200;
 
-	if (client_of(world, c->segment->client)->ticks_per_us < 0.1)
+	/* (Nor where its SYN had to be so far ahead that it cannot be told from far behind.) */
+	if (client_of(world, c->segment->client)->ticks_per_us < 0.1 || llabs(flow->syn_ahead_ms) > INT32_MAX / 2)
 		return;
 	if (world->run == RUN_PAWSD &&
 	    c->gateway->room.engine.table.scaled_used == c->gateway->room.engine.table.scaled_capacity)
@@ -139,7 +140,7 @@ static void judge_offset(struct world *world, const struct crossing *c, struct o
 
 	if (c->reason == REASON_OUT_SCALED) {
 		int64_t position = oracle_position(c->tick, c->after.tsval), tick = (int64_t)c->tick;
-		int64_t run_on = flow->newest_position + 1 + (int64_t)(world->now_us - flow->newest_us) / 1000;
+		int64_t run_on = flow->newest_position + 2 + (int64_t)(world->now_us - flow->newest_us) / 1000;
 
 		/*
 		 * Where its SYN had to be ahead, or it had run ahead when blocks were short, it stays so. One held
@@ -180,7 +181,7 @@ static void judge_out(struct world *world, const struct crossing *c, struct orac
 							 c->segment->server);
 
 		if (socket && socket->plan.number == c->segment->plan)
-			socket->scaled = true;
+			client_note_crossing(socket, &c->segment->source);
 	}
 }
 
@@ -247,9 +248,12 @@ void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c
 	if (!flow)
 		return;
 	flow->pairs_out |= pairs_full && flow->handshake;
-	if (!flow->midstream && outbound && !is_pure_syn(c))
+	/* A gateway of two may know an older connection on the four-tuple, and take this one for it. */
+	if (world->scenario->gateway_count > 1 && flow->plan != c->segment->plan && !is_pure_syn(c))
+		count_rule(world, RULE_APART_VICTIM, c->after.tsval == c->before.tsval);
+	else if (!flow->midstream && outbound && !is_pure_syn(c))
 		judge_out(world, c, flow);
-	if (!flow->midstream && !outbound)
+	else if (!flow->midstream && !outbound)
 		judge_in(world, c, flow);
 	follow(world, c, flow);
 	if (outbound && c->after.ts_at >= 0)

@@ -2,6 +2,10 @@
 /* P4: what becomes of a TSecr. */
 #include "gateway.h"
 
+enum {
+	SYN_SPAN_MS = 150000, /* pawsd takes the SYNs before the last to be no further from it */
+};
+
 /* Every pair that may be meant, newest first. */
 static bool is_known_echo(const struct oracle_flow *flow, uint32_t tsecr, uint32_t tsval, bool syn, bool *ret_emitted)
 {
@@ -12,7 +16,8 @@ static bool is_known_echo(const struct oracle_flow *flow, uint32_t tsecr, uint32
 		if (pair->emitted != tsecr || pair->syn != syn)
 			continue;
 		*ret_emitted = true;
-		if (pair->tsval == tsval)
+		/* 2^32 - 1 stands for 0 as well, one tick later. */
+		if (pair->tsval == tsval || (tsecr == UINT32_MAX && pair->tsval == tsval + 1))
 			return true;
 	}
 	return false;
@@ -26,6 +31,13 @@ static bool is_of_a_syn(const struct oracle_flow *flow, uint32_t tsval)
 	return false;
 }
 
+/* Not newer than the newest, and not much older than the first. */
+static bool is_within(const struct oracle_flow *flow, uint32_t tsecr)
+{
+	return !seq_after(tsecr, flow->newest) && flow->pair_count &&
+	       (!flow->pairs[0].syn || !seq_after(flow->pairs[0].emitted - SYN_SPAN_MS, tsecr));
+}
+
 /* One that was never sent. */
 static void check_foreign(struct world *world, const struct crossing *c, const struct oracle_flow *flow)
 {
@@ -33,8 +45,9 @@ static void check_foreign(struct world *world, const struct crossing *c, const s
 	bool synack = c->before.flags & SYN, good;
 	int want = REASON_IN_FOREIGN_TSECR;
 
-	if (!synack && !seq_after(tsecr, flow->newest))
-		return; /* it might be one, for all that the engine remembers */
+	/* It might be one, for all that the engine remembers. */
+	if (!(synack && flow->handshake) && is_within(flow, tsecr))
+		return;
 	good = now == tsecr;
 	if (synack && flow->repair == REPAIR_ECHO) {
 		good = is_of_a_syn(flow, now);
@@ -94,6 +107,8 @@ void oracle_check_echo(struct world *world, const struct crossing *c, struct ora
 		check_foreign(world, c, flow);
 		return;
 	}
+	if (!good && world_has_gone_round(world, c->segment->client, flow->pairs[0].at_us) && !flow->scaled)
+		rule = RULE_APART_SCALED;
 	check_rule(world, rule, good, "plan %u: TSecr %u became %u, which the client did not send with it (\"%s\")",
 		   c->segment->plan, tsecr, now, c->reason >= 0 ? reason_table[c->reason].name : "");
 }

@@ -201,6 +201,7 @@ struct segment {
 	uint16_t payload_bytes;
 	uint32_t seq, ack, tsval, tsecr;
 	uint32_t echo, echo_serial; /* the truth: the TSval, as its client wrote it, that TSecr stands for */
+	bool wrap_echo; /* TSecr 2^32 - 1 at the gateway, which stands for 0 as well */
 	bool bogus;		    /* TSval and TSecr are a firewall's */
 	bool bad_checksum;
 	struct source source;
@@ -266,6 +267,7 @@ enum socket_state {
 struct sent {
 	uint64_t at_us;
 	uint32_t tsval, serial;
+	uint64_t crossing; /* of a scaled connection: number at the gateway */
 };
 
 struct socket {
@@ -290,7 +292,7 @@ struct socket {
 	uint64_t retransmit_at_us, app_at_us, timer_at_us; /* 0: none */
 	uint32_t round, keepalives;
 	bool established_counted;
-	bool managed, passed_unmanaged; /* its SYNs, at the gateway */
+	bool managed, stripped, passed_unmanaged; /* its SYNs, at the gateway */
 	bool victim; /* nothing is promised to it any more */
 	bool scaled;
 	bool retried_soon;
@@ -407,6 +409,7 @@ uint32_t server_clock(const struct world *world, uint16_t server);
 
 /* client_check.c */
 void client_check_echo(struct world *world, struct socket *socket, const struct segment *segment);
+void client_note_crossing(struct socket *socket, const struct source *source);
 bool client_check_synack(struct world *world, struct socket *socket, const struct segment *segment);
 
 /* server_rules.c: one function per rule of DESIGN section 2. */
@@ -426,6 +429,12 @@ static inline const struct client *client_of(const struct world *world, uint16_t
 static inline const struct server *server_of(const struct world *world, uint16_t number)
 {
 	return &world->scenario->servers[number];
+}
+
+/* A clock of 1 MHz is half round the circle after 36 minutes; a connection that is not scaled suffers by itself. */
+static inline bool world_has_gone_round(const struct world *world, uint16_t client, uint64_t since_us)
+{
+	return client_of(world, client)->ticks_per_us > 0.1 && world->now_us - since_us > MINUTES(30);
 }
 
 static inline void *sim_allocate(size_t count, size_t size)

@@ -109,7 +109,7 @@ static void note_sent(struct world *world, struct socket *socket, uint32_t tsval
 		if (!socket->sent)
 			abort();
 	}
-	socket->sent[socket->sent_count++] = (struct sent){world->now_us, tsval, socket->serial};
+	socket->sent[socket->sent_count++] = (struct sent){world->now_us, tsval, socket->serial, 0};
 }
 
 static void fill_ts(struct world *world, struct socket *socket, struct segment *segment)

@@ -106,15 +106,13 @@ static bool is_victim(const struct world *world, const struct socket *socket, co
 	return !client || client->victim || client->plan.number != segment->plan;
 }
 
-/* A clock of 1 MHz is half round the circle after 36 minutes; a connection that is not scaled suffers by itself. */
 static bool has_gone_round(const struct world *world, const struct socket *socket, const struct segment *segment)
 {
 	const struct socket *client = socket;
 
 	if (!socket->is_client)
 		client = socket_of_client(world, segment->client, segment->client_port, segment->server);
-	return client_of(world, segment->client)->ticks_per_us > 0.1 && client && !client->scaled &&
-	       world->now_us - socket->recent_us > MINUTES(30);
+	return client && !client->scaled && world_has_gone_round(world, segment->client, socket->recent_us);
 }
 
 /* True when PAWS has it dropped. Only what was sent later and looks older is worth a count. */
