@@ -69,6 +69,8 @@ static void check_sample(struct world *world, const struct socket *socket, const
 	uint32_t now = socket_tsval(world, socket);
 	double rtt_us, seems_us, slack_us = RTT_SLACK_US + 1 / ticks_per_us;
 
+	if (client_of(world, socket->client)->wild)
+		return;
 	if (!true_us || segment->echo == 0 || !seq_after(segment->ack, socket->snd_una))
 		return;
 	rtt_us = (double)(world->now_us - true_us);

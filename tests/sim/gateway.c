@@ -39,7 +39,9 @@ int gateway_handle(struct world *world, struct gateway *gateway, struct wire *wi
 	enum mode mode = server_of(world, segment->server)->mode[world->policy_epoch];
 	struct packet_input input = {.data = wire->data, .len = wire->len, .gso = wire->gso,
 				     .csum_not_ready = wire->unready && !wire->gso,
-				     .direction = segment->outbound ? DIRECTION_OUT : DIRECTION_IN};
+				     .direction = !world->scenario->directions_known ? DIRECTION_UNKNOWN
+						  : segment->outbound			? DIRECTION_OUT
+											: DIRECTION_IN};
 
 	switch (world->run) {
 	case RUN_PAWSD:
@@ -166,6 +168,7 @@ void gateway_cross(struct world *world, struct segment *segment)
 	segment->source.crossed_us = world->now_us;
 	segment->source.gateway = gateway->number;
 	segment->source.memory = gateway->memory;
+	segment->source.address = server_of(world, segment->server)->address;
 	segment->source.managed = segment->source.seen = segment->source.satisfiable = false;
 	segment->source.reason = -1;
 	world->tally->packets++;

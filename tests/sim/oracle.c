@@ -2,6 +2,8 @@
 /* The oracle: follows each connection, and asks of each packet what was promised. See oracle.h. */
 #include "gateway.h"
 
+#define NEARLY_HALF (((int64_t)1 << 31) - ((int64_t)1 << 28))
+
 enum {
 	MAYBE_GONE_S = 110,	  /* pawsd's time-outs of 120 s, and of 2 h, less what a clock may step */
 	MAYBE_GONE_HALF_S = 7000,
@@ -62,13 +64,28 @@ static struct oracle_flow *begin_flow(struct world *world, struct oracle *oracle
 		flow->had_previous = true;
 		flow->had_managed_previous = old.managed;
 		flow->previous_position = old.newest_position;
-		flow->previous_us = old.newest_us;
+		flow->previous_us = old.sent_us;
 	}
 	flow->midstream = is_off(world, server) || c->before.ts_at < 0 || passed;
 	flow->managed = !flow->midstream && flow->mode == MODE_REWRITE;
 	if (passed)
 		count_rule(world, RULE_APART_FULL, false);
 	return flow;
+}
+
+/*
+ * Its SYN had to be so far ahead that it may pass the middle of the circle on its way: no comparison is worth
+ * anything then, and nothing is asked of it any more.
+ */
+static void forsake_far_one(const struct world *world, const struct segment *syn, struct oracle_flow *flow)
+{
+	struct socket *socket = socket_of_client(world, syn->client, syn->client_port, syn->server);
+
+	if (world->run != RUN_PAWSD || llabs(flow->syn_ahead_ms) < NEARLY_HALF)
+		return;
+	flow->forsaken = true;
+	if (socket && socket->plan.number == syn->plan)
+		socket->victim = true;
 }
 
 static struct oracle_flow *judge_syn(struct world *world, struct oracle *oracle, struct crossing *c,
@@ -84,6 +101,7 @@ static struct oracle_flow *judge_syn(struct world *world, struct oracle *oracle,
 		oracle_check_syn(world, oracle, c, flow, *ret_first);
 		flow->syn_us = world->now_us;
 		flow->syn_ahead_ms = oracle_position(c->tick, c->after.tsval) - (int64_t)c->tick;
+		forsake_far_one(world, c->segment, flow);
 	}
 	if (!flow->midstream && flow->mode == MODE_STRIP)
 		check_rule(world, RULE_P8_STRIP, c->after.ts_at < 0, "plan %u: SYN kept its timestamps",
@@ -111,6 +129,11 @@ static bool is_in_order(const struct world *world, const struct crossing *c, con
 	return true;
 }
 
+static bool is_fast(const struct client *client)
+{
+	return client->ticks_per_us > 0.1 || client->wild;
+}
+
 /*
  * Where nothing scales, a client whose clock is fast runs away: further than the lead, and than a clock
  * that is somewhat off. (pawsd lets it where it has no memory left for more.)
@@ -121,8 +144,7 @@ static void check_run_away(struct world *world, const struct crossing *c, const 
 	int64_t age_ms = (int64_t)(world->now_us - flow->syn_us) / 1000;
 	bool good = position <= (int64_t)c->tick + flow->syn_ahead_ms + 2 * MAX_LEAD_MS + age_ms / 200;
 
-	/* (Nor where its SYN had to be so far ahead that it cannot be told from far behind.) */
-	if (client_of(world, c->segment->client)->ticks_per_us < 0.1 || llabs(flow->syn_ahead_ms) > INT32_MAX / 2)
+	if (!is_fast(client_of(world, c->segment->client)))
 		return;
 	if (world->run == RUN_PAWSD &&
 	    c->gateway->room.engine.table.scaled_used == c->gateway->room.engine.table.scaled_capacity)
@@ -174,7 +196,8 @@ static void judge_out(struct world *world, const struct crossing *c, struct orac
 		flow->handshake = false;
 	if (!flow->managed || c->before.ts_at < 0 || c->after.ts_at < 0)
 		return;
-	judge_offset(world, c, flow);
+	if (!flow->forsaken)
+		judge_offset(world, c, flow);
 	oracle_add_pair(world, flow, c->before.tsval, c->after.tsval, false);
 	if (flow->scaled) {
 		struct socket *socket = socket_of_client(world, c->segment->client, c->segment->client_port,
@@ -190,7 +213,7 @@ static void judge_in(struct world *world, const struct crossing *c, struct oracl
 	if (flow->mode == MODE_STRIP && (c->before.flags & SYN) && c->before.ts_at >= 0)
 		check_rule(world, RULE_P8_STRIP, c->after.ts_at < 0, "plan %u: SYN/ACK kept its timestamps",
 			   c->segment->plan);
-	if (flow->managed && c->before.ts_at >= 0 && c->after.ts_at >= 0)
+	if (flow->managed && !flow->forsaken && c->before.ts_at >= 0 && c->after.ts_at >= 0)
 		oracle_check_echo(world, c, flow);
 }
 
@@ -248,8 +271,8 @@ void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c
 	if (!flow)
 		return;
 	flow->pairs_out |= pairs_full && flow->handshake;
-	/* A gateway of two may know an older connection on the four-tuple, and take this one for it. */
-	if (world->scenario->gateway_count > 1 && flow->plan != c->segment->plan && !is_pure_syn(c))
+	/* Where the SYN went elsewhere, or by while the daemon was down, an older flow on the four-tuple is meant. */
+	if (flow->plan != c->segment->plan && !is_pure_syn(c))
 		count_rule(world, RULE_APART_VICTIM, c->after.tsval == c->before.tsval);
 	else if (!flow->midstream && outbound && !is_pure_syn(c))
 		judge_out(world, c, flow);

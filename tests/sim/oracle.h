@@ -48,14 +48,15 @@ struct oracle_flow {
 	uint16_t server;
 	uint32_t plan;
 	uint32_t isn;
-	bool handshake, zero_syn, stamped, offset_known, restarted, scaled, pairs_out;
+	bool handshake, zero_syn, stamped, offset_known, restarted, scaled, pairs_out, forsaken;
 	bool fin_out, fin_in, reset;
 	uint32_t offset;
 	uint32_t newest; /* emitted */
 	uint64_t syn_us;
 	int64_t syn_ahead_ms; /* of the clock, the last SYN */
 	int64_t newest_position;
-	uint64_t newest_us, last_us;
+	uint64_t newest_us; /* when it was */
+	uint64_t sent_us, last_us;
 	bool had_previous, had_managed_previous; /* another connection on the same four-tuple */
 	int64_t previous_position;
 	uint64_t previous_us;

@@ -58,6 +58,8 @@ static uint64_t fit_out(const struct crossing *c, const struct oracle_flow *flow
 		return BIT(FLOW_NOT_REWRITTEN);
 	if (c->before.ts_at < 0)
 		return BIT(FLOW_NO_TIMESTAMPS);
+	if (flow->forsaken)
+		return BIT(OUT_REWRITTEN) | BIT(OUT_ANCHORED) | BIT(OUT_SCALED);
 	if (flow->scaled)
 		return BIT(OUT_SCALED);
 	return flow->zero_syn && !flow->offset_known ? BIT(OUT_ANCHORED) : BIT(OUT_REWRITTEN);
@@ -89,6 +91,8 @@ static uint64_t fit_in(const struct crossing *c, const struct oracle_flow *flow)
 		return BIT(FLOW_NO_TIMESTAMPS);
 	if (c->before.tsecr == 0)
 		return BIT(IN_TSECR_ZERO);
+	if (flow->forsaken)
+		return BIT(IN_FOREIGN_TSECR) | BIT(IN_SCALED) | BIT(IN_REWRITTEN);
 	return BIT(IN_FOREIGN_TSECR) | (flow->scaled ? BIT(IN_SCALED) : BIT(IN_REWRITTEN));
 }
 
@@ -111,6 +115,12 @@ void oracle_check_reason(struct world *world, const struct oracle *oracle, const
 		fit = BIT(SYNACK_UNKNOWN);
 	else
 		fit = c->segment->outbound ? fit_out(c, flow) : fit_in(c, flow);
+	/* Where the interfaces do not tell, a side that the policy names is the server's; and if it is off? */
+	if (!world->scenario->directions_known && !c->segment->outbound &&
+	    server_of(world, c->segment->server)->mode[world->policy_epoch] == MODE_OFF) {
+		fit |= fit & BIT(MIDSTREAM_IN) ? BIT(MIDSTREAM_OUT) : 0;
+		fit |= fit & BIT(SYN_FROM_OUTSIDE) ? BIT(SYN_POLICY_OFF) : 0;
+	}
 	if (maybe_gone)
 		fit |= BIT(MIDSTREAM_OUT) | BIT(MIDSTREAM_IN) | BIT(NO_TIMESTAMPS) | BIT(SYNACK_UNKNOWN);
 	check_rule(world, RULE_P7_REASON, fit >> c->reason & 1,

@@ -82,7 +82,9 @@ void oracle_check_syn(struct world *world, struct oracle *oracle, const struct c
 	int64_t position = oracle_position(c->tick, c->after.tsval), known;
 	bool satisfiable = is_satisfiable(world, history, (int64_t)c->tick);
 
-	c->segment->source.satisfiable = satisfiable;
+	/* What it has to be itself, by marks from before a reboot, counts too. */
+	c->segment->source.satisfiable =
+		satisfiable && (world->run != RUN_PAWSD || is_satisfiable(world, history, position));
 	check_rule(world, RULE_P1_ZERO, c->after.tsval != 0, "plan %u: SYN with TSval 0", c->segment->plan);
 	if (window_get(&history->all, ago(world, KNOWN_S), &known))
 		check_rule(world, satisfiable ? RULE_P1_SERVER : RULE_APART_CIRCLE, position >= known,
@@ -115,8 +117,9 @@ void oracle_note_sent(struct world *world, struct oracle *oracle, const struct c
 	if (!flow->newest_us || position > flow->newest_position) {
 		flow->newest = c->after.tsval;
 		flow->newest_position = position;
+		flow->newest_us = world->now_us;
 	}
-	flow->newest_us = world->now_us;
+	flow->sent_us = world->now_us;
 	window_add(&history->all, position, world->now_us, true);
 	if (!managed || world->run == RUN_PAWSD) {
 		window_add(&history->highest, position, world->now_us, true);

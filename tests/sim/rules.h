@@ -61,6 +61,7 @@
 	X(APART_OPEN, APART, "SYN met a connection of the port's last client that is still open") \
 	X(APART_OVERTAKEN, APART, "SYN refused because a later packet overtook it behind the gateway") \
 	X(APART_UNKNOWN, APART, "SYN refused over a TSval that this gateway could not know") \
+	X(APART_MACHINE, APART, "SYN refused over what another address of the same machine knows") \
 	X(APART_CIRCLE, APART, "TSvals of unmanaged flows all around the circle: none fits all") \
 	X(APART_FAILOVER, APART, "fail-over sooner than lead and clock error allow") \
 	X(APART_VICTIM, APART, "trouble of a connection whose flow was forgotten, or lived without pawsd") \

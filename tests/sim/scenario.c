@@ -61,6 +61,7 @@ static void make_client(struct scenario *s, uint32_t number)
 	client->near_us = rng_between(&rng, 200, 8000);
 	client->port_first = (uint16_t)(32768 + rng_below(&rng, 20000));
 	client->port_count = (uint16_t)rng_between(&rng, 1, rng_chance(&rng, 400000) ? 3 : 100);
+	client->wild = !tame && client->kind == CLIENT_TIMESTAMPS && hz == 1000 && rng_chance(&rng, 30000);
 	client->retries_soon = rng_chance(&rng, 500000);
 	client->drops_reset = rng_chance(&rng, 100000);
 	if (tame)
@@ -162,6 +163,7 @@ void scenario_make(struct scenario *s, uint64_t seed, uint32_t packets)
 	s->packets = packets;
 	s->variant = (enum variant)((seed - 1) % VARIANT_COUNT);
 	s->postnat = (seed - 1) / VARIANT_COUNT % 2 ? seed % 2 : (seed + 1) % 2;
+	s->directions_known = rng_chance(&rng, 850000);
 	s->connection_count = packets / PACKETS_PER_CONNECTION + 1;
 	s->client_count = s->connection_count / 6;
 	if (s->client_count < CLIENTS_LEAST)

@@ -57,6 +57,9 @@ enum rule rule_of_refusal(struct world *world, const struct segment *syn, const 
 		return RULE_APART_CIRCLE;
 	if (!remembered->seen)
 		return RULE_APART_UNKNOWN;
+	/* P1 is by address; what is ahead by no more than the lead is known to all. */
+	if (remembered->address != syn->source.address && (!remembered->managed || remembered->ahead_ms > MAX_LEAD_MS))
+		return RULE_APART_MACHINE;
 	if (remembered->memory == syn->source.memory || is_restored(world, syn, remembered))
 		return promised;
 	if (!remembered->managed)

@@ -66,6 +66,7 @@ struct client {
 	uint32_t offset;
 	uint32_t near_us; /* to the gateway */
 	uint16_t port_first, port_count, port_next;
+	bool wild;	   /* its TSval jumps by a quarter of an hour with each segment */
 	bool retries_soon; /* a recent Linux: next SYN 10 ms after a RST */
 	bool drops_reset;  /* a firewall on its way takes its RST in SYN_SENT for invalid */
 };
@@ -134,6 +135,7 @@ struct scenario {
 	uint32_t packets; /* about so many */
 	enum variant variant;
 	bool postnat;
+	bool directions_known; /* the daemon knows its wan interfaces */
 	uint32_t client_count, server_count, address_count, machine_count, public_count;
 	struct client *clients;
 	struct server *servers;
@@ -185,6 +187,7 @@ struct source {
 	uint64_t crossed_us;
 	int64_t ahead_ms;    /* of the gateway's clock */
 	uint32_t plan, serial, sent_tsval;
+	uint16_t address;    /* of the server it went to */
 	uint16_t memory;     /* which memory of which gateway saw it */
 	uint8_t gateway;
 	bool seen;	     /* an engine (or textbook) saw it */

@@ -4,6 +4,7 @@
 
 enum {
 	SOCKETS_PER_BLOCK = 256,
+	WILD_STEP = 900000,
 };
 
 struct socket *socket_at(const struct world *world, uint32_t index)
@@ -84,7 +85,8 @@ uint32_t socket_tsval(const struct world *world, const struct socket *socket)
 	client = client_of(world, socket->client);
 	if (client->kind == CLIENT_ZERO_SYN && socket->state == SOCKET_SYN_SENT)
 		return 0;
-	return socket->tsval_offset + (uint32_t)(uint64_t)((double)world->now_us * client->ticks_per_us);
+	return socket->tsval_offset + (uint32_t)(uint64_t)((double)world->now_us * client->ticks_per_us) +
+	       (client->wild ? socket->serial * WILD_STEP : 0);
 }
 
 /* One event for the sooner of the two things a socket may be waiting for. */
