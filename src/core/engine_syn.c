@@ -223,6 +223,18 @@ static enum reason observe_repeated_syn(struct passage *p)
 	return REASON_SYN_OBSERVED;
 }
 
+/* What the SYN with the client's `tsval` went out with; where that is no longer known, what the offset says. */
+static uint32_t emitted_with(const struct passage *p, uint32_t tsval)
+{
+	const struct syn_pairs *block = flow_table_pairs(&p->engine->table, p->flow);
+
+	for (uint32_t i = block ? block->count : 0; i > 0; i--) {
+		if (block->pair[i - 1].tsval == tsval)
+			return block->pair[i - 1].emitted;
+	}
+	return tsval == 0 && (p->flow->flags & FLOW_SYN_ZERO) ? p->flow->syn_tsval : tsval + p->flow->offset;
+}
+
 /* The SYN of a known connection once more. */
 static enum reason handle_repeated_syn(struct passage *p)
 {
@@ -241,7 +253,7 @@ static enum reason handle_repeated_syn(struct passage *p)
 	if (flow_in_handshake(flow))
 		emit_syn(p, choose_repeated_tsval(p));
 	else /* a copy that the network held back */
-		packet_set_tsval(&p->packet, p->packet.tsval + flow->offset);
+		packet_set_tsval(&p->packet, emitted_with(p, p->packet.tsval));
 	return REASON_SYN_RETRANSMITTED;
 }
 
@@ -269,7 +281,7 @@ static enum reason repair_synack(struct passage *p)
 {
 	switch ((enum repair)p->flow->repair) {
 	case REPAIR_ECHO:
-		packet_set_tsecr(&p->packet, p->flow->syn_tsval - p->flow->offset);
+		packet_set_tsecr(&p->packet, p->flow->flags & FLOW_SYN_ZERO ? 0 : p->flow->syn_tsval - p->flow->offset);
 		return REASON_SYNACK_REPAIRED_ECHO;
 	case REPAIR_ZERO:
 		packet_set_tsecr(&p->packet, 0);
