@@ -6,10 +6,12 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "seq.h"
 
 /*
- * The shared clock (P1, P2). Its tick is a millisecond, so that a TSval is the tick's lower
- * 32 bits. What the workers share is one page of marks, each updated by compare-and-swap:
+ * The shared clock (P1, P2). Its tick is a millisecond; the clock's TSval is the tick's lower 32 bits
+ * and a constant that all gateways with a common address have in common. What the workers
+ * share is one page of marks, each updated by compare-and-swap:
  *
  *   published   the newest tick any worker has begun a batch with
  *   high        the newest TSval that a rewritten flow has emitted ahead of the clock (its
@@ -19,6 +21,9 @@
  *               flows that are not rewritten, or that are further ahead than the lead. Kept
  *               the way a server with tw_recycle keeps its record: replaced by a TSval that
  *               is not older, or when the old one is more than 60 s old.
+ *
+ *   stamped_s[] per server address, in the same slots: when timestamps went to it last, in
+ *               seconds of the clock
  *
  * A SYN gets clock_syn_tsval(): not older than any of them.
  */
@@ -35,12 +40,20 @@ struct clock_shared {
 	uint64_t high;
 	uint64_t secret; /* keys the places in server[]; made with the rest, by whoever makes it */
 	uint64_t server[CLOCK_SERVER_SLOTS];
+	uint32_t stamped_s[CLOCK_SERVER_SLOTS]; /* 0: never */
 };
 
 struct clock {
 	struct clock_shared *shared;
 	uint32_t max_lead_ms;
+	uint32_t base; /* the TSval of tick 0 */
 };
+
+/* The clock's TSval at `tick`. */
+static inline uint32_t clock_tsval(const struct clock *clock, uint64_t tick)
+{
+	return (uint32_t)tick + clock->base;
+}
 
 /* Says that `tick` has been reached. Returns the newest tick any worker has said. */
 uint64_t clock_publish(struct clock *clock, uint64_t tick);
@@ -55,8 +68,31 @@ uint32_t clock_syn_tsval(struct clock *clock, uint64_t tick, const struct addr *
 /* A rewritten flow has sent `tsval` to `server`, and it is ahead of `tick`. */
 void clock_raise(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval);
 
+/* True where clock_raise() with a TSval within the lead would find a fresh mark that is not older, and do nothing. */
+static inline bool clock_is_raised(const struct clock *clock, uint64_t tick, uint32_t tsval)
+{
+	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
+
+	return (uint32_t)tick - (uint32_t)high <= CLOCK_MARK_REFRESH_MS && !seq_after(tsval, (uint32_t)(high >> 32));
+}
+
 /* A flow that is not rewritten has sent `tsval` to `server`. */
 void clock_raise_server(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval);
+
+/*
+ * The mark of the servers in `slot` as clock_shared holds it, if it is fresh at `tick` and ahead of the
+ * clock, so that it would be missed; else 0.
+ */
+uint64_t clock_mark_ahead(const struct clock *clock, uint64_t tick, uint32_t slot);
+
+/* A connection with timestamps to `server` was alive at second `seen_s` of the clock. */
+void clock_note_stamped(struct clock *clock, uint32_t seen_s, const struct addr *server);
+
+/*
+ * True when one was within the last 60 s and some: a server of the RHEL 7 family may drop SYNs without
+ * timestamps then.
+ */
+bool clock_is_stamped(const struct clock *clock, uint64_t tick, const struct addr *server);
 
 /* How far the high mark is ahead of `tick`, ms. */
 uint32_t clock_lead_ms(const struct clock *clock, uint64_t tick);

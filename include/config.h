@@ -30,6 +30,7 @@ struct config {
 	uint32_t queue_max_packets;
 	uint32_t queue_buffer_kib;
 	uint32_t flows_max;
+	uint32_t client_share_percent;
 	uint32_t timeout_s[FLOW_STATE_COUNT];
 	uint32_t clock_max_lead_ms;
 	char control_socket[CONFIG_PATH_SIZE];

@@ -26,6 +26,7 @@ struct daemon {
 	int signal_fd;
 
 	struct drain_set drain; /* what the rules in place name */
+	uint64_t stripped_since[DESTINATION_SLOTS]; /* shared clock, by slot */
 	bool rules_installed;
 	uint64_t started_tick;
 	uint64_t reloads, reloads_refused;

@@ -41,6 +41,9 @@ enum flow_flag {
 	FLOW_HAS_LIVED = 0x20,	  /* the handshake was complete once */
 	FLOW_SIMULTANEOUS = 0x40, /* the server's side sent a SYN too (RFC 9293, 3.5) */
 	FLOW_ONE_OFFSET = 0x80,	  /* several SYNs without SYN pairs: the offset explains them all */
+	FLOW_SYN_ZERO = 0x100,	  /* the last SYN had TSval 0 */
+	FLOW_SCALED = 0x200,	  /* the client's clock is too fast: scaled.h */
+	FLOW_STAMPED = 0x400,	  /* both sides use timestamps */
 };
 
 /*
@@ -49,27 +52,42 @@ enum flow_flag {
  * instant leaves either a whole flow or none.
  *
  * Invariants: offset is what is added to TSval on the way out and taken from TSecr on the way
- * in (mod 2^32); tsval_high is the newest TSval emitted, during the handshake that of the last
- * SYN; pairs is the number of a block of SYN pairs (flow_table.h) plus one, or 0 when the one SYN
- * is described by the offset.
+ * in (mod 2^32); syn_tsval is what the last SYN was emitted with; tsval_high is the newest TSval
+ * emitted. block is the number of a block (flow_table.h) plus one, or 0 when the one SYN is
+ * described by the offset: a block of SYN pairs or, of a scaled flow, its struct scaled.
  */
 struct flow {
 	struct addr client, server;
 	uint16_t client_port, server_port;
 	uint32_t offset;
 	uint32_t tsval_high;
+	uint32_t syn_tsval;
 	uint32_t last_seen_s; /* shared clock, seconds */
-	uint32_t isn;	      /* of the client's SYN */
-	uint8_t state;	      /* enum flow_state */
-	uint8_t flags;	      /* enum flow_flag */
-	uint8_t mode;	      /* enum mode, as it was at the SYN */
-	uint8_t repair;	      /* enum repair, likewise */
+	union {
+		struct {
+			uint16_t flags; /* enum flow_flag */
+			uint16_t block;
+		};
+		uint32_t flags_and_block; /* where both change, they do so at once */
+	};
 	uint16_t slot;	      /* of the destination's counters */
-	uint16_t pairs;
-	uint32_t next; /* in its hash chain or the free list: index plus one, 0 at the end */
+	uint8_t state;	      /* enum flow_state */
+	uint8_t mode : 4;     /* enum mode, as it was at the SYN */
+	uint8_t repair : 4;   /* enum repair, likewise */
+	uint32_t next;	      /* in its hash chain or the free list: index plus one, 0 at the end */
 };
 
 _Static_assert(sizeof(struct flow) == 64, "a flow is one cache line");
+
+/* What is known of a flow's last SYN and seldom asked: kept apart, so that the rest stays one line. */
+struct flow_syn {
+	uint32_t isn;
+	uint32_t time; /* of the shared clock: its tick / FLOW_SYN_TIME_MS, which takes two years to wrap */
+};
+
+enum {
+	FLOW_SYN_TIME_MS = 16,
+};
 
 /*
  * What state a segment without SYN, of TCP flags `tcp_flags`, leaves the flow in; `outbound`:
@@ -81,20 +99,27 @@ _Static_assert(sizeof(struct flow) == 64, "a flow is one cache line");
 enum flow_state flow_next_state(struct flow *flow, bool outbound, uint8_t tcp_flags);
 
 /* True while the client may still be sending the SYN of this very connection. */
-bool flow_in_handshake(const struct flow *flow);
+static inline bool flow_in_handshake(const struct flow *flow)
+{
+	return flow->state == FLOW_SYN_SENT || flow->state == FLOW_SYN_RECV ||
+	       (flow->state == FLOW_CLOSE && !(flow->flags & FLOW_HAS_LIVED));
+}
 
 enum {
 	SYN_PAIRS_MAX = 8, /* Linux sends 7 SYNs; beyond that the oldest but the first is forgotten */
 };
 
-/* What each SYN of a connection carried, and what became of it (P4). */
+/*
+ * What each SYN of a connection carried, and what became of it (P4). It is kept for a while after
+ * the handshake, for a SYN/ACK may be late.
+ */
 struct syn_pairs {
 	uint32_t count;
 	struct {
 		uint32_t tsval;	  /* of the client */
 		uint32_t emitted; /* to the server */
 	} pair[SYN_PAIRS_MAX];
-	uint32_t next_free; /* free list: number plus one, 0 at the end; unused while in use */
+	uint32_t next_free; /* free list: number plus one, 0 at the end; 0 while in use */
 };
 
 #endif

@@ -7,41 +7,57 @@
 #include <stdint.h>
 
 #include "flow.h"
+#include "scaled.h"
 
 /*
- * One worker's flows: fixed memory that the caller provides (P9). The flows and SYN pairs may
- * lie in a file and outlive the process; the index (hash heads, free lists) is rebuilt from
- * them by flow_table_init(), so nothing has to be consistent but each single flow.
+ * One worker's flows: fixed memory that the caller provides (P9). The flows and what belongs to
+ * them may lie in a file and outlive the process ("kept"); the index (hash heads, flows per client,
+ * free lists) is rebuilt from them by flow_table_init(), so nothing has to be consistent but each
+ * single flow.
  */
 struct flow_table {
 	struct flow *flows;
+	struct flow_syn *syns; /* as many, in the same places */
 	struct syn_pairs *pairs;
+	struct scaled *scaled;
 	uint32_t *heads;
-	uint32_t capacity, pair_capacity, head_mask;
-	uint32_t free_flow, free_pairs; /* free lists, index plus one */
-	uint32_t used, pairs_used;
+	uint32_t *client_flows; /* how many flows the clients of a hash value have */
+	uint32_t capacity, pair_capacity, scaled_capacity, head_mask, client_mask;
+	uint32_t free_flow, free_pairs, free_scaled; /* free lists, index plus one */
+	uint32_t used, pairs_used, scaled_used;
 	uint32_t sweep_hand;
 	uint64_t secret[2];
 };
 
-/* Bytes of the parts of a table for `capacity` flows. heads are private, the rest may be shared. */
+/* Blocks of SYN pairs, and of scaled flows, that a table for `capacity` flows has. */
 uint32_t flow_table_pair_capacity(uint32_t capacity);
-size_t flow_table_heads_bytes(uint32_t capacity);
+uint32_t flow_table_scaled_capacity(uint32_t capacity);
+
+/* Bytes of the two parts of a table for `capacity` flows: what may outlive the process, and the index. */
+size_t flow_table_kept_bytes(uint32_t capacity);
+size_t flow_table_index_bytes(uint32_t capacity);
 
 /*
- * Sets up the index over what is in `flows` and `pairs` (zeroed, or from an earlier process;
- * flows with impossible contents are freed). `heads` has flow_table_heads_bytes() bytes, any
- * contents.
+ * Sets up the index over what is in `kept` (zeroed, or from an earlier process; flows with
+ * impossible contents are freed). `index` may have any contents. Both are aligned as struct flow is
+ * in an array that begins on a cache line.
  */
-void flow_table_init(struct flow_table *table, struct flow *flows, struct syn_pairs *pairs, uint32_t *heads,
-		     uint32_t capacity, const uint64_t secret[2]);
+void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t capacity, const uint64_t secret[2]);
 
 /*
  * Finds the flow between two endpoints, whichever is the client: *ret_outbound says whether
  * `src` is. NULL where there is none.
  */
-struct flow *flow_table_find(const struct flow_table *table, const struct addr *src, uint16_t src_port,
-			     const struct addr *dst, uint16_t dst_port, bool *ret_outbound);
+struct flow *flow_table_look_up(const struct flow_table *table, const struct endpoints *ends, bool *ret_outbound);
+
+/* The same, of ends that lie apart. */
+static inline struct flow *flow_table_find(const struct flow_table *table, const struct addr *src, uint16_t src_port,
+					   const struct addr *dst, uint16_t dst_port, bool *ret_outbound)
+{
+	const struct endpoints ends = {*src, *dst, src_port, dst_port};
+
+	return flow_table_look_up(table, &ends, ret_outbound);
+}
 
 /*
  * A new flow with its key set, all else 0 and state FLOW_FREE: the caller fills it and sets
@@ -52,10 +68,27 @@ struct flow *flow_table_add(struct flow_table *table, const struct addr *client,
 
 void flow_table_remove(struct flow_table *table, struct flow *flow);
 
+/* What is kept of the flow's last SYN. */
+struct flow_syn *flow_table_syn(const struct flow_table *table, const struct flow *flow);
+
+/*
+ * Flows of `client`, which share the count with those of any other client of the same hash; of an
+ * IPv6 client with those of its /64.
+ */
+uint32_t flow_table_count_of_client(const struct flow_table *table, const struct addr *client);
+
 /* The flow's SYN pairs; NULL where it has none. */
 struct syn_pairs *flow_table_pairs(const struct flow_table *table, const struct flow *flow);
 /* Gives it an empty block; NULL when none is left. */
 struct syn_pairs *flow_table_add_pairs(struct flow_table *table, struct flow *flow);
 void flow_table_drop_pairs(struct flow_table *table, struct flow *flow);
+
+/* The block of a flow with FLOW_SCALED; NULL without. */
+struct scaled *flow_table_scaled(const struct flow_table *table, const struct flow *flow);
+/*
+ * Makes it a scaled flow with a copy of `start`, which keeps its SYN pairs; NULL when no block is
+ * left.
+ */
+struct scaled *flow_table_add_scaled(struct flow_table *table, struct flow *flow, const struct scaled *start);
 
 #endif

@@ -18,6 +18,7 @@
 	X(FLOWS_CAPACITY, "flow_table_capacity", GAUGE, COUNT, "flows that the table can hold") \
 	X(FLOWS_USED, "flow_table_used", GAUGE, COUNT, "flows in the table") \
 	X(SYN_PAIRS_USED, "syn_pair_blocks_used", GAUGE, COUNT, "flows with several SYNs outstanding") \
+	X(SCALED_FLOWS, "scaled_flows", GAUGE, COUNT, "flows of clients whose clock is faster than 1 kHz") \
 	X(CLOCK_LEAD, "clock_lead_seconds", GAUGE, MILLISECONDS, \
 	  "how far fast clients have pushed the shared clock's mark ahead") \
 	X(POLICY_RANGES, "policy_ranges", GAUGE, COUNT, "address ranges that the policy was cut into") \
@@ -29,6 +30,8 @@
 	  "1 while the netfilter rules of this configuration are in place by pawsd's own hand") \
 	X(DRAINING_SERVERS, "draining_servers", GAUGE, COUNT, \
 	  "servers still queued for old flows after a reload took their rewriting away") \
+	X(DRAINING_DESTINATIONS, "draining_destinations", GAUGE, COUNT, \
+	  "destinations with mode strip where servers may still remember a TSval") \
 	X(BATCHES, "receive_batches_total", COUNTER, COUNT, "receive calls that brought packets") \
 	X(VERDICT_ERRORS, "verdict_errors_total", COUNTER, COUNT, \
 	  "verdicts that the kernel refused, or that could not be sent") \

@@ -26,11 +26,15 @@
 	X(SYNACK_REPAIRED_ZERO, "synack_repaired_zero", MODIFY, REPAIRED, \
 	  "SYN/ACK with a TSecr that was never sent, set to 0 (synack_tsecr = zero)") \
 	X(SYNACK_STRIPPED, "synack_stripped", MODIFY, STRIPPED, \
-	  "SYN/ACK whose timestamp option was overwritten with NOPs") \
+	  "SYN/ACK with a timestamp option although the SYN had none any more: overwritten with NOPs") \
 	X(OUT_REWRITTEN, "out_rewritten", MODIFY, REWRITTEN, \
 	  "segment to the server, TSval shifted by its flow's offset") \
 	X(OUT_ANCHORED, "out_anchored", MODIFY, REWRITTEN, \
 	  "first real TSval of a client that sent TSval 0 in its SYN: the flow's offset was set by it") \
+	X(OUT_SCALED, "out_scaled", MODIFY, REWRITTEN, \
+	  "segment to the server of a client whose clock is faster than 1 kHz: its TSval is the shared clock's") \
+	X(IN_SCALED, "in_scaled", MODIFY, REWRITTEN, \
+	  "segment to such a client, TSecr turned back into the newest TSval that it sent under this one") \
 	X(IN_REWRITTEN, "in_rewritten", MODIFY, REWRITTEN, \
 	  "segment to the client, TSecr shifted back by its flow's offset") \
 	X(SYN_OBSERVED, "syn_observed", PASS, OBSERVED, \
@@ -49,12 +53,16 @@
 	  "SYN/ACK whose SYN was not seen here") \
 	X(SYN_NO_TIMESTAMPS, "syn_no_timestamps", PASS, PASSED, \
 	  "SYN without the option: the client does not use timestamps") \
+	X(SYN_NO_TIMESTAMPS_MIXED, "syn_no_timestamps_mixed", PASS, PASSED, \
+	  "the same to a server that others used timestamps with in the last 60 s: servers of the RHEL 7 family drop it") \
 	X(SYN_POLICY_OFF, "syn_policy_off", PASS, PASSED, \
 	  "SYN to a destination whose mode is off, or that no section names") \
 	X(SYN_FROM_OUTSIDE, "syn_from_outside", PASS, PASSED, \
 	  "SYN from the server's side: a connection opened from outside, or a simultaneous open") \
 	X(TABLE_FULL, "table_full", PASS, PASSED, \
 	  "SYN that found the flow table full, passed unmodified") \
+	X(CLIENT_QUOTA, "client_quota", PASS, PASSED, \
+	  "SYN of a client that has as many flows as one may have, passed unmodified") \
 	X(FLOW_NOT_REWRITTEN, "flow_not_rewritten", PASS, PASSED, \
 	  "later segment of a flow that is stripped or only observed") \
 	X(FLOW_NO_TIMESTAMPS, "flow_no_timestamps", PASS, PASSED, \

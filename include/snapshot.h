@@ -22,12 +22,14 @@
  *   info KEY WORDS ...                               version, pid, config, ... (status and stats)
  *   metric NAME VALUE                                one of metrics.h
  *   destination NAME MODE enabled|disabled PREFIXES
+ *   draining NAME FLOWS SECONDS                      mode strip: flows with timestamps that go on,
+ *                                                    and how long a server may remember one; else missing
  *   packets NAME REASON COUNT                        NAME "none": of no destination
  *   flows NAME STATE COUNT
  *   queue NUMBER ROLE WORKER QUEUED WAITING DROPPED_FULL DROPPED_USER
  *   end                                              always last: without it the answer is cut off
  *
- * Counts of zero may be left out. `status` brings info, metric, destination and queue lines;
+ * Counts of zero may be left out. `status` brings info, metric, destination, draining and queue lines;
  * `stats` all of them. Unknown lines and names are to be passed over.
  */
 
@@ -40,6 +42,8 @@ struct snapshot_destination {
 	char mode[16]; /* empty: no longer in the configuration, or "none" */
 	bool enabled;
 	uint64_t prefixes;
+	bool draining;
+	uint64_t draining_flows, draining_s;
 	uint64_t packets[REASON_COUNT];
 	uint64_t flows[FLOW_STATE_COUNT];
 };

@@ -7,15 +7,15 @@
 #include <stdint.h>
 
 #include "clock.h"
+#include "clock_file.h"
 #include "config.h"
 #include "flow.h"
 
 /*
  * What outlives the process. In runtime_dir, mapped: "shared" (names of counter slots, the
- * clock's marks) and "flows.N" (worker N's flows and SYN pairs); they survive a kill at any
- * instant and are gone with a reboot. In state_dir: "clock", a line of text written anew every
- * few seconds, which survives the reboot too. A file that does not fit is set aside under
- * another name and said so.
+ * clock's marks) and "flows.N" (worker N's flows); they survive a kill at any instant and are gone
+ * with a reboot. In state_dir: "epoch" and "clock" (clock_file.h), which survive the
+ * reboot too. A file that does not fit is set aside under another name and said so.
  *
  * Both directories are locked: a second pawsd on either is refused.
  */
@@ -23,18 +23,19 @@
 struct state {
 	int runtime_lock, state_lock;
 	char clock_path[CONFIG_PATH_SIZE + 16];
+	struct epoch epoch;
 	struct slot_names old_names; /* of the process before this one */
 	struct slot_names *names;    /* this one's, mapped */
 	struct clock_shared *clock;  /* mapped */
-	/* Shared clock minus CLOCK_BOOTTIME, ms. It only ever grows. */
+	uint64_t saved_boottime_ms;
+	/* Shared clock minus CLOCK_BOOTTIME, ms. */
 	int64_t clock_offset_ms;
 	int64_t *shared_offset_ms; /* the same, mapped, for the next process */
 };
 
 /* A worker's part of the flow table, mapped. */
 struct state_flows {
-	struct flow *flows;
-	struct syn_pairs *pairs;
+	void *kept; /* see flow_table.h */
 	bool adopted; /* an earlier process left them */
 };
 
@@ -50,14 +51,22 @@ void state_close(struct state *state);
  */
 void state_forget_flows(const struct config *config);
 
-/* The shared clock's tick, ms (P2). Any thread. */
+enum {
+	STATE_SAVE_INTERVAL_MS = 5000,
+};
+
+/*
+ * The shared clock's tick, ms. Any thread. Where it follows a time of day that has gone back it may
+ * be some milliseconds less than before; clock_publish() makes it stand still for them (P2).
+ */
 uint64_t state_now(const struct state *state);
 
 /*
  * Writes down how far the clock has come, so that it does not step back after a reboot with a
- * wrong time of day; and follows the time of day where that has gone ahead, a second at a time. Returns -1 with a
- * line in ret_error when it cannot be written.
+ * wrong time of day, and its marks; `is_last`: at a stop. And follows the time of day: ahead, by a second
+ * at a time; back, by a thousandth of the time since it did so last. To be called every
+ * STATE_SAVE_INTERVAL_MS. Returns -1 with a line in ret_error when it cannot be written.
  */
-int state_save_clock(struct state *state, uint32_t lead_ms, char *ret_error, size_t error_size);
+int state_save_clock(struct state *state, const struct clock *clock, bool is_last, char *ret_error, size_t error_size);
 
 #endif

@@ -50,7 +50,7 @@ struct worker {
 	uint32_t scan_at;    /* next flow to look at for order.drain */
 	uint64_t swept_tick; /* when a part of the table was last swept */
 	uint32_t heartbeat;  /* grows with every turn */
-	uint32_t flows_used, pairs_used; /* copies for other threads */
+	uint32_t flows_used, pairs_used, scaled_used; /* copies for other threads */
 	bool stop;
 };
 

@@ -59,17 +59,7 @@ void checksum_replace(uint8_t *checksum, const uint8_t *base, uint8_t *at, const
 	memcpy(checksum, &check, 2);
 }
 
-uint16_t checksum_tcp(const uint8_t *tcp, uint32_t len, const struct addr *src, const struct addr *dst)
+uint16_t checksum_finish_tcp(const uint8_t *tcp, uint32_t len)
 {
-	enum { CHECKSUM_AT = 16, PROTOCOL_TCP = 6 };
-	uint8_t pseudo[8] = {(uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len,
-			     0, 0, 0, PROTOCOL_TCP};
-	/* An IPv4-mapped address differs from the IPv4 one by the word 0xffff, which is zero here. */
-	uint64_t sum = checksum_add(0, pseudo, sizeof(pseudo));
-
-	sum = checksum_add(sum, src->byte, sizeof(src->byte));
-	sum = checksum_add(sum, dst->byte, sizeof(dst->byte));
-	sum = checksum_add(sum, tcp, CHECKSUM_AT);
-	sum = checksum_add(sum, tcp + CHECKSUM_AT + 2, len - CHECKSUM_AT - 2);
-	return (uint16_t)~checksum_fold(sum);
+	return (uint16_t)~checksum_fold(checksum_add(0, tcp, len));
 }

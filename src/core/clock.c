@@ -43,25 +43,23 @@ static uint32_t mark_floor(uint64_t mark, uint64_t tick)
  * the clock, the mark lives on, for forgetting it would forget `tsval` as well: as the floor that
  * it is by now, so that no SYN is given less than one before it.
  */
-static void mark_raise(uint64_t *mark, uint64_t tick, uint32_t max_age_ms, uint32_t tsval)
+static void mark_raise(const struct clock *clock, uint64_t *mark, uint64_t tick, uint32_t max_age_ms, uint32_t tsval)
 {
 	uint64_t old = __atomic_load_n(mark, __ATOMIC_RELAXED), new;
 
 	do {
 		new = mark_make(tsval, tick);
 		if (mark_is_fresh(old, tick, max_age_ms) && !seq_after(tsval, mark_tsval(old))) {
-			if (!seq_after(tsval, (uint32_t)tick) || mark_age_ms(old, tick) <= CLOCK_MARK_REFRESH_MS)
+			if (!seq_after(tsval, clock_tsval(clock, tick)) || mark_age_ms(old, tick) <= CLOCK_MARK_REFRESH_MS)
 				return;
 			new = mark_make(mark_floor(old, tick), tick);
 		}
 	} while (!__atomic_compare_exchange_n(mark, &old, new, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 }
 
-static uint64_t *server_mark(const struct clock *clock, const struct addr *server)
+static uint32_t server_slot(const struct clock *clock, const struct addr *server)
 {
-	uint64_t hash = hash_bytes16(server->byte, clock->shared->secret);
-
-	return &clock->shared->server[hash % CLOCK_SERVER_SLOTS];
+	return (uint32_t)(hash_bytes16(server->byte, clock->shared->secret) % CLOCK_SERVER_SLOTS);
 }
 
 uint64_t clock_publish(struct clock *clock, uint64_t tick)
@@ -82,24 +80,24 @@ uint32_t clock_syn_tsval(struct clock *clock, uint64_t tick, const struct addr *
 	uint64_t published = __atomic_load_n(&clock->shared->published, __ATOMIC_RELAXED);
 	/* Older than the lead, the high mark has been overtaken by the clock. */
 	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
-	uint64_t *slot = server_mark(clock, server);
+	uint64_t *slot = &clock->shared->server[server_slot(clock, server)];
 	uint64_t mark = __atomic_load_n(slot, __ATOMIC_RELAXED);
 	uint32_t tsval;
 
 	if (published > tick)
 		tick = published;
-	tsval = (uint32_t)tick;
+	tsval = clock_tsval(clock, tick);
 	if (mark_is_fresh(high, tick, clock->max_lead_ms))
 		tsval = seq_max(tsval, mark_floor(high, tick));
 	if (mark_is_fresh(mark, tick, CLOCK_MARK_AGE_MS) && seq_after(mark_floor(mark, tick), tsval)) {
 		tsval = mark_floor(mark, tick);
 		/* This SYN is now the newest that the server knows: the mark must outlast it. */
 		if (mark_age_ms(mark, tick) > CLOCK_MARK_REFRESH_MS)
-			mark_raise(slot, tick, CLOCK_MARK_AGE_MS, tsval);
+			mark_raise(clock, slot, tick, CLOCK_MARK_AGE_MS, tsval);
 	}
 	if (previous && seq_after(*previous + 1, tsval)) {
 		tsval = *previous + 1;
-		if (seq_after(tsval, (uint32_t)tick))
+		if (seq_after(tsval, clock_tsval(clock, tick)))
 			clock_raise(clock, tick, server, tsval);
 	}
 	return tsval ? tsval : 1;
@@ -107,22 +105,49 @@ uint32_t clock_syn_tsval(struct clock *clock, uint64_t tick, const struct addr *
 
 void clock_raise(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval)
 {
-	if (tsval - (uint32_t)tick <= clock->max_lead_ms)
-		mark_raise(&clock->shared->high, tick, clock->max_lead_ms, tsval);
+	if (tsval - clock_tsval(clock, tick) <= clock->max_lead_ms)
+		mark_raise(clock, &clock->shared->high, tick, clock->max_lead_ms, tsval);
 	else
 		clock_raise_server(clock, tick, server, tsval);
 }
 
 void clock_raise_server(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval)
 {
-	mark_raise(server_mark(clock, server), tick, CLOCK_MARK_AGE_MS, tsval);
+	mark_raise(clock, &clock->shared->server[server_slot(clock, server)], tick, CLOCK_MARK_AGE_MS, tsval);
+}
+
+uint64_t clock_mark_ahead(const struct clock *clock, uint64_t tick, uint32_t slot)
+{
+	uint64_t mark = __atomic_load_n(&clock->shared->server[slot], __ATOMIC_RELAXED);
+
+	return mark_is_fresh(mark, tick, CLOCK_MARK_AGE_MS) && seq_after(mark_floor(mark, tick), clock_tsval(clock, tick))
+		       ? mark
+		       : 0;
+}
+
+void clock_note_stamped(struct clock *clock, uint32_t seen_s, const struct addr *server)
+{
+	uint32_t *stamped_s = &clock->shared->stamped_s[server_slot(clock, server)];
+	uint32_t before_s = __atomic_load_n(stamped_s, __ATOMIC_RELAXED);
+
+	if (before_s == 0 || seq_after(seen_s, before_s))
+		__atomic_store_n(stamped_s, seen_s, __ATOMIC_RELAXED);
+}
+
+bool clock_is_stamped(const struct clock *clock, uint64_t tick, const struct addr *server)
+{
+	uint32_t stamped_s = __atomic_load_n(&clock->shared->stamped_s[server_slot(clock, server)], __ATOMIC_RELAXED);
+
+	/* Another worker's second may have begun before ours. */
+	return stamped_s && (uint32_t)(tick / 1000) - stamped_s + 1 <= CLOCK_MARK_AGE_MS / 1000 + 1;
 }
 
 uint32_t clock_lead_ms(const struct clock *clock, uint64_t tick)
 {
 	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
+	uint32_t now = clock_tsval(clock, tick);
 
-	if (!mark_is_fresh(high, tick, clock->max_lead_ms) || !seq_after(mark_tsval(high), (uint32_t)tick))
+	if (!mark_is_fresh(high, tick, clock->max_lead_ms) || !seq_after(mark_tsval(high), now))
 		return 0;
-	return mark_tsval(high) - (uint32_t)tick;
+	return mark_tsval(high) - now;
 }

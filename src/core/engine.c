@@ -15,8 +15,11 @@
  * slower than ours and the time between the two long. So each SYN may have had an offset of its
  * own. The flow's is that of the last one: whatever the client sends later is not older than
  * that SYN, and so, shifted by the same amount, not older than anything the server has seen.
- * The pairs (client's TSval, emitted TSval) of all SYNs are kept until the server echoes
- * something newer than the last of them.
+ * The pairs (client's TSval, emitted TSval) of all SYNs are kept for a minute after the server
+ * has echoed something newer than the last of them.
+ *
+ * A client whose clock is faster than ours would run away from it. When a flow is further ahead of
+ * where its SYN began than a clock of 1 kHz could bring it, it is scaled from then on (scaled.h).
  *
  * Packets that belong to no flow pass. What they carry out of the house still counts: a server
  * remembers TSvals of flows that are not rewritten just as well, so they raise its mark.
@@ -28,6 +31,17 @@
 
 #include "engine_internal.h"
 #include "seq.h"
+
+enum {
+	SYN_PAIRS_KEEP_MS = 60000,
+	FAST_CLOCK_SHARE = 256,
+	LEAD_LEAST_MS = 500, /* with [clock] max_lead_ms = 0, too, packets are held back on their way */
+};
+
+static uint32_t engine_lead_ms(const struct engine *engine)
+{
+	return engine->clock.max_lead_ms > LEAD_LEAST_MS ? engine->clock.max_lead_ms : LEAD_LEAST_MS;
+}
 
 void engine_set_state(struct engine *engine, struct flow *flow, enum flow_state state)
 {
@@ -43,16 +57,36 @@ void engine_set_state(struct engine *engine, struct flow *flow, enum flow_state 
 	__atomic_store_n(&flow->state, (uint8_t)state, __ATOMIC_RELEASE);
 }
 
+/* Its server may remember it for as long as it was alive, and a minute. */
+static void note_stamped(struct engine *engine, const struct flow *flow)
+{
+	if (flow->flags & FLOW_STAMPED)
+		clock_note_stamped(&engine->clock, flow->last_seen_s, &flow->server);
+}
+
 void engine_forget_flow(struct engine *engine, struct flow *flow)
 {
+	note_stamped(engine, flow);
 	counter_add(&engine->counters->flows[flow->slot][flow->state], (uint64_t)-1);
 	flow_table_remove(&engine->table, flow);
 }
 
 void engine_note_foreign_tsval(struct passage *p)
 {
-	if (p->packet.ts && p->packet.tsval)
-		clock_raise_server(&p->engine->clock, p->tick, &p->packet.dst, p->packet.tsval);
+	struct clock *clock = &p->engine->clock;
+
+	if (!p->packet.ts)
+		return;
+	clock_note_stamped(clock, engine_seconds(p->tick), &p->packet.ends.dst);
+	if (p->packet.tsval)
+		clock_raise_server(clock, p->tick, &p->packet.ends.dst, p->packet.tsval);
+}
+
+uint64_t engine_syn_age_ms(const struct passage *p)
+{
+	uint32_t begin = flow_table_syn(&p->engine->table, p->flow)->time;
+
+	return (uint64_t)((uint32_t)(p->tick / FLOW_SYN_TIME_MS) - begin) * FLOW_SYN_TIME_MS;
 }
 
 bool engine_has_sent_only_syns(const struct flow *flow)
@@ -60,27 +94,18 @@ bool engine_has_sent_only_syns(const struct flow *flow)
 	return flow_in_handshake(flow) && !(flow->flags & FLOW_SIMULTANEOUS);
 }
 
-/* A RST during the handshake does not count: tsval_high stays that of the last SYN, to be echoed. */
-static void note_emitted(struct passage *p, uint32_t tsval)
-{
-	if (!engine_has_sent_only_syns(p->flow))
-		p->flow->tsval_high = seq_max(p->flow->tsval_high, tsval);
-	if (seq_after(tsval, (uint32_t)p->tick))
-		clock_raise(&p->engine->clock, p->tick, &p->flow->server, tsval);
-}
-
 /* The destination on the far side of a packet that leaves (or comes in, for `outbound` false). */
 static const struct destination *match_far_side(const struct passage *p, bool outbound)
 {
 	const struct packet *packet = &p->packet;
 
-	return outbound ? policy_match(p->engine->policy, &packet->dst, packet->dst_port, &packet->src)
-			: policy_match(p->engine->policy, &packet->src, packet->src_port, &packet->dst);
+	return outbound ? policy_match(p->engine->policy, &packet->ends.dst, packet->ends.dst_port, &packet->ends.src)
+			: policy_match(p->engine->policy, &packet->ends.src, packet->ends.src_port, &packet->ends.dst);
 }
 
 enum direction engine_find_direction(struct passage *p, const struct destination **ret_destination)
 {
-	enum direction direction = p->direction;
+	enum direction direction = p->packet.input->direction;
 
 	if (direction == DIRECTION_UNKNOWN) {
 		*ret_destination = match_far_side(p, true);
@@ -97,11 +122,12 @@ enum direction engine_find_direction(struct passage *p, const struct destination
 	return direction;
 }
 
+/* A SYN/ACK that the network holds back longer than that has lost its client anyway. */
 static void drop_old_syn_pairs(struct passage *p, uint32_t tsecr)
 {
 	const struct syn_pairs *block = flow_table_pairs(&p->engine->table, p->flow);
 
-	if (block && seq_after(tsecr, block->pair[block->count - 1].emitted))
+	if (block && seq_after(tsecr, block->pair[block->count - 1].emitted + SYN_PAIRS_KEEP_MS))
 		flow_table_drop_pairs(&p->engine->table, p->flow);
 }
 
@@ -109,18 +135,78 @@ static void drop_old_syn_pairs(struct passage *p, uint32_t tsecr)
 static void anchor(struct passage *p)
 {
 	struct flow *flow = p->flow;
-	uint32_t emitted = seq_max((uint32_t)p->tick, flow->tsval_high);
+	/* Newer than the SYN, so that an echo tells them apart. */
+	uint32_t emitted = seq_max(clock_tsval(&p->engine->clock, p->tick), flow->tsval_high + 1);
 
-	engine_open_syn_pairs(p);
 	flow->offset = (emitted ? emitted : 1) - p->packet.tsval;
-	flow->flags &= (uint8_t)~FLOW_ANCHOR_PENDING;
+	flow->flags &= (uint16_t)~FLOW_ANCHOR_PENDING;
 }
 
-enum reason engine_handle_segment_out(struct passage *p)
+/*
+ * True when a TSval is further ahead of the last SYN's than a clock of 1 kHz can bring it: by more
+ * than the lead, which covers what the SYN may have been held back on its way here, and 1/256,
+ * eight times what clocks are usually off by. After 24 days one that has fallen behind, as a clock of
+ * 100 Hz does, can no longer be told from one that is ahead; a fast one is long known by then.
+ */
+static bool has_run_away(const struct passage *p, uint32_t tsval)
+{
+	uint64_t age_ms = engine_syn_age_ms(p);
+	uint32_t ahead = tsval - p->flow->syn_tsval - (uint32_t)age_ms;
+
+	return age_ms <= INT32_MAX && seq_after(ahead, engine_lead_ms(p->engine) + (uint32_t)(age_ms / FAST_CLOCK_SHARE));
+}
+
+/* Where no block is left the flow runs on with its offset. */
+static void start_scaling(struct passage *p)
 {
 	struct flow *flow = p->flow;
+	struct scaled start;
+
+	scaled_start(&start, flow->tsval_high - flow->offset, flow->tsval_high,
+		     clock_tsval(&p->engine->clock, p->tick));
+	flow_table_add_scaled(&p->engine->table, flow, &start);
+}
+
+/* Says to the clock that the flow sends `tsval`. */
+static inline void note_emitted(struct passage *p, uint32_t tsval)
+{
+	struct clock *clock = &p->engine->clock;
+
+	if (seq_after(tsval, clock_tsval(clock, p->tick)) && !clock_is_raised(clock, p->tick, tsval))
+		clock_raise(clock, p->tick, &p->flow->server, tsval);
+	p->flow->tsval_high = seq_max(p->flow->tsval_high, tsval);
+}
+
+/* A segment to the server whose TSval is not just shifted, or may be too far ahead of the clock. */
+__attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
+{
+	struct flow *flow = p->flow;
+	uint32_t now = clock_tsval(&p->engine->clock, p->tick), tsval;
 	enum reason reason = REASON_OUT_REWRITTEN;
-	uint32_t tsval;
+
+	if ((flow->flags & FLOW_ANCHOR_PENDING) && p->packet.tsval) {
+		anchor(p);
+		reason = REASON_OUT_ANCHORED;
+	}
+	tsval = p->packet.tsval + flow->offset;
+	if (!(flow->flags & FLOW_SCALED) && has_run_away(p, tsval))
+		start_scaling(p);
+	if (flow->flags & FLOW_SCALED) {
+		tsval = scaled_emit(flow_table_scaled(&p->engine->table, flow), p->packet.tsval, flow->offset, now);
+		reason = REASON_OUT_SCALED;
+	}
+	if (tsval == 0) /* would be taken for "no timestamp" */
+		tsval = UINT32_MAX;
+	note_emitted(p, tsval);
+	packet_set_tsval(&p->packet, tsval);
+	return reason;
+}
+
+static inline enum reason handle_segment_out(struct passage *p)
+{
+	struct flow *flow = p->flow;
+	const struct clock *clock = &p->engine->clock;
+	uint32_t tsval = p->packet.tsval + flow->offset;
 
 	if (flow->mode != MODE_REWRITE) {
 		engine_note_foreign_tsval(p);
@@ -128,19 +214,29 @@ enum reason engine_handle_segment_out(struct passage *p)
 	}
 	if (!p->packet.ts)
 		return REASON_FLOW_NO_TIMESTAMPS;
-	if ((flow->flags & FLOW_ANCHOR_PENDING) && p->packet.tsval) {
-		anchor(p);
-		reason = REASON_OUT_ANCHORED;
-	}
-	tsval = p->packet.tsval + flow->offset;
-	if (tsval == 0) /* would be taken for "no timestamp"; one tick earlier is never too new */
-		tsval = UINT32_MAX;
+	if ((flow->flags & (FLOW_ANCHOR_PENDING | FLOW_SCALED)) || tsval == 0 ||
+	    seq_after(tsval, clock_tsval(clock, p->tick) + clock->max_lead_ms))
+		return emit_with_care(p);
 	note_emitted(p, tsval);
 	packet_set_tsval(&p->packet, tsval);
-	return reason;
+	return REASON_OUT_REWRITTEN;
 }
 
-enum reason engine_handle_segment_in(struct passage *p)
+enum reason engine_handle_segment_out(struct passage *p)
+{
+	return handle_segment_out(p);
+}
+
+/* Nearly all TSecrs: one that lies between the flow's SYN and its newest, all of one offset. */
+static inline bool is_plain_echo(const struct flow *flow, uint32_t tsecr)
+{
+	uint32_t back = flow->tsval_high - tsecr;
+
+	return flow->state == FLOW_ESTABLISHED && !flow->block && !(flow->flags & FLOW_SYN_ZERO) && back <= INT32_MAX &&
+	       back <= flow->tsval_high - flow->syn_tsval;
+}
+
+static inline enum reason handle_segment_in(struct passage *p)
 {
 	struct flow *flow = p->flow;
 	uint32_t tsecr = p->packet.tsecr, tsval;
@@ -151,12 +247,19 @@ enum reason engine_handle_segment_in(struct passage *p)
 		return REASON_FLOW_NO_TIMESTAMPS;
 	if (tsecr == 0)
 		return REASON_IN_TSECR_ZERO;
-	if (!engine_find_echo(p, tsecr, &tsval))
+	if (is_plain_echo(flow, tsecr))
+		tsval = tsecr - flow->offset;
+	else if (!engine_find_echo(p, tsecr, &tsval))
 		return REASON_IN_FOREIGN_TSECR;
-	if (flow->pairs)
+	if (flow->block)
 		drop_old_syn_pairs(p, tsecr);
 	packet_set_tsecr(&p->packet, tsval);
-	return REASON_IN_REWRITTEN;
+	return flow->flags & FLOW_SCALED ? REASON_IN_SCALED : REASON_IN_REWRITTEN;
+}
+
+enum reason engine_handle_segment_in(struct passage *p)
+{
+	return handle_segment_in(p);
 }
 
 /* A packet that belongs to no flow and makes none. */
@@ -174,10 +277,18 @@ static enum reason handle_stranger(struct passage *p, bool is_synack)
 	return direction == DIRECTION_IN ? REASON_MIDSTREAM_IN : REASON_MIDSTREAM_OUT;
 }
 
+/* True where flow_next_state() would leave the flow as it is: with nearly all segments. */
+static bool stays_established(const struct flow *flow, uint8_t tcp_flags)
+{
+	return flow->state == FLOW_ESTABLISHED && !(flow->flags & (FLOW_FIN_OUT | FLOW_FIN_IN)) &&
+	       !(tcp_flags & (TCP_FIN | TCP_RST));
+}
+
 static enum reason handle_flow_segment(struct passage *p)
 {
-	engine_set_state(p->engine, p->flow, flow_next_state(p->flow, p->outbound, p->packet.flags));
-	return p->outbound ? engine_handle_segment_out(p) : engine_handle_segment_in(p);
+	if (!stays_established(p->flow, p->packet.flags))
+		engine_set_state(p->engine, p->flow, flow_next_state(p->flow, p->outbound, p->packet.flags));
+	return p->outbound ? handle_segment_out(p) : handle_segment_in(p);
 }
 
 static enum reason dispatch(struct passage *p)
@@ -185,8 +296,7 @@ static enum reason dispatch(struct passage *p)
 	const uint8_t syn_ack = TCP_SYN | TCP_ACK;
 	enum reason reason;
 
-	p->flow = flow_table_find(&p->engine->table, &p->packet.src, p->packet.src_port, &p->packet.dst,
-				  p->packet.dst_port, &p->outbound);
+	p->flow = flow_table_look_up(&p->engine->table, &p->packet.ends, &p->outbound);
 	if (p->flow) {
 		p->slot = p->flow->slot;
 		p->flow->last_seen_s = engine_seconds(p->tick);
@@ -202,10 +312,12 @@ static enum reason dispatch(struct passage *p)
 
 enum reason engine_handle(struct engine *engine, const struct packet_input *input, uint64_t tick)
 {
-	struct passage p = {
-		.engine = engine, .tick = tick, .direction = input->direction, .slot = SLOT_NONE};
+	struct passage p;
 	enum reason reason = packet_parse(input, &p.packet);
 
+	p.engine = engine;
+	p.tick = tick;
+	p.slot = SLOT_NONE;
 	if (reason == REASON_COUNT)
 		reason = dispatch(&p);
 	counter_add(&engine->counters->reason[p.slot][reason], 1);
@@ -221,8 +333,12 @@ void engine_sweep(struct engine *engine, uint32_t count, uint64_t tick)
 		struct flow *flow = &table->flows[table->sweep_hand];
 
 		table->sweep_hand = (table->sweep_hand + 1) % table->capacity;
-		if (flow->state != FLOW_FREE && (int32_t)(now_s - flow->last_seen_s) > (int32_t)engine->timeout_s[flow->state])
+		if (flow->state == FLOW_FREE)
+			continue;
+		if ((int32_t)(now_s - flow->last_seen_s) > (int32_t)engine->timeout_s[flow->state])
 			engine_forget_flow(engine, flow);
+		else
+			note_stamped(engine, flow);
 	}
 }
 

@@ -11,7 +11,6 @@ struct passage {
 	struct engine *engine;
 	struct packet packet;
 	uint64_t tick;
-	enum direction direction; /* as the interfaces tell */
 	struct flow *flow;	  /* NULL if unknown */
 	bool outbound;		  /* of a known flow: from client to server */
 	uint16_t slot;		  /* where it is counted */
@@ -26,6 +25,9 @@ void engine_note_foreign_tsval(struct passage *p);
 
 /* True while SYNs are all that the flow has sent, so that nothing else can be echoed. */
 bool engine_has_sent_only_syns(const struct flow *flow);
+
+/* Time since the flow's last SYN. */
+uint64_t engine_syn_age_ms(const struct passage *p);
 
 /*
  * Which way a packet of no flow goes, and whose destination it is; it is counted there. Where

@@ -22,23 +22,39 @@ static bool find_syn_pair(const struct passage *p, uint32_t tsecr, uint32_t *ret
 	return false;
 }
 
-/*
- * The client's TSval behind a TSecr: that of a SYN, or what the flow's offset makes of it.
- * False when it was never emitted.
- */
+/* Was a TSecr emitted, if all of the flow has one offset? Once the SYN is too long ago only that it is no newer than the newest. */
+static bool is_in_range(const struct passage *p, uint32_t tsecr)
+{
+	const struct flow *flow = p->flow;
+	uint32_t span = flow->tsval_high - flow->syn_tsval;
+	uint32_t before_syn = flow->flags & FLOW_ONE_OFFSET ? SYN_SPAN_MAX_MS : 0;
+
+	if (seq_after(tsecr, flow->tsval_high))
+		return false;
+	return flow->tsval_high - tsecr <= span || flow->tsval_high - tsecr - span <= before_syn ||
+	       engine_syn_age_ms(p) > INT32_MAX;
+}
+
+/* See engine_internal.h. The order matters: SYNs first, whose offsets may have been others. */
 bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsval)
 {
 	const struct flow *flow = p->flow;
 
-	if (find_syn_pair(p, tsecr, ret_tsval))
+	if (flow->block && find_syn_pair(p, tsecr, ret_tsval))
 		return true;
+	if ((flow->flags & FLOW_SYN_ZERO) && tsecr == flow->syn_tsval) {
+		*ret_tsval = 0;
+		return true;
+	}
+	if (flow->flags & FLOW_SCALED)
+		return scaled_find_echo(flow_table_scaled(&p->engine->table, flow), tsecr, flow->offset, ret_tsval);
 	*ret_tsval = tsecr - flow->offset;
 	if (!engine_has_sent_only_syns(flow))
-		return !seq_after(tsecr, flow->tsval_high);
-	if (flow->pairs)
+		return is_in_range(p, tsecr);
+	if (flow->block)
 		return false;
-	return tsecr == flow->tsval_high ||
-	       ((flow->flags & FLOW_ONE_OFFSET) && flow->tsval_high - tsecr <= SYN_SPAN_MAX_MS);
+	return tsecr == flow->syn_tsval ||
+	       ((flow->flags & FLOW_ONE_OFFSET) && flow->syn_tsval - tsecr <= SYN_SPAN_MAX_MS);
 }
 
 static void push_syn_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted)
@@ -64,9 +80,19 @@ struct syn_pairs *engine_open_syn_pairs(struct passage *p)
 	if (!block) {
 		block = flow_table_add_pairs(&p->engine->table, flow);
 		if (block)
-			push_syn_pair(block, flow->tsval_high - flow->offset, flow->tsval_high);
+			push_syn_pair(block, flow->syn_tsval - flow->offset, flow->syn_tsval);
 	}
 	return block;
+}
+
+/* Remembers what the SYN at hand leaves with. */
+static void note_syn(struct passage *p, uint32_t emitted)
+{
+	struct flow *flow = p->flow;
+
+	flow->syn_tsval = emitted;
+	flow->tsval_high = emitted;
+	flow_table_syn(&p->engine->table, flow)->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
 }
 
 /* Sends the SYN at hand out with TSval `emitted`. */
@@ -75,11 +101,11 @@ static void emit_syn(struct passage *p, uint32_t emitted)
 	struct flow *flow = p->flow;
 
 	flow->offset = emitted - p->packet.tsval;
-	flow->tsval_high = emitted;
 	if (p->packet.tsval == 0)
-		flow->flags |= FLOW_ANCHOR_PENDING;
+		flow->flags |= FLOW_ANCHOR_PENDING | FLOW_SYN_ZERO;
 	else
-		flow->flags &= (uint8_t)~FLOW_ANCHOR_PENDING;
+		flow->flags &= (uint16_t) ~(FLOW_ANCHOR_PENDING | FLOW_SYN_ZERO);
+	note_syn(p, emitted);
 	packet_set_tsval(&p->packet, emitted);
 }
 
@@ -97,7 +123,7 @@ static enum reason apply_mode_to_syn(struct passage *p, const uint32_t *previous
 		break;
 	}
 	engine_note_foreign_tsval(p);
-	p->flow->tsval_high = p->packet.tsval;
+	note_syn(p, p->packet.tsval);
 	return REASON_SYN_OBSERVED;
 }
 
@@ -105,8 +131,8 @@ static bool are_rules_ready(const struct engine *engine, const struct packet *pa
 {
 	if (!engine->rules_lag)
 		return true;
-	return engine->rules_policy && policy_match(engine->rules_policy, &packet->dst, packet->dst_port,
-						    &packet->src)->mode == MODE_REWRITE;
+	return engine->rules_policy && policy_match(engine->rules_policy, &packet->ends.dst, packet->ends.dst_port,
+						    &packet->ends.src)->mode == MODE_REWRITE;
 }
 
 /* A SYN that opens a connection: on a new four-tuple, or on one whose old flow is past. */
@@ -134,17 +160,22 @@ static enum reason handle_new_syn(struct passage *p)
 		return REASON_SYN_POLICY_OFF;
 	}
 	if (!packet->ts)
-		return REASON_SYN_NO_TIMESTAMPS;
+		return clock_is_stamped(&engine->clock, p->tick, &packet->ends.dst) ? REASON_SYN_NO_TIMESTAMPS_MIXED
+									       : REASON_SYN_NO_TIMESTAMPS;
+	if (engine->client_quota && flow_table_count_of_client(&engine->table, &packet->ends.src) >= engine->client_quota) {
+		engine_note_foreign_tsval(p);
+		return REASON_CLIENT_QUOTA;
+	}
 	if (!engine->table.free_flow)
 		engine_sweep(engine, ENGINE_SWEEP_WHEN_FULL, p->tick);
-	p->flow = flow_table_add(&engine->table, &packet->src, packet->src_port, &packet->dst, packet->dst_port);
+	p->flow = flow_table_add(&engine->table, &packet->ends.src, packet->ends.src_port, &packet->ends.dst, packet->ends.dst_port);
 	if (!p->flow) {
 		engine_note_foreign_tsval(p);
 		return REASON_TABLE_FULL;
 	}
-	p->flow->isn = packet->seq;
-	p->flow->mode = (uint8_t)destination->mode;
-	p->flow->repair = (uint8_t)destination->repair;
+	flow_table_syn(&engine->table, p->flow)->isn = packet_seq(packet);
+	p->flow->mode = destination->mode & 0xf;
+	p->flow->repair = destination->repair & 0xf;
 	p->flow->slot = destination->slot;
 	p->flow->last_seen_s = engine_seconds(p->tick);
 	reason = apply_mode_to_syn(p, previous);
@@ -162,7 +193,7 @@ static uint32_t choose_repeated_tsval(struct passage *p)
 	struct flow *flow = p->flow;
 	uint32_t tsval = p->packet.tsval, shifted = tsval + flow->offset, emitted;
 	/* Newer than the SYN before it, so that an echo tells them apart; a mere copy need not be. */
-	uint32_t previous = flow->tsval_high - (shifted == flow->tsval_high);
+	uint32_t previous = shifted == flow->syn_tsval ? flow->syn_tsval - 1 : flow->tsval_high;
 	struct syn_pairs *block;
 
 	emitted = clock_syn_tsval(&p->engine->clock, p->tick, &flow->server, &previous);
@@ -172,10 +203,10 @@ static uint32_t choose_repeated_tsval(struct passage *p)
 	} else if (shifted - emitted <= p->engine->clock.max_lead_ms) {
 		emitted = shifted ? shifted : emitted;
 		flow->flags |= FLOW_ONE_OFFSET;
-		if (seq_after(emitted, (uint32_t)p->tick))
+		if (seq_after(emitted, clock_tsval(&p->engine->clock, p->tick)))
 			clock_raise(&p->engine->clock, p->tick, &flow->server, emitted);
 	} else {
-		flow->flags &= (uint8_t)~FLOW_ONE_OFFSET;
+		flow->flags &= (uint16_t)~FLOW_ONE_OFFSET;
 	}
 	return emitted;
 }
@@ -188,7 +219,7 @@ static enum reason observe_repeated_syn(struct passage *p)
 	engine_note_foreign_tsval(p);
 	if (block)
 		push_syn_pair(block, p->packet.tsval, p->packet.tsval);
-	p->flow->tsval_high = p->packet.tsval;
+	note_syn(p, p->packet.tsval);
 	return REASON_SYN_OBSERVED;
 }
 
@@ -214,6 +245,12 @@ static enum reason handle_repeated_syn(struct passage *p)
 	return REASON_SYN_RETRANSMITTED;
 }
 
+/* The packet repeats the SYN that made the flow. */
+static bool is_own_isn(const struct passage *p)
+{
+	return flow_table_syn(&p->engine->table, p->flow)->isn == packet_seq(&p->packet);
+}
+
 enum reason engine_handle_syn(struct passage *p)
 {
 	struct flow *flow = p->flow;
@@ -225,14 +262,14 @@ enum reason engine_handle_syn(struct passage *p)
 			flow->flags |= FLOW_SIMULTANEOUS;
 		return REASON_SYN_FROM_OUTSIDE;
 	}
-	return flow->isn == p->packet.seq ? handle_repeated_syn(p) : handle_new_syn(p);
+	return is_own_isn(p) ? handle_repeated_syn(p) : handle_new_syn(p);
 }
 
 static enum reason repair_synack(struct passage *p)
 {
 	switch ((enum repair)p->flow->repair) {
 	case REPAIR_ECHO:
-		packet_set_tsecr(&p->packet, p->flow->tsval_high - p->flow->offset);
+		packet_set_tsecr(&p->packet, p->flow->syn_tsval - p->flow->offset);
 		return REASON_SYNACK_REPAIRED_ECHO;
 	case REPAIR_ZERO:
 		packet_set_tsecr(&p->packet, 0);
@@ -257,6 +294,8 @@ static enum reason handle_synack_in(struct passage *p)
 		packet_strip_timestamps(&p->packet);
 		return REASON_SYNACK_STRIPPED;
 	}
+	flow->flags |= FLOW_STAMPED;
+	clock_note_stamped(&p->engine->clock, engine_seconds(p->tick), &flow->server);
 	if (p->packet.tsecr == 0)
 		return REASON_SYNACK_TSECR_ZERO;
 	known = engine_find_echo(p, p->packet.tsecr, &tsval);
@@ -278,7 +317,7 @@ enum reason engine_handle_synack(struct passage *p)
 		return simultaneous && flow_in_handshake(flow) ? engine_handle_segment_in(p) : handle_synack_in(p);
 	}
 	/* In a simultaneous open the client's SYN/ACK repeats its SYN. */
-	if (flow && flow->isn == p->packet.seq) {
+	if (flow && is_own_isn(p)) {
 		if (flow_in_handshake(flow))
 			flow->flags |= FLOW_SIMULTANEOUS;
 		return engine_handle_segment_out(p);

@@ -8,47 +8,88 @@
 
 enum {
 	FLOWS_PER_PAIR_BLOCK = 4,
-	PAIR_BLOCKS_MAX = 65534, /* flow->pairs has 16 bits */
+	FLOWS_PER_SCALED_BLOCK = 32,
+	BLOCKS_MAX = 65534, /* flow->block has 16 bits */
+	CLIENT_COUNTS_MIN = 4096,
 };
+
+static uint32_t block_capacity(uint32_t capacity, uint32_t flows_per_block)
+{
+	uint32_t blocks = capacity / flows_per_block + 1;
+
+	return blocks < BLOCKS_MAX ? blocks : BLOCKS_MAX;
+}
 
 uint32_t flow_table_pair_capacity(uint32_t capacity)
 {
-	uint32_t blocks = capacity / FLOWS_PER_PAIR_BLOCK + 1;
+	return block_capacity(capacity, FLOWS_PER_PAIR_BLOCK);
+}
 
-	return blocks < PAIR_BLOCKS_MAX ? blocks : PAIR_BLOCKS_MAX;
+uint32_t flow_table_scaled_capacity(uint32_t capacity)
+{
+	return block_capacity(capacity, FLOWS_PER_SCALED_BLOCK);
+}
+
+static uint32_t next_power_of_two(uint32_t n)
+{
+	uint32_t power = 1;
+
+	while (power < n)
+		power *= 2;
+	return power;
 }
 
 static uint32_t head_count(uint32_t capacity)
 {
-	uint32_t count = 1;
-
-	while (count < capacity)
-		count *= 2;
-	return count;
+	return next_power_of_two(capacity);
 }
 
-size_t flow_table_heads_bytes(uint32_t capacity)
+static uint32_t client_count(uint32_t capacity)
 {
-	return head_count(capacity) * sizeof(uint32_t);
+	return next_power_of_two(capacity > CLIENT_COUNTS_MIN ? capacity : CLIENT_COUNTS_MIN);
 }
 
-static uint64_t hash_endpoint(const struct flow_table *table, const struct addr *addr, uint16_t port)
+size_t flow_table_kept_bytes(uint32_t capacity)
 {
-	return hash_bytes16(addr->byte, table->secret[0] ^ port);
+	return capacity * (sizeof(struct flow) + sizeof(struct flow_syn)) +
+	       flow_table_pair_capacity(capacity) * sizeof(struct syn_pairs) +
+	       flow_table_scaled_capacity(capacity) * sizeof(struct scaled);
+}
+
+size_t flow_table_index_bytes(uint32_t capacity)
+{
+	return ((size_t)head_count(capacity) + client_count(capacity)) * sizeof(uint32_t);
+}
+
+/* Both ends as numbers, which is how they are hashed and compared. */
+struct key {
+	uint64_t src[2], dst[2];
+	uint32_t src_port, dst_port;
+};
+
+static inline struct key key_of(const struct endpoints *ends)
+{
+	struct key key = {.src_port = ends->src_port, .dst_port = ends->dst_port};
+
+	memcpy(key.src, ends->src.byte, sizeof(key.src));
+	memcpy(key.dst, ends->dst.byte, sizeof(key.dst));
+	return key;
 }
 
 /* The same for both directions, so that one look finds the flow whoever is the client. */
-static uint32_t *find_head(const struct flow_table *table, const struct addr *a, uint16_t a_port,
-			   const struct addr *b, uint16_t b_port)
+static inline uint32_t *find_head(const struct flow_table *table, const struct key *key)
 {
-	uint64_t sum = hash_endpoint(table, a, a_port) + hash_endpoint(table, b, b_port);
+	uint64_t sum = hash_multiply(key->src[0] ^ table->secret[0], key->src[1] ^ table->secret[1] ^ key->src_port) +
+		       hash_multiply(key->dst[0] ^ table->secret[0], key->dst[1] ^ table->secret[1] ^ key->dst_port);
 
-	return &table->heads[hash_mix(sum ^ table->secret[1]) & table->head_mask];
+	return &table->heads[(sum ^ sum >> 32) & table->head_mask];
 }
 
 static uint32_t *head_of_flow(const struct flow_table *table, const struct flow *flow)
 {
-	return find_head(table, &flow->client, flow->client_port, &flow->server, flow->server_port);
+	struct key key = key_of(&(const struct endpoints){flow->client, flow->server, flow->client_port, flow->server_port});
+
+	return find_head(table, &key);
 }
 
 static void push_flow(struct flow_table *table, uint32_t *list, struct flow *flow)
@@ -57,92 +98,165 @@ static void push_flow(struct flow_table *table, uint32_t *list, struct flow *flo
 	*list = (uint32_t)(flow - table->flows) + 1;
 }
 
+static uint32_t *count_of_client(const struct flow_table *table, const struct addr *client)
+{
+	struct addr whose = *client;
+
+	if (addr_family(client) == FAMILY_IPV6)
+		memset(whose.byte + 8, 0, 8);
+	return &table->client_flows[hash_bytes16(whose.byte, table->secret[1]) & table->client_mask];
+}
+
+/* Puts a flow whose key is set where it is found. */
+static void link_flow(struct flow_table *table, struct flow *flow)
+{
+	push_flow(table, head_of_flow(table, flow), flow);
+	++*count_of_client(table, &flow->client);
+	table->used++;
+}
+
 /* What an earlier process left may have been cut off or written by another hand. */
 static bool is_sound(const struct flow_table *table, const struct flow *flow)
 {
-	return flow->state > FLOW_FREE && flow->state < FLOW_STATE_COUNT && flow->mode <= MODE_MAX &&
-	       flow->repair <= REPAIR_MAX && flow->pairs <= table->pair_capacity;
+	if (flow->state <= FLOW_FREE || flow->state >= FLOW_STATE_COUNT || flow->mode > MODE_MAX ||
+	    flow->repair > REPAIR_MAX)
+		return false;
+	if (!(flow->flags & FLOW_SCALED))
+		return flow->block <= table->pair_capacity;
+	return flow->block > 0 && flow->block <= table->scaled_capacity;
+}
+
+/* Where the number of the flow's block of SYN pairs is kept. */
+static uint16_t *pairs_number(const struct flow_table *table, struct flow *flow)
+{
+	return flow->flags & FLOW_SCALED ? &table->scaled[flow->block - 1].pairs : &flow->block;
+}
+
+/* Takes the flow's block of SYN pairs for it, or takes its number away where the block cannot be its own. */
+static void adopt_pairs(struct flow_table *table, struct flow *flow)
+{
+	uint16_t *number = pairs_number(table, flow);
+	struct syn_pairs *block;
+
+	if (*number == 0)
+		return;
+	if (*number <= table->pair_capacity) {
+		block = &table->pairs[*number - 1];
+		if (!block->next_free && block->count > 0 && block->count <= SYN_PAIRS_MAX) {
+			block->next_free = *number;
+			table->pairs_used++;
+			return;
+		}
+	}
+	*number = 0;
+}
+
+/* False where the block cannot be the flow's own. */
+static bool adopt_scaled(struct flow_table *table, struct flow *flow)
+{
+	struct scaled *block = &table->scaled[flow->block - 1];
+
+	if (block->next_free || block->count == 0 || block->count > SCALED_ECHOES)
+		return false;
+	block->next_free = flow->block;
+	table->scaled_used++;
+	return true;
 }
 
 /*
- * Blocks of SYN pairs in use are those that a flow names, each by one flow; the first to name
- * it has it. `next_free` of a used block is set to itself plus one for that.
+ * Blocks in use are those that a flow names, each by one flow; the first to name it has it.
+ * `next_free` of a used block is set to itself plus one for that, until all have been asked.
  */
-static void rebuild_pairs(struct flow_table *table)
+static void rebuild_free_lists(struct flow_table *table)
 {
-	for (uint32_t i = 0; i < table->pair_capacity; i++)
-		table->pairs[i].next_free = 0;
-	for (uint32_t i = 0; i < table->capacity; i++) {
-		struct flow *flow = &table->flows[i];
-		struct syn_pairs *block;
+	for (uint32_t i = table->pair_capacity; i-- > 0;) {
+		struct syn_pairs *block = &table->pairs[i];
 
-		if (flow->state == FLOW_FREE || !flow->pairs)
-			continue;
-		block = flow_table_pairs(table, flow);
-		if (block->next_free || block->count == 0 || block->count > SYN_PAIRS_MAX) {
-			flow->pairs = 0;
+		if (block->next_free) {
+			block->next_free = 0;
 			continue;
 		}
-		block->next_free = flow->pairs;
-		table->pairs_used++;
-	}
-	for (uint32_t i = table->pair_capacity; i-- > 0;) {
-		if (table->pairs[i].next_free)
-			continue;
-		table->pairs[i].next_free = table->free_pairs;
+		block->next_free = table->free_pairs;
 		table->free_pairs = i + 1;
+	}
+	for (uint32_t i = table->scaled_capacity; i-- > 0;) {
+		struct scaled *block = &table->scaled[i];
+
+		if (block->next_free) {
+			block->next_free = 0;
+			continue;
+		}
+		block->next_free = table->free_scaled;
+		table->free_scaled = i + 1;
 	}
 }
 
-void flow_table_init(struct flow_table *table, struct flow *flows, struct syn_pairs *pairs, uint32_t *heads,
-		     uint32_t capacity, const uint64_t secret[2])
+static void rebuild_index(struct flow_table *table)
 {
-	*table = (struct flow_table){
-		.flows = flows,
-		.pairs = pairs,
-		.heads = heads,
-		.capacity = capacity,
-		.pair_capacity = flow_table_pair_capacity(capacity),
-		.head_mask = head_count(capacity) - 1,
-		.secret = {secret[0], secret[1]},
-	};
-	memset(heads, 0, flow_table_heads_bytes(capacity));
-	for (uint32_t i = capacity; i-- > 0;) {
-		struct flow *flow = &flows[i];
+	for (uint32_t i = 0; i < table->pair_capacity; i++)
+		table->pairs[i].next_free = 0;
+	for (uint32_t i = 0; i < table->scaled_capacity; i++)
+		table->scaled[i].next_free = 0;
+	for (uint32_t i = table->capacity; i-- > 0;) {
+		struct flow *flow = &table->flows[i];
 		bool outbound;
 
-		if (is_sound(table, flow) && !flow_table_find(table, &flow->client, flow->client_port, &flow->server,
-							      flow->server_port, &outbound)) {
-			push_flow(table, head_of_flow(table, flow), flow);
-			table->used++;
+		if (is_sound(table, flow) &&
+		    !flow_table_find(table, &flow->client, flow->client_port, &flow->server, flow->server_port,
+				     &outbound) &&
+		    (!(flow->flags & FLOW_SCALED) || adopt_scaled(table, flow))) {
+			adopt_pairs(table, flow);
+			link_flow(table, flow);
 			continue;
 		}
 		flow->state = FLOW_FREE;
 		push_flow(table, &table->free_flow, flow);
 	}
-	rebuild_pairs(table);
+	rebuild_free_lists(table);
 }
 
-static bool is_between(const struct flow *flow, const struct addr *client, uint16_t client_port,
-		       const struct addr *server, uint16_t server_port)
+void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t capacity, const uint64_t secret[2])
 {
-	return flow->client_port == client_port && flow->server_port == server_port &&
-	       addr_equal(&flow->client, client) && addr_equal(&flow->server, server);
+	*table = (struct flow_table){
+		.flows = kept,
+		.heads = index,
+		.capacity = capacity,
+		.pair_capacity = flow_table_pair_capacity(capacity),
+		.scaled_capacity = flow_table_scaled_capacity(capacity),
+		.head_mask = head_count(capacity) - 1,
+		.client_mask = client_count(capacity) - 1,
+		.secret = {secret[0], secret[1]},
+	};
+	table->syns = (struct flow_syn *)(table->flows + capacity);
+	table->pairs = (struct syn_pairs *)(table->syns + capacity);
+	table->scaled = (struct scaled *)(table->pairs + table->pair_capacity);
+	table->client_flows = table->heads + head_count(capacity);
+	memset(index, 0, flow_table_index_bytes(capacity));
+	rebuild_index(table);
 }
 
-struct flow *flow_table_find(const struct flow_table *table, const struct addr *src, uint16_t src_port,
-			     const struct addr *dst, uint16_t dst_port, bool *ret_outbound)
+static inline bool is_at(const struct addr *addr, const uint64_t number[2])
 {
-	uint32_t next = *find_head(table, src, src_port, dst, dst_port);
+	uint64_t half[2];
 
-	while (next) {
+	memcpy(half, addr->byte, sizeof(half));
+	return half[0] == number[0] && half[1] == number[1];
+}
+
+struct flow *flow_table_look_up(const struct flow_table *table, const struct endpoints *ends, bool *ret_outbound)
+{
+	const struct key key = key_of(ends);
+
+	for (uint32_t next = *find_head(table, &key); next;) {
 		struct flow *flow = &table->flows[next - 1];
 
-		if (is_between(flow, src, src_port, dst, dst_port)) {
+		if (flow->client_port == key.src_port && flow->server_port == key.dst_port &&
+		    is_at(&flow->client, key.src) && is_at(&flow->server, key.dst)) {
 			*ret_outbound = true;
 			return flow;
 		}
-		if (is_between(flow, dst, dst_port, src, src_port)) {
+		if (flow->client_port == key.dst_port && flow->server_port == key.src_port &&
+		    is_at(&flow->client, key.dst) && is_at(&flow->server, key.src)) {
 			*ret_outbound = false;
 			return flow;
 		}
@@ -166,9 +280,22 @@ struct flow *flow_table_add(struct flow_table *table, const struct addr *client,
 		.client_port = client_port,
 		.server_port = server_port,
 	};
-	push_flow(table, head_of_flow(table, flow), flow);
-	table->used++;
+	*flow_table_syn(table, flow) = (struct flow_syn){0};
+	link_flow(table, flow);
 	return flow;
+}
+
+static void drop_scaled(struct flow_table *table, struct flow *flow)
+{
+	struct scaled *block = flow_table_scaled(table, flow);
+
+	if (!block)
+		return;
+	flow->flags &= (uint16_t)~FLOW_SCALED;
+	block->next_free = table->free_scaled;
+	table->free_scaled = flow->block;
+	flow->block = 0;
+	table->scaled_used--;
 }
 
 void flow_table_remove(struct flow_table *table, struct flow *flow)
@@ -178,6 +305,8 @@ void flow_table_remove(struct flow_table *table, struct flow *flow)
 
 	__atomic_store_n(&flow->state, FLOW_FREE, __ATOMIC_RELEASE);
 	flow_table_drop_pairs(table, flow);
+	drop_scaled(table, flow);
+	--*count_of_client(table, &flow->client);
 	while (*link != self)
 		link = &table->flows[*link - 1].next;
 	*link = flow->next;
@@ -185,9 +314,21 @@ void flow_table_remove(struct flow_table *table, struct flow *flow)
 	table->used--;
 }
 
+struct flow_syn *flow_table_syn(const struct flow_table *table, const struct flow *flow)
+{
+	return &table->syns[flow - table->flows];
+}
+
+uint32_t flow_table_count_of_client(const struct flow_table *table, const struct addr *client)
+{
+	return *count_of_client(table, client);
+}
+
 struct syn_pairs *flow_table_pairs(const struct flow_table *table, const struct flow *flow)
 {
-	return flow->pairs ? &table->pairs[flow->pairs - 1] : NULL;
+	uint16_t number = flow->flags & FLOW_SCALED ? table->scaled[flow->block - 1].pairs : flow->block;
+
+	return number ? &table->pairs[number - 1] : NULL;
 }
 
 struct syn_pairs *flow_table_add_pairs(struct flow_table *table, struct flow *flow)
@@ -196,9 +337,10 @@ struct syn_pairs *flow_table_add_pairs(struct flow_table *table, struct flow *fl
 
 	if (!table->free_pairs)
 		return NULL;
-	flow->pairs = (uint16_t)table->free_pairs;
-	block = &table->pairs[flow->pairs - 1];
+	block = &table->pairs[table->free_pairs - 1];
+	*pairs_number(table, flow) = (uint16_t)table->free_pairs;
 	table->free_pairs = block->next_free;
+	block->next_free = 0;
 	block->count = 0;
 	table->pairs_used++;
 	return block;
@@ -207,11 +349,34 @@ struct syn_pairs *flow_table_add_pairs(struct flow_table *table, struct flow *fl
 void flow_table_drop_pairs(struct flow_table *table, struct flow *flow)
 {
 	struct syn_pairs *block = flow_table_pairs(table, flow);
+	uint16_t *number = pairs_number(table, flow);
 
 	if (!block)
 		return;
 	block->next_free = table->free_pairs;
-	table->free_pairs = flow->pairs;
-	flow->pairs = 0;
+	table->free_pairs = *number;
+	*number = 0;
 	table->pairs_used--;
+}
+
+struct scaled *flow_table_scaled(const struct flow_table *table, const struct flow *flow)
+{
+	return flow->flags & FLOW_SCALED ? &table->scaled[flow->block - 1] : NULL;
+}
+
+struct scaled *flow_table_add_scaled(struct flow_table *table, struct flow *flow, const struct scaled *start)
+{
+	struct flow next = {.flags = flow->flags | FLOW_SCALED, .block = (uint16_t)table->free_scaled};
+	struct scaled *block;
+
+	if (!table->free_scaled)
+		return NULL;
+	block = &table->scaled[table->free_scaled - 1];
+	table->free_scaled = block->next_free;
+	*block = *start;
+	block->pairs = flow->block;
+	block->next_free = 0;
+	__atomic_store_n(&flow->flags_and_block, next.flags_and_block, __ATOMIC_RELEASE);
+	table->scaled_used++;
+	return block;
 }

@@ -55,8 +55,12 @@ const struct option_info option_table[] = {
 	       "Socket buffer of a queue, KiB; packets of 64 KiB have to fit in."),
 
 	NUMBER("flows", "max", flows_max, 1024, 16777216, "262144", OPTION_STATIC,
-	       "Flows that can be known at a time, about 90 bytes each, claimed at the start. A SYN that\n"
+	       "Flows that can be known at a time, about 100 bytes each, claimed at the start. A SYN that\n"
 	       "finds no place passes unmodified and is counted as table_full."),
+	NUMBER("flows", "client_share_percent", client_share_percent, 1, 100, "25", OPTION_STATIC,
+	       "Percent of them that one client may have (an IPv6 client: its /64). Its SYNs beyond pass\n"
+	       "unmodified, counted as client_quota, so that a single host cannot fill the table. 100 for\n"
+	       "a gateway behind another NAT. With placement = postnat there is no such limit."),
 	TIMEOUT("syn_sent_s", FLOW_SYN_SENT, 30, "120",
 		"How long a flow is known without a packet, in seconds, by the state of its connection.\n"
 		"Where nf_conntrack keeps a connection longer (its tcp_timeout sysctls), so does pawsd."),

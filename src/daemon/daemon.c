@@ -16,7 +16,6 @@
 
 enum {
 	TICK_MS = 1000,
-	SAVE_INTERVAL_MS = 10000,
 	DRAIN_INTERVAL_MS = 10000,
 	STOP_WAIT_MS = 1000, /* for packets still queued when the rules have gone */
 	ERROR_SIZE = 1024,
@@ -176,12 +175,11 @@ static void feed_watchdog(struct daemon *daemon, uint32_t *heartbeats)
 	notify_send("WATCHDOG=1");
 }
 
-static void save_clock(struct daemon *daemon)
+static void save_clock(struct daemon *daemon, bool is_last)
 {
 	static bool failed_before;
-	uint32_t lead_ms = clock_lead_ms(&daemon->workers[0].engine.clock, state_now(&daemon->state));
 	char error[ERROR_SIZE];
-	bool failed = state_save_clock(&daemon->state, lead_ms, error, sizeof(error)) < 0;
+	bool failed = state_save_clock(&daemon->state, &daemon->workers[0].engine.clock, is_last, error, sizeof(error)) < 0;
 
 	if (failed && !failed_before)
 		log_warning("%s", error);
@@ -205,7 +203,7 @@ void daemon_run(struct daemon *daemon)
 	int wait_ms = feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS;
 	bool go_on = true;
 
-	save_clock(daemon);
+	save_clock(daemon, false);
 	notify_send("READY=1");
 	while (go_on) {
 		size_t count = control_fill_polls(daemon->control, polls);
@@ -214,7 +212,8 @@ void daemon_run(struct daemon *daemon)
 		polls[count + 1] = (struct pollfd){.fd = wan_fd(daemon->wan), .events = POLLIN};
 		if (poll(polls, count + 2, wait_ms) < 0 && errno != EINTR)
 			break;
-		now = state_now(&daemon->state);
+		if (state_now(&daemon->state) > now)
+			now = state_now(&daemon->state);
 		control_serve(daemon->control, polls, count, now);
 		if (polls[count + 1].revents)
 			wan_update(daemon->wan);
@@ -222,8 +221,8 @@ void daemon_run(struct daemon *daemon)
 			go_on = handle_signal(daemon);
 		if (is_due(now, &fed, feed_ms))
 			feed_watchdog(daemon, heartbeats);
-		if (is_due(now, &saved, SAVE_INTERVAL_MS))
-			save_clock(daemon);
+		if (is_due(now, &saved, STATE_SAVE_INTERVAL_MS))
+			save_clock(daemon, false);
 		if (is_due(now, &drained, DRAIN_INTERVAL_MS))
 			reload_check_drain(daemon);
 	}
@@ -266,7 +265,7 @@ void daemon_stop(struct daemon *daemon)
 	if (removed)
 		state_forget_flows(daemon->config);
 	if (daemon->workers && daemon->workers[0].engine.clock.shared)
-		save_clock(daemon);
+		save_clock(daemon, true);
 	wan_close(daemon->wan);
 	drain_set_close(&daemon->drain);
 	free(daemon->workers);

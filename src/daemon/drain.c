@@ -14,7 +14,8 @@ bool drain_set_open(struct drain_set *set)
 	*set = (struct drain_set){0};
 	set->entries = calloc(DRAIN_MAX, sizeof(*set->entries));
 	set->index = calloc(INDEX_SIZE, sizeof(*set->index));
-	if (set->entries && set->index)
+	set->strips = calloc(DESTINATION_SLOTS, sizeof(*set->strips));
+	if (set->entries && set->index && set->strips)
 		return true;
 	drain_set_close(set);
 	return false;
@@ -24,6 +25,7 @@ void drain_set_close(struct drain_set *set)
 {
 	free(set->entries);
 	free(set->index);
+	free(set->strips);
 	*set = (struct drain_set){0};
 }
 
@@ -56,6 +58,37 @@ void drain_set_add(struct drain_set *set, const struct addr *server, uint16_t po
 	}
 	set->entries[set->count++] = (struct rules_drain){.server = *server, .port = port};
 	*place = (uint32_t)set->count;
+}
+
+void drain_set_add_strip(struct drain_set *set, uint16_t slot, const struct flow *flow)
+{
+	struct drain_strip *strip = &set->strips[slot];
+
+	strip->flows += flow->state != FLOW_TIME_WAIT && flow->state != FLOW_CLOSE;
+	if (flow->last_seen_s > strip->last_seen_s)
+		strip->last_seen_s = flow->last_seen_s;
+}
+
+void drain_set_merge(struct drain_set *set, const struct drain_set *from)
+{
+	for (size_t i = 0; i < from->count; i++)
+		drain_set_add(set, &from->entries[i].server, from->entries[i].port);
+	if (from->overflow)
+		set->overflow = true;
+	for (size_t slot = 0; slot < DESTINATION_SLOTS; slot++) {
+		set->strips[slot].flows += from->strips[slot].flows;
+		if (from->strips[slot].last_seen_s > set->strips[slot].last_seen_s)
+			set->strips[slot].last_seen_s = from->strips[slot].last_seen_s;
+	}
+}
+
+bool drain_set_has_strips(const struct drain_set *set)
+{
+	for (size_t slot = 0; set->strips && slot < DESTINATION_SLOTS; slot++) {
+		if (set->strips[slot].last_seen_s)
+			return true;
+	}
+	return false;
 }
 
 bool drain_set_equal(const struct drain_set *a, const struct drain_set *b)

@@ -8,6 +8,43 @@
 
 #include "daemon.h"
 
+enum {
+	STAMP_LIFE_MS = 60000 + 1000, /* at the server, in whole seconds */
+};
+
+/*
+ * A destination that is stripped drains for as long as a server may remember a TSval: until all known
+ * flows with timestamps have ended, and the last of them, and all that are not known, 60 s ago.
+ */
+static bool is_draining(const struct daemon *daemon, const struct destination *destination, uint32_t *ret_flows,
+			uint32_t *ret_seconds)
+{
+	uint64_t now = state_now(&daemon->state), last = daemon->stripped_since[destination->slot];
+	struct drain_strip strip;
+
+	*ret_flows = *ret_seconds = 0;
+	if (!destination->enabled || destination->mode != MODE_STRIP || !daemon->drain.strips)
+		return false;
+	strip = daemon->drain.strips[destination->slot];
+	if (strip.flows || (uint64_t)strip.last_seen_s * 1000 > last)
+		last = strip.flows ? now : (uint64_t)strip.last_seen_s * 1000;
+	if (now < last + STAMP_LIFE_MS)
+		*ret_seconds = (uint32_t)((last + STAMP_LIFE_MS - now + 999) / 1000);
+	*ret_flows = strip.flows;
+	return *ret_seconds > 0;
+}
+
+static void write_draining(const struct daemon *daemon, FILE *out)
+{
+	const struct policy *policy = daemon->config->policy;
+	uint32_t flows, seconds;
+
+	for (size_t i = 0; i < policy->destination_count; i++) {
+		if (is_draining(daemon, &policy->destinations[i], &flows, &seconds))
+			fprintf(out, "draining %s %u %u\n", policy->destinations[i].name, flows, seconds);
+	}
+}
+
 static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 {
 	const struct config *config = daemon->config;
@@ -20,6 +57,7 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 		values[METRIC_FLOWS_CAPACITY] += worker->engine.table.capacity;
 		values[METRIC_FLOWS_USED] += __atomic_load_n(&worker->flows_used, __ATOMIC_RELAXED);
 		values[METRIC_SYN_PAIRS_USED] += __atomic_load_n(&worker->pairs_used, __ATOMIC_RELAXED);
+		values[METRIC_SCALED_FLOWS] += __atomic_load_n(&worker->scaled_used, __ATOMIC_RELAXED);
 		for (int role = 0; role < QUEUE_ROLES; role++) {
 			struct queue_stats stats = queue_stats_read(worker->queues[role]);
 
@@ -38,6 +76,12 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	values[METRIC_RELOAD_OK] = daemon->last_reload_ok;
 	values[METRIC_RULES_INSTALLED] = daemon->rules_installed;
 	values[METRIC_DRAINING_SERVERS] = daemon->drain.count;
+	for (size_t i = 0; i < config->policy->destination_count; i++) {
+		uint32_t flows, seconds;
+
+		values[METRIC_DRAINING_DESTINATIONS] +=
+			is_draining(daemon, &config->policy->destinations[i], &flows, &seconds);
+	}
 }
 
 static void write_infos(struct daemon *daemon, FILE *out)
@@ -112,6 +156,7 @@ void metrics_write(struct daemon *daemon, FILE *out, bool with_packets)
 	for (int i = 0; i < METRIC_COUNT; i++)
 		fprintf(out, "metric %s %" PRIu64 "\n", metric_table[i].name, values[i]);
 	write_destinations(daemon->config->policy, out);
+	write_draining(daemon, out);
 	for (uint32_t slot = 0; with_packets && slot < daemon->state.names->count; slot++)
 		write_slot(daemon, slot, out);
 	write_queues(daemon, out);

@@ -5,7 +5,8 @@
  *   1. The workers get it, and each says so between two of its batches. From then on new
  *      connections follow it; known flows keep what they have.
  *   2. While at it, each worker looks for rewritten flows whose server the policy no longer
- *      rewrites. Their packets must go on coming, so the rules name these servers one by one.
+ *      rewrites, and for flows with timestamps that it would strip now. Their packets must go on
+ *      coming, so the rules name these servers one by one.
  *   3. The rules are put in place. If that fails, the workers get the old policy back. Until then
  *      connections that only the new policy rewrites are left alone: their later segments would
  *      not come to pawsd yet.
@@ -85,10 +86,8 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 	}
 	for (uint32_t i = 0; good && i < workers; i++) {
 		wait_for_worker(daemon, &daemon->workers[i]);
-		for (size_t j = 0; drain && j < parts[i].count; j++)
-			drain_set_add(drain, &parts[i].entries[j].server, parts[i].entries[j].port);
-		if (drain && parts[i].overflow)
-			drain->overflow = true;
+		if (drain)
+			drain_set_merge(drain, &parts[i]);
 	}
 	for (uint32_t i = 0; parts && i < workers; i++)
 		drain_set_close(&parts[i]);
@@ -105,6 +104,29 @@ static int install(struct daemon *daemon, const struct config *config, const str
 		return -1;
 	daemon->rules_installed = true;
 	return 0;
+}
+
+static const struct destination *find_slot(const struct policy *policy, uint16_t slot)
+{
+	for (size_t i = 0; policy && i < policy->destination_count; i++) {
+		if (policy->destinations[i].slot == slot)
+			return &policy->destinations[i];
+	}
+	return NULL;
+}
+
+/* Notes since when each destination is stripped; `before`: the policy until now, or NULL. */
+static void note_strips(struct daemon *daemon, const struct policy *policy, const struct policy *before)
+{
+	uint64_t now = state_now(&daemon->state);
+
+	for (size_t i = 0; i < policy->destination_count; i++) {
+		const struct destination *destination = &policy->destinations[i];
+		const struct destination *old = find_slot(before, destination->slot);
+
+		if (destination->mode == MODE_STRIP && !(old && old->mode == MODE_STRIP))
+			daemon->stripped_since[destination->slot] = now;
+	}
 }
 
 int reload_apply(struct daemon *daemon, struct config *config, char *ret_error, size_t error_size)
@@ -127,9 +149,10 @@ int reload_apply(struct daemon *daemon, struct config *config, char *ret_error, 
 			    "will break",
 			    DRAIN_MAX);
 	if (drain.count)
-		log_info("%zu servers stay queued until their rewritten flows have ended", drain.count);
+		log_info("%zu servers stay queued until their flows of before have ended", drain.count);
 	drain_set_close(&daemon->drain);
 	daemon->drain = drain;
+	note_strips(daemon, config->policy, rules_policy);
 	give_policy(daemon, config, NULL, false, NULL);
 	return 0;
 }
@@ -202,21 +225,24 @@ void reload_check_drain(struct daemon *daemon)
 	struct drain_set drain;
 	char error[1024];
 
-	if (daemon->drain.count == 0)
+	if (daemon->drain.count == 0 && !drain_set_has_strips(&daemon->drain))
 		return;
-	if (!drain_set_open(&drain))
+	if (!drain_set_open(&drain) || !give_policy(daemon, daemon->config, &drain, false, NULL)) {
+		drain_set_close(&drain);
 		return;
-	if (!give_policy(daemon, daemon->config, &drain, false, NULL) || drain_set_equal(&daemon->drain, &drain)) {
+	}
+	memcpy(daemon->drain.strips, drain.strips, DESTINATION_SLOTS * sizeof(*drain.strips));
+	if (drain_set_equal(&daemon->drain, &drain)) {
 		drain_set_close(&drain);
 		return;
 	}
 	if (install(daemon, daemon->config, &drain, error, sizeof(error)) < 0) {
-		log_warning("servers without rewritten flows stay queued: %s", error);
+		log_warning("servers without flows of before stay queued: %s", error);
 		drain_set_close(&drain);
 		return;
 	}
 	drain_set_close(&daemon->drain);
 	daemon->drain = drain;
 	if (drain.count == 0)
-		log_info("the last flow to a server that is no longer rewritten has ended");
+		log_info("the last flow of before has ended");
 }

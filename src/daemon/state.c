@@ -5,10 +5,10 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,10 +18,13 @@
 
 enum {
 	FILE_MAGIC = 0x64777061, /* "apwd" */
-	FILE_VERSION = 1,
+	FILE_VERSION = 2,
 	/* When the time of day is set forward the clock follows by so much at each save, and no faster:
 	 * the age of flows and marks is measured by it. */
 	FOLLOW_STEP_MS = 1000,
+	/* Where it was set back the clock goes slower by so much: less than what clients' clocks are off by, for it must not
+	 * make theirs look fast. */
+	FOLLOW_BACK_SHARE = 1000,
 	BOOT_ID_SIZE = 40,
 };
 
@@ -44,6 +47,7 @@ struct shared_file {
 	/* The clock as it runs, for the next process in this same boot of the machine. */
 	int64_t clock_offset_ms;
 	char boot_id[BOOT_ID_SIZE];
+	struct epoch epoch;
 	struct clock_shared clock;
 	struct slot_names names;
 };
@@ -104,18 +108,6 @@ static bool is_same_directory(const char *a, const char *b)
 	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-/* Moves a file that cannot be used out of the way, where it can be looked at. */
-static void set_aside(const char *path, const char *why)
-{
-	char aside[CONFIG_PATH_SIZE + 48];
-
-	snprintf(aside, sizeof(aside), "%s.aside", path);
-	if (rename(path, aside) < 0)
-		log_warning("%s: %s; and cannot be set aside: %s", path, why, strerror(errno));
-	else
-		log_warning("%s: %s; set aside as %s, starting afresh", path, why, aside);
-}
-
 static bool is_header_equal(const struct file_header *a, const struct file_header *b)
 {
 	return memcmp(a, b, sizeof(*a)) == 0;
@@ -140,7 +132,7 @@ static void *map_file(const char *path, const struct file_header *header, bool *
 			*ret_found = true;
 		} else {
 			close(fd);
-			set_aside(path, "of another version, size or number of workers, or damaged");
+			file_set_aside(path, "of another version, size or number of workers, or damaged");
 			fd = -1;
 		}
 	}
@@ -164,24 +156,6 @@ static void *map_file(const char *path, const struct file_header *header, bool *
 		return NULL;
 	}
 	return memory;
-}
-
-/* What state_dir's clock file says: a tick reached at a time of day. Zeros when there is none. */
-static void read_clock(const char *path, uint64_t *ret_tick, uint64_t *ret_realtime)
-{
-	FILE *file = fopen(path, "re");
-	unsigned int sum = 0;
-	int fields;
-
-	*ret_tick = *ret_realtime = 0;
-	if (!file)
-		return;
-	fields = fscanf(file, "pawsd-clock 1 %" SCNu64 " %" SCNu64 " %u", ret_tick, ret_realtime, &sum);
-	fclose(file);
-	if (fields == 3 && sum == (uint32_t)(*ret_tick ^ *ret_realtime))
-		return;
-	*ret_tick = *ret_realtime = 0;
-	set_aside(path, "damaged");
 }
 
 static void read_boot_id(char *ret_text)
@@ -220,23 +194,89 @@ static bool go_on_with_clock(struct state *state, struct shared_file *shared)
 
 /*
  * Where the clock begins otherwise: at the time of day, so that gateways with a common address agree; but
- * not behind what any process before has reached, even if the time of day has gone back.
+ * not behind what any process before has reached, even if the time of day has gone back. `saved`: what
+ * the clock file says, or NULL.
  */
-static void start_clock(struct state *state)
+static void start_clock(struct state *state, const struct clock_reading *saved)
 {
-	uint64_t realtime = clock_ms(CLOCK_REALTIME), saved_tick, saved_realtime, tick = realtime;
+	uint64_t realtime = clock_ms(CLOCK_REALTIME), tick = realtime, reached;
 
-	read_clock(state->clock_path, &saved_tick, &saved_realtime);
-	if (saved_tick && realtime > saved_realtime)
-		saved_tick += realtime - saved_realtime;
-	if (saved_tick > tick)
-		tick = saved_tick;
+	if (saved) {
+		/* After a crash nobody knows how long it went on. */
+		reached = saved->tick + (saved->is_last ? 0 : 2 * STATE_SAVE_INTERVAL_MS);
+		if (realtime > saved->realtime_ms && saved->tick + (realtime - saved->realtime_ms) > reached)
+			reached = saved->tick + (realtime - saved->realtime_ms);
+		if (reached > tick)
+			tick = reached;
+	}
 	if (state->clock->published > tick)
 		tick = state->clock->published;
 	if (tick > realtime + 1000)
-		log_info("the shared clock is %" PRIu64 " ms ahead of the time of day, which must have gone back",
+		log_info("the shared clock is %" PRIu64 " ms ahead of the time of day, which it follows slowly",
 			 tick - realtime);
 	state->clock_offset_ms = (int64_t)tick - (int64_t)clock_ms(CLOCK_BOOTTIME);
+}
+
+static bool is_epoch_equal(const struct epoch *a, const struct epoch *b)
+{
+	return a->epoch_ms == b->epoch_ms && memcmp(a->secret, b->secret, sizeof(a->secret)) == 0;
+}
+
+/* Marks, that were made with `before`, are worth nothing under another epoch. */
+static bool is_epoch_new(const struct config *config, const struct epoch *now, const struct epoch *before)
+{
+	if (is_epoch_equal(now, before))
+		return false;
+	log_warning("%s/epoch is another than before: TSvals jump, servers may refuse SYNs for a minute", config->state_dir);
+	return true;
+}
+
+/* Makes `shared` ready: marks of this epoch, from before (`found`) or from the clock file's `marks`. */
+static void take_marks(const struct config *config, const struct state *state, struct shared_file *shared, bool found,
+		       const struct clock_reading *saved, const uint64_t *marks)
+{
+	uint64_t published = shared->clock.published;
+
+	if (found && !is_epoch_new(config, &state->epoch, &shared->epoch))
+		return;
+	memset(&shared->clock, 0, sizeof(shared->clock));
+	shared->clock.published = published;
+	shared->clock.secret = epoch_slot_secret(&state->epoch);
+	shared->epoch = state->epoch;
+	if (!found && saved && !is_epoch_new(config, &state->epoch, &saved->epoch))
+		memcpy(shared->clock.server, marks, sizeof(shared->clock.server));
+}
+
+/* Clock, epoch and marks of earlier processes, out of state_dir and `shared`. */
+static int open_clock(const struct config *config, struct state *state, struct shared_file *shared, bool found,
+		      char *ret_error, size_t error_size)
+{
+	char epoch_path[CONFIG_PATH_SIZE + 16];
+	struct clock_reading reading = {0}, *saved = NULL;
+	uint64_t *marks = calloc(CLOCK_SERVER_SLOTS, sizeof(*marks));
+
+	if (!marks) {
+		snprintf(ret_error, error_size, "out of memory");
+		return -1;
+	}
+	snprintf(epoch_path, sizeof(epoch_path), "%s/epoch", config->state_dir);
+	snprintf(state->clock_path, sizeof(state->clock_path), "%s/clock", config->state_dir);
+	if (clock_file_read(state->clock_path, &reading, marks))
+		saved = &reading;
+	if (epoch_load(epoch_path, saved ? &saved->epoch : found ? &shared->epoch : NULL, &state->epoch, ret_error,
+		       error_size) < 0) {
+		free(marks);
+		return -1;
+	}
+	state->clock = &shared->clock;
+	take_marks(config, state, shared, found, saved, marks);
+	free(marks);
+	state->shared_offset_ms = &shared->clock_offset_ms;
+	if (!go_on_with_clock(state, shared))
+		start_clock(state, saved);
+	*state->shared_offset_ms = state->clock_offset_ms;
+	state->saved_boottime_ms = clock_ms(CLOCK_BOOTTIME);
+	return 0;
 }
 
 int state_open(const struct config *config, struct state *ret, char *ret_error, size_t error_size)
@@ -256,37 +296,25 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 			return -1;
 	}
 	snprintf(path, sizeof(path), "%s/shared", config->runtime_dir);
-	snprintf(ret->clock_path, sizeof(ret->clock_path), "%s/clock", config->state_dir);
 	shared = map_file(path, &header, &found, ret_error, error_size);
 	if (!shared)
 		return -1;
 	shared->header = header;
-	if (!found && getrandom(&shared->clock.secret, sizeof(shared->clock.secret), 0) < 0) {
-		snprintf(ret_error, error_size, "getrandom: %s", strerror(errno));
-		return -1;
-	}
-	ret->clock = &shared->clock;
 	ret->names = &shared->names;
 	slot_names_init(&ret->old_names);
 	if (found && ret->names->count > SLOT_DEFAULT && ret->names->count <= DESTINATION_SLOTS)
 		ret->old_names = *ret->names;
 	for (uint32_t i = 0; i < DESTINATION_SLOTS; i++)
 		ret->old_names.name[i][DESTINATION_NAME_MAX] = '\0';
-	ret->shared_offset_ms = &shared->clock_offset_ms;
-	if (!go_on_with_clock(ret, shared))
-		start_clock(ret);
-	*ret->shared_offset_ms = ret->clock_offset_ms;
-	return 0;
+	return open_clock(config, ret, shared, found, ret_error, error_size);
 }
 
 int state_map_flows(const struct config *config, uint32_t worker, uint32_t capacity, struct state_flows *ret,
 		    char *ret_error, size_t error_size)
 {
-	size_t flows_bytes = (size_t)capacity * sizeof(struct flow);
-	size_t pairs_bytes = (size_t)flow_table_pair_capacity(capacity) * sizeof(struct syn_pairs);
 	struct file_header header = {.magic = FILE_MAGIC, .version = FILE_VERSION, .kind = KIND_FLOWS, .worker = worker,
 				     .workers = config->rules.workers, .capacity = capacity,
-				     .bytes = sizeof(header) + flows_bytes + pairs_bytes};
+				     .bytes = sizeof(header) + flow_table_kept_bytes(capacity)};
 	char path[CONFIG_PATH_SIZE + 32];
 	uint8_t *memory;
 
@@ -295,8 +323,7 @@ int state_map_flows(const struct config *config, uint32_t worker, uint32_t capac
 	if (!memory)
 		return -1;
 	memcpy(memory, &header, sizeof(header));
-	ret->flows = (struct flow *)(void *)(memory + sizeof(header));
-	ret->pairs = (struct syn_pairs *)(void *)(memory + sizeof(header) + flows_bytes);
+	ret->kept = memory + sizeof(header);
 	return 0;
 }
 
@@ -319,30 +346,31 @@ void state_close(struct state *state)
 		close(state->state_lock);
 }
 
-int state_save_clock(struct state *state, uint32_t lead_ms, char *ret_error, size_t error_size)
+/* Follows the time of day: the other gateway does too. */
+static void follow_realtime(struct state *state, uint64_t realtime)
 {
-	uint64_t realtime = clock_ms(CLOCK_REALTIME), tick = state_now(state);
-	char next[CONFIG_PATH_SIZE + 32];
-	bool good;
-	int fd;
+	uint64_t tick = state_now(state), boottime = clock_ms(CLOCK_BOOTTIME);
+	int64_t step = (int64_t)(realtime - tick), slowest = -(int64_t)((boottime - state->saved_boottime_ms) / FOLLOW_BACK_SHARE);
 
-	/* The time of day was set forward: follow it, for the other gateway does too. */
-	if (realtime > tick) {
-		uint64_t step = realtime - tick < FOLLOW_STEP_MS ? realtime - tick : FOLLOW_STEP_MS;
+	if (step > FOLLOW_STEP_MS)
+		step = FOLLOW_STEP_MS;
+	if (step < slowest)
+		step = slowest;
+	state->saved_boottime_ms = boottime;
+	__atomic_add_fetch(&state->clock_offset_ms, step, __ATOMIC_RELAXED);
+	*state->shared_offset_ms = state->clock_offset_ms;
+}
 
-		__atomic_add_fetch(&state->clock_offset_ms, (int64_t)step, __ATOMIC_RELAXED);
-		*state->shared_offset_ms = state->clock_offset_ms;
-		tick += step;
-	}
-	tick += lead_ms;
-	snprintf(next, sizeof(next), "%s.new", state->clock_path);
-	fd = open(next, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-	good = fd >= 0 && dprintf(fd, "pawsd-clock 1 %" PRIu64 " %" PRIu64 " %u\n", tick, realtime,
-				  (uint32_t)(tick ^ realtime)) > 0;
-	good = good && fdatasync(fd) == 0 && rename(next, state->clock_path) == 0;
-	if (!good)
-		snprintf(ret_error, error_size, "%s: cannot be written: %s", state->clock_path, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return good ? 0 : -1;
+int state_save_clock(struct state *state, const struct clock *clock, bool is_last, char *ret_error, size_t error_size)
+{
+	struct clock_reading reading = {.realtime_ms = clock_ms(CLOCK_REALTIME), .is_last = is_last, .epoch = state->epoch};
+	uint64_t now;
+
+	follow_realtime(state, reading.realtime_ms);
+	now = state_now(state);
+	reading.tick = now + clock_lead_ms(clock, now);
+	if (clock_file_write(state->clock_path, &reading, clock, now) == 0)
+		return 0;
+	snprintf(ret_error, error_size, "%s: cannot be written: %s", state->clock_path, strerror(errno));
+	return -1;
 }

@@ -30,22 +30,22 @@ static int open_table(struct worker *worker, const struct config *config, const 
 	uint32_t capacity = config->flows_max / config->rules.workers;
 	struct state_flows parts;
 	uint64_t secret[2];
-	uint32_t *heads;
+	void *index;
 
 	if (state_map_flows(config, worker->index, capacity, &parts, ret_error, error_size) < 0)
 		return -1;
 	/* Not from the heap: it is to be claimed now, and large. */
-	heads = mmap(NULL, flow_table_heads_bytes(capacity), PROT_READ | PROT_WRITE,
+	index = mmap(NULL, flow_table_index_bytes(capacity), PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	worker->counters = calloc(1, sizeof(*worker->counters));
 	worker->batch = queue_batch_new();
-	if (heads == MAP_FAILED || !worker->counters || !worker->batch ||
+	if (index == MAP_FAILED || !worker->counters || !worker->batch ||
 	    getrandom(secret, sizeof(secret), 0) != sizeof(secret)) {
 		snprintf(ret_error, error_size, "[flows] max = %u: out of memory", config->flows_max);
 		return -1;
 	}
 	worker->engine.counters = worker->counters;
-	flow_table_init(&worker->engine.table, parts.flows, parts.pairs, heads, capacity, secret);
+	flow_table_init(&worker->engine.table, parts.kept, index, capacity, secret);
 	engine_adopt(&worker->engine, slots);
 	return 0;
 }
@@ -67,7 +67,13 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 	}
 	if (open_table(worker, config, slots, ret_error, error_size) < 0)
 		return -1;
-	worker->engine.clock = (struct clock){.shared = state->clock, .max_lead_ms = config->clock_max_lead_ms};
+	worker->engine.clock = (struct clock){.shared = state->clock,
+					      .max_lead_ms = config->clock_max_lead_ms,
+					      .base = epoch_tsval_base(&state->epoch)};
+	/* Behind the NAT all clients have a few addresses in common. */
+	if (!worker->is_postnat)
+		worker->engine.client_quota =
+			(uint32_t)((uint64_t)worker->engine.table.capacity * config->client_share_percent / 100);
 	worker->engine.policy = config->policy;
 	worker->engine.rules_lag = true; /* until reload_apply() */
 	worker->swept_tick = state_now(state);
@@ -96,10 +102,8 @@ static void handle_packet(struct worker *worker, struct queue *queue, const stru
 	enum reason reason;
 
 	/* What is for the gateway itself is never cut into segments: its sum is made here. */
-	if (input.gso && worker->is_postnat && input.direction != DIRECTION_OUT) {
+	if (worker->is_postnat && input.direction != DIRECTION_OUT)
 		input.gso = false;
-		input.csum_not_ready = true;
-	}
 	reason = engine_handle(&worker->engine, &input, tick);
 
 	if (reason_table[reason].action == ACTION_MODIFY)
@@ -126,6 +130,24 @@ static void handle_queue(struct worker *worker, struct queue *queue)
 	queue_flush(queue, worker->batch);
 }
 
+/* What the policy in force would do with the connection of `flow`. */
+static const struct destination *match_flow(const struct worker *worker, const struct flow *flow)
+{
+	return policy_match(worker->engine.policy, &flow->server, flow->server_port, &flow->client);
+}
+
+static void look_at_flow(const struct worker *worker, const struct flow *flow)
+{
+	const struct destination *destination = match_flow(worker, flow);
+	bool was_rewritten = flow->mode == MODE_REWRITE && destination->mode != MODE_REWRITE;
+	bool is_stripped = flow->mode != MODE_STRIP && destination->mode == MODE_STRIP;
+
+	if (was_rewritten || is_stripped)
+		drain_set_add(worker->order.drain, &flow->server, flow->server_port);
+	if (is_stripped)
+		drain_set_add_strip(worker->order.drain, destination->slot, flow);
+}
+
 /* Looks at some flows for order.drain. True when all have been looked at. */
 static bool scan_flows(struct worker *worker)
 {
@@ -137,11 +159,8 @@ static bool scan_flows(struct worker *worker)
 	for (; worker->scan_at < table->capacity && worker->scan_at < end; worker->scan_at++) {
 		const struct flow *flow = &table->flows[worker->scan_at];
 
-		if (flow->state == FLOW_FREE || flow->mode != MODE_REWRITE)
-			continue;
-		if (policy_match(worker->engine.policy, &flow->server, flow->server_port, &flow->client)->mode !=
-		    MODE_REWRITE)
-			drain_set_add(worker->order.drain, &flow->server, flow->server_port);
+		if (flow->state != FLOW_FREE)
+			look_at_flow(worker, flow);
 	}
 	return worker->scan_at == table->capacity;
 }
@@ -178,6 +197,7 @@ static void sweep(struct worker *worker)
 	}
 	__atomic_store_n(&worker->flows_used, table->used, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->pairs_used, table->pairs_used, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->scaled_used, table->scaled_used, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->heartbeat, worker->heartbeat + 1, __ATOMIC_RELAXED);
 }
 
@@ -250,5 +270,5 @@ void worker_stop(struct worker *worker)
 	queue_batch_free(worker->batch);
 	free(worker->counters);
 	if (worker->engine.table.heads)
-		munmap(worker->engine.table.heads, flow_table_heads_bytes(worker->engine.table.capacity));
+		munmap(worker->engine.table.heads, flow_table_index_bytes(worker->engine.table.capacity));
 }

@@ -20,6 +20,9 @@ void count_add(uint64_t *sum, uint64_t count);
 /* Adds a destination's counts to *totals. */
 void totals_add(struct totals *totals, const struct snapshot_destination *destination);
 
+/* What is to be done for clients without timestamps, where others have them; NULL: nothing. */
+const char *advice_strip(const struct snapshot_destination *destination);
+
 void text_print_stats(FILE *out, const struct snapshot *snapshot);
 void text_print_status(FILE *out, const struct snapshot *snapshot);
 

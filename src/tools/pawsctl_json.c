@@ -67,12 +67,16 @@ static json_t *json_of_destination(struct builder *builder, const struct snapsho
 	put(builder, object, "mode", destination->mode[0] ? json_string(destination->mode) : json_null());
 	put(builder, object, "enabled", json_boolean(destination->enabled));
 	put_count(builder, object, "prefixes", destination->prefixes);
+	put(builder, object, "draining", json_boolean(destination->draining));
+	put_count(builder, object, "draining_flows", destination->draining_flows);
+	put_count(builder, object, "draining_seconds", destination->draining_s);
 	if (!with_counts)
 		return object;
 	totals_add(&totals, destination);
 	put(builder, object, "totals", json_of_totals(builder, totals.packets));
 	put(builder, object, "syns", json_of_totals(builder, totals.syns));
 	put(builder, object, "packets", json_of_packets(builder, destination->packets));
+	put(builder, object, "advice", advice_strip(destination) ? json_string(advice_strip(destination)) : json_null());
 	put(builder, object, "flows", json_of_flows(builder, destination->flows));
 	return object;
 }

@@ -157,6 +157,34 @@ static void text_print_reasons(FILE *out, const struct snapshot *snapshot)
 	fprintf(out, "%s\n", any ? "" : "  none\n");
 }
 
+static void text_print_advice(FILE *out, const struct snapshot *snapshot)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < snapshot->destination_count; i++) {
+		const struct snapshot_destination *destination = &snapshot->destinations[i];
+		const char *advice = advice_strip(destination);
+
+		if (!advice)
+			continue;
+		fprintf(out, "%s  destination %s: %s.\n", any ? "" : "Advice\n", destination->name, advice);
+		any = true;
+	}
+	if (any)
+		fputc('\n', out);
+}
+
+static void text_print_draining(FILE *out, const struct snapshot_destination *destination)
+{
+	if (!destination->draining)
+		return;
+	fprintf(out, "  draining:");
+	if (destination->draining_flows)
+		fprintf(out, " %" PRIu64 " connections with timestamps go on;", destination->draining_flows);
+	fprintf(out, " servers may remember one for %" PRIu64 " s%s", destination->draining_s,
+		destination->draining_flows ? " after the last" : "");
+}
+
 static void text_print_queues(FILE *out, const struct snapshot *snapshot)
 {
 	fprintf(out, "Queues (dropped by the kernel: queue full, or socket buffer full)\n");
@@ -194,6 +222,7 @@ void text_print_stats(FILE *out, const struct snapshot *snapshot)
 {
 	text_print_destinations(out, snapshot);
 	text_print_reasons(out, snapshot);
+	text_print_advice(out, snapshot);
 	text_print_queues(out, snapshot);
 	text_print_gauges(out, snapshot);
 }
@@ -256,7 +285,9 @@ void text_print_status(FILE *out, const struct snapshot *snapshot)
 
 		if (!destination_is_configured(destination))
 			continue;
-		fprintf(out, "  %-*s  %-8s %11" PRIu64 "%s\n", width, destination->name, destination->mode,
+		fprintf(out, "  %-*s  %-8s %11" PRIu64 "%s", width, destination->name, destination->mode,
 			destination->prefixes, destination->enabled ? "" : "  disabled");
+		text_print_draining(out, destination);
+		fputc('\n', out);
 	}
 }

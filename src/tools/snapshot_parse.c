@@ -257,6 +257,16 @@ static int parse_destination(struct parser *parser)
 	return field_number(parser, 4, INT64_MAX, &destination->prefixes);
 }
 
+static int parse_draining(struct parser *parser)
+{
+	struct snapshot_destination *destination = parse_destination_name(parser);
+
+	if (!destination || field_number(parser, 2, INT64_MAX, &destination->draining_flows))
+		return -1;
+	destination->draining = true;
+	return field_number(parser, 3, INT64_MAX, &destination->draining_s);
+}
+
 static int parse_packets(struct parser *parser)
 {
 	struct snapshot_destination *destination = parse_destination_name(parser);
@@ -357,6 +367,7 @@ static int parse_line(struct parser *parser)
 		{"info", 2, parse_info},
 		{"metric", 3, parse_metric},
 		{"destination", 5, parse_destination},
+		{"draining", 4, parse_draining},
 		{"packets", 4, parse_packets},
 		{"flows", 4, parse_flows},
 		{"queue", 8, parse_queue},

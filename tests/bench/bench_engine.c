@@ -129,13 +129,6 @@ static struct policy *make_policy(void)
 	return policy_build(all, DESTINATIONS + 1);
 }
 
-/* The parts of a flow table's memory. */
-static size_t table_bytes(uint32_t capacity)
-{
-	return capacity * sizeof(struct flow) + flow_table_pair_capacity(capacity) * sizeof(struct syn_pairs) +
-	       flow_table_heads_bytes(capacity);
-}
-
 static void make_engine(struct engine *engine, uint32_t capacity)
 {
 	static const uint32_t timeouts[FLOW_STATE_COUNT] = {
@@ -150,9 +143,8 @@ static void make_engine(struct engine *engine, uint32_t capacity)
 	engine->counters = allocate(1, sizeof(*engine->counters));
 	engine->clock.shared = allocate(1, sizeof(*engine->clock.shared));
 	engine->clock.max_lead_ms = 1000;
-	flow_table_init(&engine->table, allocate(capacity, sizeof(struct flow)),
-			allocate(flow_table_pair_capacity(capacity), sizeof(struct syn_pairs)),
-			allocate(1, flow_table_heads_bytes(capacity)), capacity, secret);
+	flow_table_init(&engine->table, allocate(1, flow_table_kept_bytes(capacity)),
+			allocate(1, flow_table_index_bytes(capacity)), capacity, secret);
 }
 
 /* ---- packets ---- */
@@ -388,7 +380,8 @@ int main(int argc, char **argv)
 	uint32_t capacity;
 
 	if (argc == 3 && strcmp(argv[1], "memory") == 0) {
-		printf("%zu\n", table_bytes((uint32_t)strtoul(argv[2], NULL, 10)));
+		capacity = (uint32_t)strtoul(argv[2], NULL, 10);
+		printf("%zu\n", flow_table_kept_bytes(capacity) + flow_table_index_bytes(capacity));
 		return 0;
 	}
 	if (argc != 3) {

@@ -15,7 +15,9 @@
  *
  *   only ipv4 | only ipv6           this file is about one of them
  *   clock 7100                      the shared clock at time 0 (default 1000000)
+ *   tsval_base 0                    the clock's TSval at tick 0
  *   max_lead 60000                  ms
+ *   quota 0                         flows that one client may have; 0: no limit
  *   table 64                        capacity
  *   timeout SYN_SENT 30             seconds
  *   policy 203.0.113.0/24[,...] mode rewrite [ports 443,8000-8100] [sources 10.0.0.0/8]
@@ -45,7 +47,7 @@
  *   sweep                           the whole table once
  *   expect state SYN_SENT | none    of the flow of the four-tuple
  *   expect flows ESTABLISHED 1      gauge, all destinations
- *   expect used 3                   flows in the table; "pairs": blocks of SYN pairs
+ *   expect used 3                   flows in the table; "pairs": blocks of SYN pairs; "scaled": scaled flows
  *   expect lead 0..60000            of the shared clock, ms
  *   expect count table_full 2 [for web]     a reason's counter, or a total's
  */
@@ -170,6 +172,8 @@ static void statement_expect(struct world *world, struct text *text)
 		expect_number(world, text, "used", world->engine.table.used);
 	else if (text_word(text, "pairs"))
 		expect_number(world, text, "pairs", world->engine.table.pairs_used);
+	else if (text_word(text, "scaled"))
+		expect_number(world, text, "scaled", world->engine.table.scaled_used);
 	else if (text_word(text, "lead"))
 		expect_number(world, text, "lead", clock_lead_ms(&world->engine.clock, world_tick(world)));
 	else if (text_word(text, "count"))
@@ -187,6 +191,10 @@ static bool statement_setting(struct world *world, struct text *text)
 		text_u64(text, &world->clock);
 	else if (text_word(text, "max_lead"))
 		text_u32(text, UINT32_MAX, &world->engine.clock.max_lead_ms);
+	else if (text_word(text, "tsval_base"))
+		text_u32(text, UINT32_MAX, &world->engine.clock.base);
+	else if (text_word(text, "quota"))
+		text_u32(text, UINT32_MAX, &world->engine.client_quota);
 	else if (text_word(text, "table"))
 		text_u32(text, 65536, &world->capacity);
 	else if (text_word(text, "timeout") && state_parse(text, &state))

@@ -21,9 +21,8 @@ enum {
 
 struct engine_world {
 	struct engine engine;
-	struct flow *flows;
-	struct syn_pairs *pairs;
-	uint32_t *heads, capacity;
+	struct flow *flows; /* the beginning of what the table keeps */
+	uint32_t *index, capacity;
 	struct counters *counters;
 	struct policy *policy;
 	uint64_t tick;
@@ -80,13 +79,12 @@ static inline void world_make(struct engine_world *world, uint32_t capacity, uin
 	memset(world, 0, sizeof(*world));
 	world->tick = tick;
 	world->capacity = capacity;
-	world->flows = calloc(capacity, sizeof(*world->flows));
-	world->pairs = calloc(flow_table_pair_capacity(capacity), sizeof(*world->pairs));
-	world->heads = malloc(flow_table_heads_bytes(capacity));
+	world->flows = calloc(1, flow_table_kept_bytes(capacity));
+	world->index = malloc(flow_table_index_bytes(capacity));
 	world->counters = calloc(1, sizeof(*world->counters));
 	world->engine.clock.shared = calloc(1, sizeof(*world->engine.clock.shared));
-	assert_true(world->flows && world->pairs && world->heads && world->counters && world->engine.clock.shared);
-	flow_table_init(&world->engine.table, world->flows, world->pairs, world->heads, capacity, secret);
+	assert_true(world->flows && world->index && world->counters && world->engine.clock.shared);
+	flow_table_init(&world->engine.table, world->flows, world->index, capacity, secret);
 	world->engine.clock.max_lead_ms = 60000;
 	world->engine.counters = world->counters;
 	world->engine.policy = world->policy = world_policy();
@@ -97,8 +95,7 @@ static inline void world_free(struct engine_world *world)
 {
 	policy_free(world->policy);
 	free(world->flows);
-	free(world->pairs);
-	free(world->heads);
+	free(world->index);
 	free(world->counters);
 	free(world->engine.clock.shared);
 }
@@ -125,7 +122,7 @@ static inline void world_check(const struct engine_world *world)
 		if (flow->state == FLOW_FREE)
 			continue;
 		used++;
-		pairs += flow->pairs != 0;
+		pairs += flow_table_pairs(&world->engine.table, flow) != NULL;
 		assert_true(flow->state < FLOW_STATE_COUNT && flow->slot < WORLD_SLOTS);
 		found[flow->slot][flow->state]++;
 		assert_ptr_equal(flow_table_find(&world->engine.table, &flow->client, flow->client_port, &flow->server,

@@ -157,11 +157,9 @@ static void test_tcp_checksum(void **state)
 			test_random_bytes(src.byte, 16);
 		if (round % 6 == 1) /* an IPv4-mapped address on one side of IPv6 */
 			src = test_addr(false, (uint32_t)test_random64());
-		sum = checksum_tcp(tcp, len, &src, &dst);
-		assert_int_equal(sum, checksum_tcp(tcp, len, &src, &dst));
+		test_put16(tcp + FIELD, test_sum_pseudo(&src, &dst, len));
+		sum = checksum_finish_tcp(tcp, len);
 		memcpy(made, &sum, 2);
-		test_put16(tcp + FIELD, 0);
-		assert_int_equal(test_get16(made), ~test_sum(test_sum_pseudo(&src, &dst, len), tcp, len) & 0xffff);
 		memcpy(tcp + FIELD, made, 2);
 		assert_int_equal(load_memory_order(tcp + FIELD), sum);
 		assert_true(test_checksum_valid(&src, &dst, tcp, len));

@@ -108,8 +108,8 @@ static void allowed_change(enum reason reason, uint32_t *ret_first, uint32_t *re
 {
 	static const enum reason strips[] = {REASON_SYN_STRIPPED, REASON_SYNACK_STRIPPED};
 	static const enum reason tsvals[] = {REASON_SYN_REWRITTEN, REASON_SYN_RETRANSMITTED, REASON_OUT_REWRITTEN,
-					     REASON_OUT_ANCHORED};
-	bool strip = reason_is(reason, strips, 2), tsval = reason_is(reason, tsvals, 4);
+					     REASON_OUT_ANCHORED, REASON_OUT_SCALED};
+	bool strip = reason_is(reason, strips, 2), tsval = reason_is(reason, tsvals, 5);
 
 	*ret_first = strip ? 0 : tsval ? 2 : 6;
 	*ret_len = strip ? 10 : 4;
@@ -174,7 +174,7 @@ static bool checksum_is_valid(const struct test_segment *segment, const uint8_t 
 static void run_packet(struct engine_world *world)
 {
 	static const uint8_t protocols[] = {17, 44, 51};
-	struct test_segment segment = sent_count && test_random(4) == 0 ? random_answer() : random_segment(world->tick);
+	struct test_segment segment = sent_count && test_random(4) == 0 ? random_answer() : random_segment(world->tick + world->engine.clock.base);
 	uint8_t before[TEST_PACKET_MAX];
 	uint32_t tcp_at, len = test_build(&segment, before, &tcp_at);
 	struct packet_input input = {
@@ -184,6 +184,8 @@ static void run_packet(struct engine_world *world)
 	bool mutate = test_random(4) == 0, valid;
 	enum reason reason;
 
+	if (input.csum_not_ready)
+		test_leave_checksum(&segment, before + tcp_at, len - tcp_at);
 	if (mutate)
 		for (uint32_t i = 1 + test_random(3); i > 0; i--)
 			before[test_random(len)] = (uint8_t)test_random64();
@@ -193,7 +195,7 @@ static void run_packet(struct engine_world *world)
 		input.len = test_random(len);
 	input.data = guard.end - input.len;
 	memcpy(input.data, before, input.len);
-	valid = checksum_is_valid(&segment, before, len, tcp_at);
+	valid = checksum_is_valid(&segment, before, len, tcp_at) || input.csum_not_ready;
 	reason = handle(world, &input, before, tcp_at);
 	if (!mutate && input.len == len)
 		note_sent(&segment, reason, input.data + tcp_at);
@@ -209,6 +211,9 @@ static void test_noise(void **state)
 	memset(reasons_seen, 0, sizeof(reasons_seen));
 	for (int round = 0; round < 60; round++) {
 		world_make(&world, round % 3 ? 300 : 5, test_random64() >> 24);
+		world.engine.client_quota = round % 4 ? 0 : 4;
+		world.engine.clock.base = (uint32_t)test_random64();
+		world.engine.clock.max_lead_ms = round % 5 ? 60000 : 1000;
 		for (int i = 0; i < 2000; i++) {
 			world.tick += test_random(3) ? test_random(20) : test_random(2000);
 			run_packet(&world);
@@ -256,7 +261,7 @@ static void test_adopt(void **state)
 				world.flows[i].slot = 5000;
 			}
 		memset(world.counters, 0, sizeof(*world.counters));
-		flow_table_init(&world.engine.table, world.flows, world.pairs, world.heads, world.capacity, secret);
+		flow_table_init(&world.engine.table, world.flows, world.index, world.capacity, secret);
 		engine_adopt(&world.engine, slots);
 		world_check(&world);
 		for (int s = 0; s < FLOW_STATE_COUNT; s++) {

@@ -11,7 +11,7 @@ enum {
 	CLIENTS = 8,
 	PORTS = 6,
 	SERVERS = 3,
-	BEHIND = 4,
+	BEHIND = 4096,
 };
 
 struct key {
@@ -24,12 +24,12 @@ struct naive_flow {
 	struct flow *flow;
 	uint32_t mark;	/* what was written into the flow */
 	uint32_t pairs; /* what was written into its pairs; 0: none */
+	uint32_t scaled; /* what was written into its scaled block; 0: none */
 };
 
 static struct flow_table table;
-static struct flow *flows;
-static struct syn_pairs *pairs;
-static uint32_t *heads;
+static struct flow *flows; /* the beginning of what the table keeps */
+static uint32_t *index_memory;
 static uint32_t capacity;
 static struct naive_flow naive[CAPACITY_MAX + 1];
 static uint32_t naive_count;
@@ -71,15 +71,12 @@ static struct flow *find(const struct key *key, bool forward, bool *ret_outbound
 static void table_make(uint32_t size)
 {
 	free(flows);
-	free(pairs);
-	free(heads);
+	free(index_memory);
 	capacity = size;
-	flows = calloc(size, sizeof(*flows));
-	pairs = calloc(flow_table_pair_capacity(size) + BEHIND, sizeof(*pairs));
-	heads = malloc(flow_table_heads_bytes(size));
-	assert_true(flows && pairs && heads);
-	for (uint32_t i = 0; i < BEHIND; i++) /* not the table's: what looks like a block in use */
-		pairs[flow_table_pair_capacity(size) + i].count = 1;
+	flows = calloc(1, flow_table_kept_bytes(size) + BEHIND);
+	index_memory = malloc(flow_table_index_bytes(size));
+	assert_true(flows && index_memory);
+	memset((uint8_t *)flows + flow_table_kept_bytes(size), 1, BEHIND); /* not the table's */
 	naive_count = 0;
 }
 
@@ -87,9 +84,9 @@ static void table_init(void)
 {
 	uint64_t secret[2] = {test_random64(), test_random64()};
 
-	test_random_bytes((uint8_t *)heads, flow_table_heads_bytes(capacity));
+	test_random_bytes((uint8_t *)index_memory, flow_table_index_bytes(capacity));
 	test_random_bytes((uint8_t *)&table, sizeof(table));
-	flow_table_init(&table, flows, pairs, heads, capacity, secret);
+	flow_table_init(&table, flows, index_memory, capacity, secret);
 }
 
 static void check_find(const struct key *key)
@@ -104,25 +101,44 @@ static void check_find(const struct key *key)
 	assert_false(outbound);
 }
 
+/* The count of a client's flows is at least its own, and none is lost. */
+static void check_client(const struct addr *client)
+{
+	uint32_t own = 0;
+
+	for (uint32_t i = 0; i < naive_count; i++)
+		own += addr_equal(&naive[i].key.client, client);
+	assert_in_range(flow_table_count_of_client(&table, client), own, naive_count);
+}
+
 static void check_all(void)
 {
-	uint32_t with_pairs = 0;
+	uint32_t with_pairs = 0, with_scaled = 0;
 
 	assert_int_equal(table.used, naive_count);
 	for (uint32_t i = 0; i < naive_count; i++) {
 		const struct flow *flow = naive[i].flow;
 		const struct syn_pairs *block = flow_table_pairs(&table, flow);
+		const struct scaled *scaled = flow_table_scaled(&table, flow);
 
 		check_find(&naive[i].key);
-		assert_int_equal(flow->isn, naive[i].mark);
+		assert_int_equal(flow_table_syn(&table, flow)->isn, naive[i].mark);
 		assert_int_equal(block != NULL, naive[i].pairs != 0);
 		if (block) {
 			assert_int_equal(block->count, 1 + naive[i].pairs % SYN_PAIRS_MAX);
 			assert_int_equal(block->pair[0].tsval, naive[i].pairs);
 		}
 		with_pairs += block != NULL;
+		assert_int_equal(scaled != NULL, naive[i].scaled != 0);
+		if (scaled)
+			assert_int_equal(scaled->switch_tsval, naive[i].scaled);
+		with_scaled += scaled != NULL;
+		check_client(&naive[i].key.client);
 	}
 	assert_int_equal(table.pairs_used, with_pairs);
+	assert_int_equal(table.scaled_used, with_scaled);
+	for (uint32_t i = 0; i < BEHIND; i++)
+		assert_int_equal(((uint8_t *)flows)[flow_table_kept_bytes(capacity) + i], 1);
 }
 
 static void step_add(void)
@@ -139,11 +155,12 @@ static void step_add(void)
 	/* new, but for the key and the links */
 	assert_int_equal(entry->flow->state, FLOW_FREE);
 	assert_true(entry->flow->offset == 0 && entry->flow->tsval_high == 0 && entry->flow->last_seen_s == 0 &&
-		    entry->flow->isn == 0 && entry->flow->flags == 0 && entry->flow->mode == 0 &&
-		    entry->flow->repair == 0 && entry->flow->slot == 0 && entry->flow->pairs == 0);
+		    entry->flow->syn_tsval == 0 && entry->flow->flags == 0 && entry->flow->mode == 0 &&
+		    entry->flow->repair == 0 && entry->flow->slot == 0 && entry->flow->block == 0);
+	assert_true(flow_table_syn(&table, entry->flow)->isn == 0 && flow_table_syn(&table, entry->flow)->time == 0);
 	entry->key = key;
-	entry->mark = entry->flow->isn = (uint32_t)test_random64();
-	entry->pairs = 0;
+	entry->mark = flow_table_syn(&table, entry->flow)->isn = (uint32_t)test_random64();
+	entry->pairs = entry->scaled = 0;
 	entry->flow->state = (uint8_t)(1 + test_random(FLOW_STATE_COUNT - 1));
 	naive_count++;
 }
@@ -185,6 +202,25 @@ static void step_pairs(void)
 	block->pair[0].tsval = entry->pairs;
 }
 
+static void step_scaled(void)
+{
+	struct naive_flow *entry = &naive[test_random(naive_count ? naive_count : 1)];
+	uint32_t used = table.scaled_used;
+	struct scaled start, *block;
+
+	if (!naive_count || entry->scaled)
+		return;
+	entry->scaled = 1 + test_random(0xffffff);
+	scaled_start(&start, 1, entry->scaled, 3);
+	block = flow_table_add_scaled(&table, entry->flow, &start);
+	assert_int_equal(block != NULL, used < flow_table_scaled_capacity(capacity));
+	if (block)
+		assert_int_equal(block->count, 1);
+	else
+		entry->scaled = 0;
+	assert_ptr_equal(flow_table_scaled(&table, entry->flow), block);
+}
+
 static void run_steps(int steps, uint32_t eagerness)
 {
 	for (int step = 0; step < steps; step++) {
@@ -194,8 +230,10 @@ static void run_steps(int steps, uint32_t eagerness)
 			step_add();
 		else if (test_random(2))
 			step_remove();
-		else
+		else if (test_random(3))
 			step_pairs();
+		else
+			step_scaled();
 		check_find(&key);
 		if (step % 50 == 0)
 			check_all();
@@ -251,20 +289,22 @@ static void test_capacities(void **state)
 {
 	(void)state;
 	for (uint32_t size = 1; size < 5000000; size += 1 + size / 3) {
-		assert_true(flow_table_heads_bytes(size) >= sizeof(uint32_t));
-		/* flow->pairs, plus one, must fit in 16 bits */
+		/* flow->block, plus one, must fit in 16 bits */
 		assert_in_range(flow_table_pair_capacity(size), 1, UINT16_MAX - 1);
+		assert_in_range(flow_table_scaled_capacity(size), 1, UINT16_MAX - 1);
 	}
+	assert_in_range(flow_table_kept_bytes(1000000) + flow_table_index_bytes(1000000), 80000000, 96000000);
 }
 
 /* Whatever lies in the memory: afterwards the table is whole, and all of its room usable. */
 static void check_after_garbage(void)
 {
-	uint32_t used = 0, pairs_used = 0, pair_capacity = flow_table_pair_capacity(capacity);
-	uint8_t *named = calloc(pair_capacity + 1, 1);
+	uint32_t used = 0, pairs_used = 0, scaled_used = 0;
+	uint8_t *named = calloc(flow_table_pair_capacity(capacity) + 1, 1);
+	uint8_t *scaled_named = calloc(flow_table_scaled_capacity(capacity) + 1, 1);
 	bool outbound;
 
-	assert_non_null(named);
+	assert_true(named && scaled_named);
 	for (uint32_t i = 0; i < capacity; i++) {
 		struct flow *flow = &flows[i];
 
@@ -275,16 +315,23 @@ static void check_after_garbage(void)
 		assert_true(flow->mode <= MODE_REWRITE && flow->repair <= REPAIR_ZERO);
 		assert_ptr_equal(flow_table_find(&table, &flow->client, flow->client_port, &flow->server,
 						 flow->server_port, &outbound), flow);
-		if (!flow->pairs)
+		if (flow->flags & FLOW_SCALED) {
+			scaled_used++;
+			assert_in_range(flow->block, 1, flow_table_scaled_capacity(capacity));
+			assert_int_equal(scaled_named[flow->block]++, 0);
+			assert_in_range(flow_table_scaled(&table, flow)->count, 1, SCALED_ECHOES);
+		}
+		if (!flow_table_pairs(&table, flow))
 			continue;
 		pairs_used++;
-		assert_in_range(flow->pairs, 1, pair_capacity);
-		assert_int_equal(named[flow->pairs]++, 0);
+		assert_int_equal(named[flow_table_pairs(&table, flow) - table.pairs]++, 0);
 		assert_in_range(flow_table_pairs(&table, flow)->count, 1, SYN_PAIRS_MAX);
 	}
 	assert_int_equal(table.used, used);
 	assert_int_equal(table.pairs_used, pairs_used);
+	assert_int_equal(table.scaled_used, scaled_used);
 	free(named);
+	free(scaled_named);
 }
 
 static void fill_and_empty(void)
@@ -308,28 +355,31 @@ static void fill_and_empty(void)
 			flow_table_remove(&table, &flows[i]);
 	assert_int_equal(table.used, 0);
 	assert_int_equal(table.pairs_used, 0);
+	assert_int_equal(table.scaled_used, 0);
+	assert_int_equal(flow_table_count_of_client(&table, &a), 0);
 }
 
 static void spoil(int round)
 {
-	size_t pair_bytes = flow_table_pair_capacity(capacity) * sizeof(*pairs);
+	size_t bytes = flow_table_kept_bytes(capacity);
 
 	if (round % 4 == 0) {
-		test_random_bytes((uint8_t *)flows, capacity * sizeof(*flows));
-		test_random_bytes((uint8_t *)pairs, pair_bytes);
+		test_random_bytes((uint8_t *)flows, bytes);
 		for (uint32_t i = 0; i < capacity && round % 8; i++) {
 			flows[i].state = (uint8_t)test_random(FLOW_STATE_COUNT + 1);
-			flows[i].mode = (uint8_t)test_random(MODE_REWRITE + 2);
-			flows[i].repair = (uint8_t)test_random(REPAIR_ZERO + 2);
-			flows[i].pairs = (uint16_t)test_random(flow_table_pair_capacity(capacity) + 3);
+			flows[i].mode = test_random(MODE_REWRITE + 2) & 0xf;
+			flows[i].repair = test_random(REPAIR_ZERO + 2) & 0xf;
+			flows[i].block = (uint16_t)test_random(flow_table_pair_capacity(capacity) + 3);
 		}
 		for (uint32_t i = 0; i < flow_table_pair_capacity(capacity); i++)
-			pairs[i].count = test_random(SYN_PAIRS_MAX + 3);
+			table.pairs[i].count = test_random(SYN_PAIRS_MAX + 3);
+		for (uint32_t i = 0; i < flow_table_scaled_capacity(capacity); i++)
+			table.scaled[i].count = (uint8_t)test_random(SCALED_ECHOES + 3);
 		return;
 	}
 	for (uint32_t i = test_random(20); i > 0; i--) {
 		((uint8_t *)flows)[test_random((uint32_t)(capacity * sizeof(*flows)))] = (uint8_t)test_random64();
-		((uint8_t *)pairs)[test_random((uint32_t)pair_bytes)] = (uint8_t)test_random64();
+		((uint8_t *)flows)[test_random((uint32_t)bytes)] = (uint8_t)test_random64();
 		flows[test_random(capacity)] = flows[test_random(capacity)]; /* one flow twice */
 	}
 }

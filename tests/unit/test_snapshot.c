@@ -23,6 +23,7 @@ static const char whole[] = "pawsd-control 1\n"
 			    "destination default off enabled 0\n"
 			    "destination shop rewrite enabled 2\n"
 			    "destination old.shop-1_b strip disabled 100000\n"
+			    "draining old.shop-1_b 3 61\n"
 			    "packets none malformed_ip 2\n"
 			    "packets shop syn_rewritten 1000\n"
 			    "packets shop out_rewritten 9223372036854775807\n"
@@ -128,6 +129,10 @@ static void test_destinations(void **state)
 	assert_int_equal(shop->flows[FLOW_ESTABLISHED], 2);
 	assert_int_equal(shop->flows[FLOW_TIME_WAIT], 1);
 	assert_false(find(&snapshot, "old.shop-1_b")->enabled);
+	assert_true(find(&snapshot, "old.shop-1_b")->draining);
+	assert_int_equal(find(&snapshot, "old.shop-1_b")->draining_flows, 3);
+	assert_int_equal(find(&snapshot, "old.shop-1_b")->draining_s, 61);
+	assert_false(shop->draining);
 	assert_string_equal(find(&snapshot, "none")->mode, "");
 	assert_int_equal(find(&snapshot, "none")->packets[REASON_MALFORMED_IP], 2);
 	assert_int_equal(find(&snapshot, "default")->packets[REASON_SYN_POLICY_OFF], 5);
@@ -260,6 +265,8 @@ static void test_names(void **state)
 	assert_line_refused("packets \303\244 syn_rewritten 1", "not a name");
 	assert_line_refused("destination shop a_mode_longer_than_it enabled 1", "longer than 15");
 	assert_line_refused("destination shop off perhaps 1", "neither");
+	assert_line_refused("draining shop 1 soon", "not a number");
+	assert_line_refused("draining shop", "");
 	assert_line_refused("queue 1 hand{shake 0 0 0 0 0", "not a name");
 	assert_line_refused("info ke:y words", "not a name");
 }

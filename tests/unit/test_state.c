@@ -33,6 +33,30 @@ static struct state open_state(void)
 	return state;
 }
 
+/* As the daemon saves its clock; the worker's view of it. */
+static struct clock clock_of(const struct state *state)
+{
+	return (struct clock){.shared = state->clock, .max_lead_ms = 1000, .base = epoch_tsval_base(&state->epoch)};
+}
+
+static void save_clock(struct state *state, bool is_last)
+{
+	struct clock clock = clock_of(state);
+
+	assert_int_equal(state_save_clock(state, &clock, is_last, error, sizeof(error)), 0);
+}
+
+/* All that a reboot takes away. */
+static void reboot(struct state *state)
+{
+	char command[256];
+
+	state_close(state);
+	snprintf(command, sizeof(command), "rm -rf %s", config.runtime_dir);
+	assert_int_equal(system(command), 0);
+	*state = open_state();
+}
+
 static void write_file(const char *name, const char *text)
 {
 	char path[160];
@@ -127,31 +151,40 @@ static void test_clock_follows_the_time_of_day(void **unused)
 	assert_in_range(state_now(&state), realtime_ms() - 50, realtime_ms() + 50);
 	/* Set forward while we run: we follow, but step by step, for flows age by this clock. */
 	state.clock_offset_ms -= 2500;
-	assert_int_equal(state_save_clock(&state, 0, error, sizeof(error)), 0);
+	save_clock(&state, false);
 	assert_in_range(state_now(&state), realtime_ms() - 1550, realtime_ms() - 1450);
-	assert_int_equal(state_save_clock(&state, 0, error, sizeof(error)), 0);
-	assert_int_equal(state_save_clock(&state, 0, error, sizeof(error)), 0);
+	save_clock(&state, false);
+	save_clock(&state, false);
 	assert_in_range(state_now(&state), realtime_ms() - 50, realtime_ms() + 50);
-	/* Set back while we run: we go on. */
+	/* Set back while we run: we go on, a little slower. */
 	state.clock_offset_ms += 5000;
-	assert_int_equal(state_save_clock(&state, 0, error, sizeof(error)), 0);
-	assert_in_range(state_now(&state), realtime_ms() + 4900, realtime_ms() + 5100);
+	state.saved_boottime_ms -= 300000;
+	save_clock(&state, false);
+	assert_in_range(state_now(&state), realtime_ms() + 4650, realtime_ms() + 4750);
+	save_clock(&state, false);
+	assert_in_range(state_now(&state), realtime_ms() + 4600, realtime_ms() + 4750);
+	state.saved_boottime_ms -= 3600000000;
+	save_clock(&state, false);
+	assert_in_range(state_now(&state), realtime_ms() - 50, realtime_ms() + 50);
 	state_close(&state);
 }
 
 static void test_clock_never_steps_back_over_a_reboot(void **unused)
 {
 	struct state state = open_state();
-	char run[256];
+	struct clock clock = clock_of(&state);
+	struct addr server = {.byte = {1}};
 
 	(void)unused;
 	state.clock_offset_ms += 3600000; /* the time of day was an hour ahead and is right now */
-	assert_int_equal(state_save_clock(&state, 700, error, sizeof(error)), 0);
-	state_close(&state);
-	snprintf(run, sizeof(run), "rm -rf %s", config.runtime_dir);
-	assert_int_equal(system(run), 0);
-	state = open_state();
-	assert_true(state_now(&state) >= realtime_ms() + 3600000 + 700 - 50);
+	clock_raise(&clock, state_now(&state), &server, clock_tsval(&clock, state_now(&state)) + 700);
+	save_clock(&state, true);
+	reboot(&state);
+	assert_in_range(state_now(&state), realtime_ms() + 3600000 + 700 - 60, realtime_ms() + 3600000 + 700 + 60);
+	/* after a crash it is not known how far it went on */
+	save_clock(&state, false);
+	reboot(&state);
+	assert_true(state_now(&state) >= realtime_ms() + 3600000 + 700 + STATE_SAVE_INTERVAL_MS);
 	state_close(&state);
 }
 
@@ -175,10 +208,139 @@ static void test_clock_does_not_jump_over_a_restart(void **unused)
 
 	(void)unused;
 	state.clock_offset_ms -= 7200000;
-	assert_int_equal(state_save_clock(&state, 0, error, sizeof(error)), 0);
+	save_clock(&state, false);
 	state_close(&state);
 	state = open_state();
 	assert_in_range(state_now(&state), realtime_ms() - 7199100, realtime_ms() - 7198900);
+	state_close(&state);
+}
+
+/* P1 over a reboot: a server that knows a TSval far ahead of the clock gets none that is older. */
+static void test_marks_survive_a_reboot(void **unused)
+{
+	struct state state = open_state();
+	struct clock clock = clock_of(&state);
+	struct addr server = {.byte = {1}}, other = {.byte = {2}};
+	uint32_t ahead = clock_tsval(&clock, state_now(&state)) + 5000000;
+
+	(void)unused;
+	clock_raise_server(&clock, state_now(&state), &server, ahead);
+	save_clock(&state, false);
+	reboot(&state);
+	clock = clock_of(&state);
+	assert_in_range(clock_syn_tsval(&clock, state_now(&state), &server, NULL) - ahead, 0, 1);
+	assert_in_range(clock_syn_tsval(&clock, state_now(&state), &other, NULL) - clock_tsval(&clock, state_now(&state)),
+			0, 50);
+	state_close(&state);
+}
+
+static size_t read_file(const char *name, char *ret_text, size_t size)
+{
+	char path[160];
+	FILE *file;
+	size_t len;
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	file = fopen(path, "r");
+	assert_non_null(file);
+	len = fread(ret_text, 1, size - 1, file);
+	ret_text[len] = '\0';
+	fclose(file);
+	return len;
+}
+
+/* Whatever part of the files a crash has left, and whichever byte it has spoilt: known for what it is. */
+static void test_any_prefix_is_safe(void **unused)
+{
+	static char whole[4096], part[4096], epoch[256];
+	struct state state = open_state();
+	struct clock clock = clock_of(&state);
+	uint64_t marks[2] = {0};
+	static uint64_t all_marks[CLOCK_SERVER_SLOTS];
+	struct clock_reading reading;
+	uint32_t base = clock.base;
+	size_t len;
+
+	(void)unused;
+	for (uint8_t i = 0; i < 3; i++)
+		clock_raise_server(&clock, state_now(&state), &(struct addr){.byte = {i}},
+				   clock_tsval(&clock, state_now(&state)) + 5000000);
+	save_clock(&state, false);
+	len = read_file("var/clock", whole, sizeof(whole));
+	read_file("var/epoch", epoch, sizeof(epoch));
+	assert_true(clock_file_read(state.clock_path, &reading, all_marks));
+	for (size_t i = 0; i < len; i++) {
+		memcpy(part, whole, len + 1);
+		part[i] = '\0';
+		write_file("var/clock", part);
+		assert_false(clock_file_read(state.clock_path, &reading, all_marks));
+		memcpy(part, whole, len + 1);
+		part[i] ^= 1;
+		write_file("var/clock", part);
+		assert_false(clock_file_read(state.clock_path, &reading, all_marks));
+		for (uint32_t slot = 0; slot < CLOCK_SERVER_SLOTS; slot++)
+			marks[0] |= all_marks[slot];
+	}
+	assert_int_equal(marks[0], 0);
+	/* an epoch that is cut off comes back from the clock file */
+	for (size_t i = 0; i + 1 < strlen(epoch); i += 7) {
+		write_file("var/clock", whole);
+		snprintf(part, sizeof(part), "%.*s", (int)i, epoch);
+		write_file("var/epoch", part);
+		reboot(&state);
+		assert_int_equal(epoch_tsval_base(&state.epoch), base);
+		assert_true(is_there("var/epoch.aside"));
+		read_file("var/epoch", part, sizeof(part));
+		assert_string_equal(part, epoch);
+	}
+	state_close(&state);
+}
+
+/* Two gateways with a common address and a common epoch: the same clock but for their own error. */
+static void test_gateways_agree(void **unused)
+{
+	struct state first = open_state(), second;
+	struct clock one = clock_of(&first), two;
+	char text[256];
+
+	(void)unused;
+	read_file("var/epoch", text, sizeof(text));
+	strcat(config.runtime_dir, "2");
+	strcat(config.state_dir, "2");
+	second = open_state();
+	two = clock_of(&second);
+	assert_int_not_equal(one.base, two.base);
+	state_close(&second);
+	write_file("var2/epoch", text);
+	second = open_state();
+	two = clock_of(&second);
+	assert_int_equal(one.base, two.base);
+	assert_int_equal(first.clock->secret, second.clock->secret);
+	assert_in_range(state_now(&second) - state_now(&first) + 20, 0, 40);
+	state_close(&second);
+	state_close(&first);
+}
+
+/* Marks made under another epoch are worth nothing, those of the same one stay. */
+static void test_another_epoch(void **unused)
+{
+	struct state state = open_state();
+	struct clock clock = clock_of(&state);
+	struct addr server = {.byte = {1}};
+	uint32_t ahead = clock_tsval(&clock, state_now(&state)) + 5000000;
+
+	(void)unused;
+	clock_raise_server(&clock, state_now(&state), &server, ahead);
+	state_close(&state);
+	state = open_state();
+	assert_in_range(clock_syn_tsval(&clock, state_now(&state), &server, NULL) - ahead, 0, 1);
+	state_close(&state);
+	write_file("var/epoch", "pawsd-epoch 1\nepoch 1795564800000\nsecret 00112233445566778899aabbccddeeff\n");
+	state = open_state();
+	clock = clock_of(&state);
+	assert_in_range(clock_syn_tsval(&clock, state_now(&state), &server, NULL) - clock_tsval(&clock, state_now(&state)),
+			0, 50);
+	assert_false(is_there("var/epoch.aside"));
 	state_close(&state);
 }
 
@@ -213,7 +375,7 @@ static void test_damaged_clock_is_set_aside(void **unused)
 
 	(void)unused;
 	state_close(&state);
-	write_file("var/clock", "pawsd-clock 1 99999999999999 1 7\n");
+	write_file("var/clock", "pawsd-clock 2\ntick 99999999999999\nrealtime 1\nlast yes\n");
 	write_file("run/shared", "of another boot\n");
 	state = open_state();
 	assert_true(is_there("var/clock.aside"));
@@ -234,18 +396,18 @@ static void test_flows_are_found_again(void **unused)
 	(void)unused;
 	assert_int_equal(state_map_flows(&config, 0, CAPACITY, &parts, error, sizeof(error)), 0);
 	assert_false(parts.adopted);
-	parts.flows[3].state = FLOW_ESTABLISHED;
-	parts.flows[3].offset = 4711;
-	parts.pairs[flow_table_pair_capacity(CAPACITY) - 1].count = 2;
+	((struct flow *)parts.kept)[3].state = FLOW_ESTABLISHED;
+	((struct flow *)parts.kept)[3].offset = 4711;
+	((uint8_t *)parts.kept)[flow_table_kept_bytes(CAPACITY) - 1] = 2;
 	assert_int_equal(state_map_flows(&config, 0, CAPACITY, &parts, error, sizeof(error)), 0);
 	assert_true(parts.adopted);
-	assert_int_equal(parts.flows[3].offset, 4711);
-	assert_int_equal(parts.pairs[flow_table_pair_capacity(CAPACITY) - 1].count, 2);
+	assert_int_equal(((struct flow *)parts.kept)[3].offset, 4711);
+	assert_int_equal(((uint8_t *)parts.kept)[flow_table_kept_bytes(CAPACITY) - 1], 2);
 
 	/* Another size: not converted, but not lost either. */
 	assert_int_equal(state_map_flows(&config, 0, CAPACITY * 2, &parts, error, sizeof(error)), 0);
 	assert_false(parts.adopted);
-	assert_int_equal(parts.flows[3].offset, 0);
+	assert_int_equal(((struct flow *)parts.kept)[3].offset, 0);
 	assert_true(is_there("run/flows.0.aside"));
 	state_close(&state);
 }
@@ -305,6 +467,10 @@ int main(void)
 		TEST(test_clock_never_steps_back_over_a_reboot),
 		TEST(test_clock_never_steps_back_over_a_crash),
 		TEST(test_clock_does_not_jump_over_a_restart),
+		TEST(test_marks_survive_a_reboot),
+		TEST(test_any_prefix_is_safe),
+		TEST(test_gateways_agree),
+		TEST(test_another_epoch),
 		TEST(test_flows_are_forgotten),
 		TEST(test_one_directory),
 		TEST(test_damaged_clock_is_set_aside),

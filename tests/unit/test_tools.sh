@@ -130,10 +130,12 @@ answer_write() {
 		destination shop rewrite enabled 2
 		destination bank strip enabled 1
 		destination lab observe disabled 3
+		draining bank 2 61
 		packets none malformed_ip 2
 		packets shop syn_rewritten 100
 		packets shop syn_retransmitted 3
-		packets shop syn_no_timestamps 4
+		packets shop syn_no_timestamps 2
+		packets shop syn_no_timestamps_mixed 2
 		packets shop table_full 1
 		packets shop synack_rewritten 99
 		packets shop synack_repaired_echo 5
@@ -173,6 +175,8 @@ test_pawsctl_stats() {
 		'^  bank +0 +0 +0 +0 +0 +0 +0 +1$'
 	check "stats: reasons with their words" out_has \
 		'^ +100  syn_rewritten +first SYN of a connection' '^ +2  malformed_ip +IP header'
+	check "stats: advice" out_has '^Advice$' '^  destination shop: clients without timestamps .*mode = strip for all'
+	check "stats: no advice where none is due" out_lacks '^  destination (bank|lab|default):'
 	check "stats: no reason that never was" out_lacks '  tcp_ao '
 	check "stats: queues, table, clock" out_has \
 		'^ +9470  handshake +0 +240 +1 +2 +3$' '^ +9471  established +0 +3000 +0 +0 +4$' \
@@ -190,6 +194,8 @@ test_pawsctl_status() {
 		'^queues +9470 \(handshake\), 9471 \(established\)$' '^flow table +15 of 1000' '^clock lead +1\.250 s$'
 	check "status: destinations with their mode" out_has \
 		'^  default +off +0$' '^  shop +rewrite +2$' '^  lab +observe +3  disabled$'
+	check "status: a destination that drains" out_has \
+		'^  bank +strip +1  draining: 2 connections with timestamps go on; servers may remember one for 61 s after the last$'
 	check "status: no counts" out_lacks 'syn_rewritten|^  none'
 	check "status: asked for status" grep -qx status "$DIR/requests"
 }
@@ -206,6 +212,8 @@ test_pawsctl_json() {
 		.packets.tcp_ao == 0 and .flows.ESTABLISHED == 12 and .flows.SYN_SENT == 0 and
 		.totals == {rewritten: 3202, stripped: 0, repaired: 5, observed: 0, passed: 5} and
 		.syns == {rewritten: 103, stripped: 0, repaired: 0, observed: 0, passed: 5}'
+	check "stats --json: advice, draining" json_is '[.destinations[] | select(.advice) | .name] == ["shop"] and
+		([.destinations[] | select(.draining) | "\(.name) \(.draining_flows) \(.draining_seconds)"] == ["bank 2 61"])'
 	check "stats --json: what is in no destination" json_is '.destinations[] | select(.name == "none") |
 		.mode == null and .packets.malformed_ip == 2'
 	check "stats --json: sums over all" json_is '.packets.syn_rewritten == 100 and .packets.syn_policy_off == 8 and

@@ -270,7 +270,7 @@ void check_world(struct world *world)
 		if (flow->state == FLOW_FREE)
 			continue;
 		used++;
-		pairs_used += flow->pairs != 0;
+		pairs_used += flow_table_pairs(&world->engine.table, flow) != NULL;
 		check_flow(world, flow, found);
 	}
 	if (used != world->engine.table.used || pairs_used != world->engine.table.pairs_used)

@@ -159,9 +159,8 @@ struct world {
 
 	uint32_t capacity;
 	uint32_t secret_salt;
-	struct flow *flows;
-	struct syn_pairs *pairs;
-	uint32_t *heads;
+	struct flow *flows; /* the beginning of what the table keeps */
+	uint32_t *index;
 	struct engine engine;
 	struct counters *counters, *counters_before;
 

@@ -171,21 +171,20 @@ static void use_policy(struct world *world)
 /* Heads and secret are another process's: nothing of the old index may be trusted. */
 static void init_table(struct world *world)
 {
-	size_t bytes = flow_table_heads_bytes(world->capacity);
+	size_t bytes = flow_table_index_bytes(world->capacity);
 	uint64_t secret[2] = {0x9e3779b97f4a7c15u * ++world->secret_salt, 0xdeadbeefcafef00du};
 
-	free(world->heads);
-	world->heads = allocate(1, bytes);
-	memset(world->heads, 0xa5, bytes);
-	flow_table_init(&world->engine.table, world->flows, world->pairs, world->heads, world->capacity, secret);
+	free(world->index);
+	world->index = allocate(1, bytes);
+	memset(world->index, 0xa5, bytes);
+	flow_table_init(&world->engine.table, world->flows, world->index, world->capacity, secret);
 }
 
 bool world_start(struct world *world)
 {
 	if (!world->running) {
 		world->running = true;
-		world->flows = allocate(world->capacity, sizeof(*world->flows));
-		world->pairs = allocate(flow_table_pair_capacity(world->capacity), sizeof(*world->pairs));
+		world->flows = allocate(1, flow_table_kept_bytes(world->capacity));
 		world->counters = allocate(1, sizeof(*world->counters));
 		world->counters_before = allocate(1, sizeof(*world->counters));
 		world->engine.counters = world->counters;
@@ -200,20 +199,14 @@ bool world_start(struct world *world)
 void world_restart(struct world *world)
 {
 	static uint16_t slots[DESTINATION_SLOTS];
+	size_t bytes = flow_table_kept_bytes(world->capacity);
 	struct flow *flows;
-	struct syn_pairs *pairs;
-	size_t flow_bytes = world->capacity * sizeof(*flows);
-	size_t pair_bytes = flow_table_pair_capacity(world->capacity) * sizeof(*pairs);
 
 	world_start(world);
-	flows = allocate(1, flow_bytes);
-	pairs = allocate(1, pair_bytes);
-	memcpy(flows, world->flows, flow_bytes);
-	memcpy(pairs, world->pairs, pair_bytes);
+	flows = allocate(1, bytes);
+	memcpy(flows, world->flows, bytes);
 	free(world->flows);
-	free(world->pairs);
 	world->flows = flows;
-	world->pairs = pairs;
 	memset(world->counters, 0, sizeof(*world->counters));
 	init_table(world);
 	for (uint32_t i = 0; i < DESTINATION_SLOTS; i++)
@@ -252,8 +245,7 @@ void world_free(struct world *world)
 	free_next(world);
 	policy_free(world->policy);
 	free(world->flows);
-	free(world->pairs);
-	free(world->heads);
+	free(world->index);
 	free(world->counters);
 	free(world->counters_before);
 	free(world->engine.clock.shared);
