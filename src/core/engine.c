@@ -147,14 +147,16 @@ static void anchor(struct passage *p)
  * True when a TSval is further ahead of the last SYN's than a clock of 1 kHz can bring it: by more
  * than the lead, which covers what the SYN may have been held back on its way here, and 1/256,
  * eight times what clocks are usually off by. After 24 days one that has fallen behind, as a clock of
- * 100 Hz does, can no longer be told from one that is ahead; a fast one is long known by then.
+ * 100 Hz does, can no longer be told from one that is ahead; a fast one is long known by then. A
+ * RST during the handshake decides nothing: another SYN may follow, with an offset of its own.
  */
 static bool has_run_away(const struct passage *p, uint32_t tsval)
 {
 	uint64_t age_ms = engine_syn_age_ms(p);
 	uint32_t ahead = tsval - p->flow->syn_tsval - (uint32_t)age_ms;
 
-	return age_ms <= INT32_MAX && seq_after(ahead, engine_lead_ms(p->engine) + (uint32_t)(age_ms / FAST_CLOCK_SHARE));
+	return !flow_in_handshake(p->flow) && age_ms <= INT32_MAX &&
+	       seq_after(ahead, engine_lead_ms(p->engine) + (uint32_t)(age_ms / FAST_CLOCK_SHARE));
 }
 
 /* Where no block is left the flow runs on with its offset. */
