@@ -11,6 +11,12 @@ struct addr {
 	uint8_t byte[16];
 };
 
+/* Both ends of a packet, ports in host order. A flow begins with its own, the client as src. */
+struct endpoints {
+	struct addr src, dst;
+	uint16_t src_port, dst_port;
+};
+
 enum family {
 	FAMILY_IPV4,
 	FAMILY_IPV6,

@@ -19,6 +19,24 @@ uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t len);
 uint16_t checksum_fold(uint64_t sum);
 
 /*
+ * The checksum after a 32-bit field has changed from `old` to `new`, of a packet whose checksum was `check`,
+ * all as they lie in memory; `odd`: the field begins at an odd distance from the header's beginning, so
+ * that its bytes count in the other halves of their words: in this arithmetic, a turn by 8 bits. Valid if and
+ * only if it was before.
+ */
+static inline uint16_t checksum_update32(uint16_t check, uint32_t old, uint32_t new, bool odd)
+{
+	uint64_t sum = (uint64_t)(uint32_t)~old + new;
+	uint32_t change = (uint32_t)sum + (uint32_t)(sum >> 32);
+
+	if (odd)
+		change = change << 8 | change >> 24;
+	change = (change >> 16) + (change & 0xffff) + (uint16_t)~check;
+	change = (change >> 16) + (change & 0xffff);
+	return (uint16_t) ~(change + (change >> 16));
+}
+
+/*
  * Overwrites `len` bytes at `at` with `new_bytes` and updates the 16-bit checksum at
  * `checksum`, both inside the header that begins at `base`: a byte at an odd distance from
  * `base` counts in the other half of its word. The packet's checksum is valid afterwards if

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "seq.h"
 
 /*
  * The shared clock (P1, P2). Its tick is a millisecond; the clock's TSval is the tick's lower 32 bits
@@ -67,6 +68,14 @@ uint32_t clock_syn_tsval(struct clock *clock, uint64_t tick, const struct addr *
 /* A rewritten flow has sent `tsval` to `server`, and it is ahead of `tick`. */
 void clock_raise(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval);
 
+/* True where clock_raise() with a TSval within the lead would find a fresh mark that is not older, and do nothing. */
+static inline bool clock_is_raised(const struct clock *clock, uint64_t tick, uint32_t tsval)
+{
+	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
+
+	return (uint32_t)tick - (uint32_t)high <= CLOCK_MARK_REFRESH_MS && !seq_after(tsval, (uint32_t)(high >> 32));
+}
+
 /* A flow that is not rewritten has sent `tsval` to `server`. */
 void clock_raise_server(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval);
 
@@ -76,8 +85,8 @@ void clock_raise_server(struct clock *clock, uint64_t tick, const struct addr *s
  */
 uint64_t clock_mark_ahead(const struct clock *clock, uint64_t tick, uint32_t slot);
 
-/* A connection with timestamps to `server` is alive at `tick`. */
-void clock_note_stamped(struct clock *clock, uint64_t tick, const struct addr *server);
+/* A connection with timestamps to `server` was alive at second `seen_s` of the clock. */
+void clock_note_stamped(struct clock *clock, uint32_t seen_s, const struct addr *server);
 
 /*
  * True when one was within the last 60 s and some: a server of the RHEL 7 family may drop SYNs without

@@ -43,6 +43,7 @@ enum flow_flag {
 	FLOW_ONE_OFFSET = 0x80,	  /* several SYNs without SYN pairs: the offset explains them all */
 	FLOW_SYN_ZERO = 0x100,	  /* the last SYN had TSval 0 */
 	FLOW_SCALED = 0x200,	  /* the client's clock is too fast: scaled.h */
+	FLOW_STAMPED = 0x400,	  /* both sides use timestamps */
 };
 
 /*
@@ -98,7 +99,11 @@ enum {
 enum flow_state flow_next_state(struct flow *flow, bool outbound, uint8_t tcp_flags);
 
 /* True while the client may still be sending the SYN of this very connection. */
-bool flow_in_handshake(const struct flow *flow);
+static inline bool flow_in_handshake(const struct flow *flow)
+{
+	return flow->state == FLOW_SYN_SENT || flow->state == FLOW_SYN_RECV ||
+	       (flow->state == FLOW_CLOSE && !(flow->flags & FLOW_HAS_LIVED));
+}
 
 enum {
 	SYN_PAIRS_MAX = 8, /* Linux sends 7 SYNs; beyond that the oldest but the first is forgotten */

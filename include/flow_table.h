@@ -48,8 +48,16 @@ void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t
  * Finds the flow between two endpoints, whichever is the client: *ret_outbound says whether
  * `src` is. NULL where there is none.
  */
-struct flow *flow_table_find(const struct flow_table *table, const struct addr *src, uint16_t src_port,
-			     const struct addr *dst, uint16_t dst_port, bool *ret_outbound);
+struct flow *flow_table_look_up(const struct flow_table *table, const struct endpoints *ends, bool *ret_outbound);
+
+/* The same, of ends that lie apart. */
+static inline struct flow *flow_table_find(const struct flow_table *table, const struct addr *src, uint16_t src_port,
+					   const struct addr *dst, uint16_t dst_port, bool *ret_outbound)
+{
+	const struct endpoints ends = {*src, *dst, src_port, dst_port};
+
+	return flow_table_look_up(table, &ends, ret_outbound);
+}
 
 /*
  * A new flow with its key set, all else 0 and state FLOW_FREE: the caller fills it and sets

@@ -20,13 +20,22 @@ static inline uint64_t hash_mix(uint64_t x)
 	return x ^ x >> 32;
 }
 
+/* The two halves of a 128-bit product, one folded onto the other: stirs as well, for fewer instructions. */
+static inline uint64_t hash_multiply(uint64_t a, uint64_t b)
+{
+	unsigned __int128 product = (unsigned __int128)a * b;
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
 /* Hash of 16 bytes under a 64-bit key. */
 static inline uint64_t hash_bytes16(const uint8_t *bytes, uint64_t key)
 {
 	uint64_t half[2];
 
 	memcpy(half, bytes, sizeof(half));
-	return hash_mix(hash_mix(half[0] ^ key) + half[1]);
+	half[0] = hash_multiply(half[0] ^ key, 0x9e3779b97f4a7c15u);
+	return hash_multiply(half[0] ^ half[1], 0xd6e8feb86659fd93u);
 }
 
 #endif

@@ -32,17 +32,15 @@ enum {
 	TCP_ACK = 0x10,
 };
 
-/* A parsed TCP segment: host byte order, pointers into the input. */
+/* A parsed TCP segment: host byte order, pointers into the input, which has to live as long. */
 struct packet {
+	const struct packet_input *input;
 	uint8_t *tcp;
 	uint32_t tcp_len; /* header and payload */
-	struct addr src, dst;
-	uint16_t src_port, dst_port;
-	uint32_t seq, ack;
+	struct endpoints ends;
 	uint8_t flags;
 	uint8_t *ts; /* the timestamp option's kind byte, or NULL */
-	uint32_t tsval, tsecr;
-	bool gso, csum_not_ready;
+	uint32_t tsval, tsecr; /* as they came; without the option they mean nothing */
 };
 
 /*
@@ -51,6 +49,9 @@ struct packet {
  * why the packet must pass unmodified.
  */
 enum reason packet_parse(const struct packet_input *input, struct packet *ret);
+
+/* Its sequence number; seldom asked. */
+uint32_t packet_seq(const struct packet *packet);
 
 /* Sets the TSval or TSecr of a segment that has the option, and keeps its checksum right (P6). */
 void packet_set_tsval(struct packet *packet, uint32_t tsval);

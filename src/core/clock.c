@@ -125,13 +125,13 @@ uint64_t clock_mark_ahead(const struct clock *clock, uint64_t tick, uint32_t slo
 		       : 0;
 }
 
-void clock_note_stamped(struct clock *clock, uint64_t tick, const struct addr *server)
+void clock_note_stamped(struct clock *clock, uint32_t seen_s, const struct addr *server)
 {
 	uint32_t *stamped_s = &clock->shared->stamped_s[server_slot(clock, server)];
-	uint32_t now_s = (uint32_t)(tick / 1000);
+	uint32_t before_s = __atomic_load_n(stamped_s, __ATOMIC_RELAXED);
 
-	if (__atomic_load_n(stamped_s, __ATOMIC_RELAXED) != now_s)
-		__atomic_store_n(stamped_s, now_s, __ATOMIC_RELAXED);
+	if (before_s == 0 || seq_after(seen_s, before_s))
+		__atomic_store_n(stamped_s, seen_s, __ATOMIC_RELAXED);
 }
 
 bool clock_is_stamped(const struct clock *clock, uint64_t tick, const struct addr *server)

@@ -57,8 +57,16 @@ void engine_set_state(struct engine *engine, struct flow *flow, enum flow_state 
 	__atomic_store_n(&flow->state, (uint8_t)state, __ATOMIC_RELEASE);
 }
 
+/* Its server may remember it for as long as it was alive, and a minute. */
+static void note_stamped(struct engine *engine, const struct flow *flow)
+{
+	if (flow->flags & FLOW_STAMPED)
+		clock_note_stamped(&engine->clock, flow->last_seen_s, &flow->server);
+}
+
 void engine_forget_flow(struct engine *engine, struct flow *flow)
 {
+	note_stamped(engine, flow);
 	counter_add(&engine->counters->flows[flow->slot][flow->state], (uint64_t)-1);
 	flow_table_remove(&engine->table, flow);
 }
@@ -69,9 +77,9 @@ void engine_note_foreign_tsval(struct passage *p)
 
 	if (!p->packet.ts)
 		return;
-	clock_note_stamped(clock, p->tick, &p->packet.dst);
+	clock_note_stamped(clock, engine_seconds(p->tick), &p->packet.ends.dst);
 	if (p->packet.tsval)
-		clock_raise_server(clock, p->tick, &p->packet.dst, p->packet.tsval);
+		clock_raise_server(clock, p->tick, &p->packet.ends.dst, p->packet.tsval);
 }
 
 uint64_t engine_syn_age_ms(const struct passage *p)
@@ -86,25 +94,18 @@ bool engine_has_sent_only_syns(const struct flow *flow)
 	return flow_in_handshake(flow) && !(flow->flags & FLOW_SIMULTANEOUS);
 }
 
-static void note_emitted(struct passage *p, uint32_t tsval)
-{
-	p->flow->tsval_high = seq_max(p->flow->tsval_high, tsval);
-	if (seq_after(tsval, clock_tsval(&p->engine->clock, p->tick)))
-		clock_raise(&p->engine->clock, p->tick, &p->flow->server, tsval);
-}
-
 /* The destination on the far side of a packet that leaves (or comes in, for `outbound` false). */
 static const struct destination *match_far_side(const struct passage *p, bool outbound)
 {
 	const struct packet *packet = &p->packet;
 
-	return outbound ? policy_match(p->engine->policy, &packet->dst, packet->dst_port, &packet->src)
-			: policy_match(p->engine->policy, &packet->src, packet->src_port, &packet->dst);
+	return outbound ? policy_match(p->engine->policy, &packet->ends.dst, packet->ends.dst_port, &packet->ends.src)
+			: policy_match(p->engine->policy, &packet->ends.src, packet->ends.src_port, &packet->ends.dst);
 }
 
 enum direction engine_find_direction(struct passage *p, const struct destination **ret_destination)
 {
-	enum direction direction = p->direction;
+	enum direction direction = p->packet.input->direction;
 
 	if (direction == DIRECTION_UNKNOWN) {
 		*ret_destination = match_far_side(p, true);
@@ -155,34 +156,57 @@ static bool has_run_away(const struct passage *p, uint32_t tsval)
 	return age_ms <= INT32_MAX && seq_after(ahead, engine_lead_ms(p->engine) + (uint32_t)(age_ms / FAST_CLOCK_SHARE));
 }
 
-static bool start_scaling(struct passage *p)
+/* Where no block is left the flow runs on with its offset. */
+static void start_scaling(struct passage *p)
 {
 	struct flow *flow = p->flow;
 	struct scaled start;
 
 	scaled_start(&start, flow->tsval_high - flow->offset, flow->tsval_high,
 		     clock_tsval(&p->engine->clock, p->tick));
-	return flow_table_add_scaled(&p->engine->table, flow, &start) != NULL;
+	flow_table_add_scaled(&p->engine->table, flow, &start);
 }
 
-/* What a segment to the server is emitted with. */
-static uint32_t shift_tsval(struct passage *p)
+/* Says to the clock that the flow sends `tsval`. */
+static inline void note_emitted(struct passage *p, uint32_t tsval)
 {
-	struct flow *flow = p->flow;
-	uint32_t clock = clock_tsval(&p->engine->clock, p->tick);
-	uint32_t tsval = p->packet.tsval + flow->offset;
+	struct clock *clock = &p->engine->clock;
 
-	if (!(flow->flags & FLOW_SCALED) &&
-	    !(seq_after(tsval, clock + engine_lead_ms(p->engine)) && has_run_away(p, tsval) && start_scaling(p)))
-		return tsval ? tsval : UINT32_MAX; /* 0 would be taken for "no timestamp" */
-	return scaled_emit(flow_table_scaled(&p->engine->table, flow), p->packet.tsval, flow->offset, clock);
+	if (seq_after(tsval, clock_tsval(clock, p->tick)) && !clock_is_raised(clock, p->tick, tsval))
+		clock_raise(clock, p->tick, &p->flow->server, tsval);
+	p->flow->tsval_high = seq_max(p->flow->tsval_high, tsval);
 }
 
-enum reason engine_handle_segment_out(struct passage *p)
+/* A segment to the server whose TSval is not just shifted, or may be too far ahead of the clock. */
+__attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 {
 	struct flow *flow = p->flow;
+	uint32_t now = clock_tsval(&p->engine->clock, p->tick), tsval;
 	enum reason reason = REASON_OUT_REWRITTEN;
-	uint32_t tsval;
+
+	if ((flow->flags & FLOW_ANCHOR_PENDING) && p->packet.tsval) {
+		anchor(p);
+		reason = REASON_OUT_ANCHORED;
+	}
+	tsval = p->packet.tsval + flow->offset;
+	if (!(flow->flags & FLOW_SCALED) && has_run_away(p, tsval))
+		start_scaling(p);
+	if (flow->flags & FLOW_SCALED) {
+		tsval = scaled_emit(flow_table_scaled(&p->engine->table, flow), p->packet.tsval, flow->offset, now);
+		reason = REASON_OUT_SCALED;
+	}
+	if (tsval == 0) /* would be taken for "no timestamp" */
+		tsval = UINT32_MAX;
+	note_emitted(p, tsval);
+	packet_set_tsval(&p->packet, tsval);
+	return reason;
+}
+
+static inline enum reason handle_segment_out(struct passage *p)
+{
+	struct flow *flow = p->flow;
+	const struct clock *clock = &p->engine->clock;
+	uint32_t tsval = p->packet.tsval + flow->offset;
 
 	if (flow->mode != MODE_REWRITE) {
 		engine_note_foreign_tsval(p);
@@ -190,17 +214,29 @@ enum reason engine_handle_segment_out(struct passage *p)
 	}
 	if (!p->packet.ts)
 		return REASON_FLOW_NO_TIMESTAMPS;
-	if ((flow->flags & FLOW_ANCHOR_PENDING) && p->packet.tsval) {
-		anchor(p);
-		reason = REASON_OUT_ANCHORED;
-	}
-	tsval = shift_tsval(p);
+	if ((flow->flags & (FLOW_ANCHOR_PENDING | FLOW_SCALED)) || tsval == 0 ||
+	    seq_after(tsval, clock_tsval(clock, p->tick) + clock->max_lead_ms))
+		return emit_with_care(p);
 	note_emitted(p, tsval);
 	packet_set_tsval(&p->packet, tsval);
-	return flow->flags & FLOW_SCALED ? REASON_OUT_SCALED : reason;
+	return REASON_OUT_REWRITTEN;
 }
 
-enum reason engine_handle_segment_in(struct passage *p)
+enum reason engine_handle_segment_out(struct passage *p)
+{
+	return handle_segment_out(p);
+}
+
+/* Nearly all TSecrs: one that lies between the flow's SYN and its newest, all of one offset. */
+static inline bool is_plain_echo(const struct flow *flow, uint32_t tsecr)
+{
+	uint32_t back = flow->tsval_high - tsecr;
+
+	return flow->state == FLOW_ESTABLISHED && !flow->block && !(flow->flags & FLOW_SYN_ZERO) && back <= INT32_MAX &&
+	       back <= flow->tsval_high - flow->syn_tsval;
+}
+
+static inline enum reason handle_segment_in(struct passage *p)
 {
 	struct flow *flow = p->flow;
 	uint32_t tsecr = p->packet.tsecr, tsval;
@@ -211,12 +247,19 @@ enum reason engine_handle_segment_in(struct passage *p)
 		return REASON_FLOW_NO_TIMESTAMPS;
 	if (tsecr == 0)
 		return REASON_IN_TSECR_ZERO;
-	if (!engine_find_echo(p, tsecr, &tsval))
+	if (is_plain_echo(flow, tsecr))
+		tsval = tsecr - flow->offset;
+	else if (!engine_find_echo(p, tsecr, &tsval))
 		return REASON_IN_FOREIGN_TSECR;
 	if (flow->block)
 		drop_old_syn_pairs(p, tsecr);
 	packet_set_tsecr(&p->packet, tsval);
 	return flow->flags & FLOW_SCALED ? REASON_IN_SCALED : REASON_IN_REWRITTEN;
+}
+
+enum reason engine_handle_segment_in(struct passage *p)
+{
+	return handle_segment_in(p);
 }
 
 /* A packet that belongs to no flow and makes none. */
@@ -234,22 +277,18 @@ static enum reason handle_stranger(struct passage *p, bool is_synack)
 	return direction == DIRECTION_IN ? REASON_MIDSTREAM_IN : REASON_MIDSTREAM_OUT;
 }
 
-static enum reason handle_flow_segment(struct passage *p)
+/* True where flow_next_state() would leave the flow as it is: with nearly all segments. */
+static bool stays_established(const struct flow *flow, uint8_t tcp_flags)
 {
-	engine_set_state(p->engine, p->flow, flow_next_state(p->flow, p->outbound, p->packet.flags));
-	return p->outbound ? engine_handle_segment_out(p) : engine_handle_segment_in(p);
+	return flow->state == FLOW_ESTABLISHED && !(flow->flags & (FLOW_FIN_OUT | FLOW_FIN_IN)) &&
+	       !(tcp_flags & (TCP_FIN | TCP_RST));
 }
 
-/* A flow is alive: noted once a second, for its server as well if it has timestamps. */
-static void note_seen(struct passage *p)
+static enum reason handle_flow_segment(struct passage *p)
 {
-	uint32_t now_s = engine_seconds(p->tick);
-
-	if (p->flow->last_seen_s == now_s)
-		return;
-	p->flow->last_seen_s = now_s;
-	if (p->packet.ts && p->flow->mode != MODE_STRIP)
-		clock_note_stamped(&p->engine->clock, p->tick, &p->flow->server);
+	if (!stays_established(p->flow, p->packet.flags))
+		engine_set_state(p->engine, p->flow, flow_next_state(p->flow, p->outbound, p->packet.flags));
+	return p->outbound ? handle_segment_out(p) : handle_segment_in(p);
 }
 
 static enum reason dispatch(struct passage *p)
@@ -257,11 +296,10 @@ static enum reason dispatch(struct passage *p)
 	const uint8_t syn_ack = TCP_SYN | TCP_ACK;
 	enum reason reason;
 
-	p->flow = flow_table_find(&p->engine->table, &p->packet.src, p->packet.src_port, &p->packet.dst,
-				  p->packet.dst_port, &p->outbound);
+	p->flow = flow_table_look_up(&p->engine->table, &p->packet.ends, &p->outbound);
 	if (p->flow) {
 		p->slot = p->flow->slot;
-		note_seen(p);
+		p->flow->last_seen_s = engine_seconds(p->tick);
 	}
 	if ((p->packet.flags & syn_ack) == TCP_SYN)
 		return engine_handle_syn(p);
@@ -274,10 +312,12 @@ static enum reason dispatch(struct passage *p)
 
 enum reason engine_handle(struct engine *engine, const struct packet_input *input, uint64_t tick)
 {
-	struct passage p = {
-		.engine = engine, .tick = tick, .direction = input->direction, .slot = SLOT_NONE};
+	struct passage p;
 	enum reason reason = packet_parse(input, &p.packet);
 
+	p.engine = engine;
+	p.tick = tick;
+	p.slot = SLOT_NONE;
 	if (reason == REASON_COUNT)
 		reason = dispatch(&p);
 	counter_add(&engine->counters->reason[p.slot][reason], 1);
@@ -293,8 +333,12 @@ void engine_sweep(struct engine *engine, uint32_t count, uint64_t tick)
 		struct flow *flow = &table->flows[table->sweep_hand];
 
 		table->sweep_hand = (table->sweep_hand + 1) % table->capacity;
-		if (flow->state != FLOW_FREE && (int32_t)(now_s - flow->last_seen_s) > (int32_t)engine->timeout_s[flow->state])
+		if (flow->state == FLOW_FREE)
+			continue;
+		if ((int32_t)(now_s - flow->last_seen_s) > (int32_t)engine->timeout_s[flow->state])
 			engine_forget_flow(engine, flow);
+		else
+			note_stamped(engine, flow);
 	}
 }
 

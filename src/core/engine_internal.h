@@ -11,7 +11,6 @@ struct passage {
 	struct engine *engine;
 	struct packet packet;
 	uint64_t tick;
-	enum direction direction; /* as the interfaces tell */
 	struct flow *flow;	  /* NULL if unknown */
 	bool outbound;		  /* of a known flow: from client to server */
 	uint16_t slot;		  /* where it is counted */

@@ -31,7 +31,8 @@ static bool is_in_range(const struct passage *p, uint32_t tsecr)
 
 	if (seq_after(tsecr, flow->tsval_high))
 		return false;
-	return (uint64_t)(flow->tsval_high - tsecr) <= (uint64_t)span + before_syn || engine_syn_age_ms(p) > INT32_MAX;
+	return flow->tsval_high - tsecr <= span || flow->tsval_high - tsecr - span <= before_syn ||
+	       engine_syn_age_ms(p) > INT32_MAX;
 }
 
 /* See engine_internal.h. The order matters: SYNs first, whose offsets may have been others. */
@@ -130,8 +131,8 @@ static bool are_rules_ready(const struct engine *engine, const struct packet *pa
 {
 	if (!engine->rules_lag)
 		return true;
-	return engine->rules_policy && policy_match(engine->rules_policy, &packet->dst, packet->dst_port,
-						    &packet->src)->mode == MODE_REWRITE;
+	return engine->rules_policy && policy_match(engine->rules_policy, &packet->ends.dst, packet->ends.dst_port,
+						    &packet->ends.src)->mode == MODE_REWRITE;
 }
 
 /* A SYN that opens a connection: on a new four-tuple, or on one whose old flow is past. */
@@ -159,20 +160,20 @@ static enum reason handle_new_syn(struct passage *p)
 		return REASON_SYN_POLICY_OFF;
 	}
 	if (!packet->ts)
-		return clock_is_stamped(&engine->clock, p->tick, &packet->dst) ? REASON_SYN_NO_TIMESTAMPS_MIXED
+		return clock_is_stamped(&engine->clock, p->tick, &packet->ends.dst) ? REASON_SYN_NO_TIMESTAMPS_MIXED
 									       : REASON_SYN_NO_TIMESTAMPS;
-	if (engine->client_quota && flow_table_count_of_client(&engine->table, &packet->src) >= engine->client_quota) {
+	if (engine->client_quota && flow_table_count_of_client(&engine->table, &packet->ends.src) >= engine->client_quota) {
 		engine_note_foreign_tsval(p);
 		return REASON_CLIENT_QUOTA;
 	}
 	if (!engine->table.free_flow)
 		engine_sweep(engine, ENGINE_SWEEP_WHEN_FULL, p->tick);
-	p->flow = flow_table_add(&engine->table, &packet->src, packet->src_port, &packet->dst, packet->dst_port);
+	p->flow = flow_table_add(&engine->table, &packet->ends.src, packet->ends.src_port, &packet->ends.dst, packet->ends.dst_port);
 	if (!p->flow) {
 		engine_note_foreign_tsval(p);
 		return REASON_TABLE_FULL;
 	}
-	flow_table_syn(&engine->table, p->flow)->isn = packet->seq;
+	flow_table_syn(&engine->table, p->flow)->isn = packet_seq(packet);
 	p->flow->mode = destination->mode & 0xf;
 	p->flow->repair = destination->repair & 0xf;
 	p->flow->slot = destination->slot;
@@ -247,7 +248,7 @@ static enum reason handle_repeated_syn(struct passage *p)
 /* The packet repeats the SYN that made the flow. */
 static bool is_own_isn(const struct passage *p)
 {
-	return flow_table_syn(&p->engine->table, p->flow)->isn == p->packet.seq;
+	return flow_table_syn(&p->engine->table, p->flow)->isn == packet_seq(&p->packet);
 }
 
 enum reason engine_handle_syn(struct passage *p)
@@ -293,7 +294,8 @@ static enum reason handle_synack_in(struct passage *p)
 		packet_strip_timestamps(&p->packet);
 		return REASON_SYNACK_STRIPPED;
 	}
-	clock_note_stamped(&p->engine->clock, p->tick, &flow->server);
+	flow->flags |= FLOW_STAMPED;
+	clock_note_stamped(&p->engine->clock, engine_seconds(p->tick), &flow->server);
 	if (p->packet.tsecr == 0)
 		return REASON_SYNACK_TSECR_ZERO;
 	known = engine_find_echo(p, p->packet.tsecr, &tsval);

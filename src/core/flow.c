@@ -10,12 +10,6 @@ const char *const flow_state_names[FLOW_STATE_COUNT] = {
 #undef X
 };
 
-bool flow_in_handshake(const struct flow *flow)
-{
-	return flow->state == FLOW_SYN_SENT || flow->state == FLOW_SYN_RECV ||
-	       (flow->state == FLOW_CLOSE && !(flow->flags & FLOW_HAS_LIVED));
-}
-
 static enum flow_state after_reset(struct flow *flow, bool outbound)
 {
 	flow->flags &= (uint16_t) ~(FLOW_ALIVE_OUT | FLOW_ALIVE_IN);

@@ -61,23 +61,35 @@ size_t flow_table_index_bytes(uint32_t capacity)
 	return ((size_t)head_count(capacity) + client_count(capacity)) * sizeof(uint32_t);
 }
 
-static uint64_t hash_endpoint(const struct flow_table *table, const struct addr *addr, uint16_t port)
+/* Both ends as numbers, which is how they are hashed and compared. */
+struct key {
+	uint64_t src[2], dst[2];
+	uint32_t src_port, dst_port;
+};
+
+static inline struct key key_of(const struct endpoints *ends)
 {
-	return hash_bytes16(addr->byte, table->secret[0] ^ port);
+	struct key key = {.src_port = ends->src_port, .dst_port = ends->dst_port};
+
+	memcpy(key.src, ends->src.byte, sizeof(key.src));
+	memcpy(key.dst, ends->dst.byte, sizeof(key.dst));
+	return key;
 }
 
 /* The same for both directions, so that one look finds the flow whoever is the client. */
-static uint32_t *find_head(const struct flow_table *table, const struct addr *a, uint16_t a_port,
-			   const struct addr *b, uint16_t b_port)
+static inline uint32_t *find_head(const struct flow_table *table, const struct key *key)
 {
-	uint64_t sum = hash_endpoint(table, a, a_port) + hash_endpoint(table, b, b_port);
+	uint64_t sum = hash_multiply(key->src[0] ^ table->secret[0], key->src[1] ^ table->secret[1] ^ key->src_port) +
+		       hash_multiply(key->dst[0] ^ table->secret[0], key->dst[1] ^ table->secret[1] ^ key->dst_port);
 
-	return &table->heads[hash_mix(sum ^ table->secret[1]) & table->head_mask];
+	return &table->heads[(sum ^ sum >> 32) & table->head_mask];
 }
 
 static uint32_t *head_of_flow(const struct flow_table *table, const struct flow *flow)
 {
-	return find_head(table, &flow->client, flow->client_port, &flow->server, flow->server_port);
+	struct key key = key_of(&(const struct endpoints){flow->client, flow->server, flow->client_port, flow->server_port});
+
+	return find_head(table, &key);
 }
 
 static void push_flow(struct flow_table *table, uint32_t *list, struct flow *flow)
@@ -223,26 +235,28 @@ void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t
 	rebuild_index(table);
 }
 
-static bool is_between(const struct flow *flow, const struct addr *client, uint16_t client_port,
-		       const struct addr *server, uint16_t server_port)
+static inline bool is_at(const struct addr *addr, const uint64_t number[2])
 {
-	return flow->client_port == client_port && flow->server_port == server_port &&
-	       addr_equal(&flow->client, client) && addr_equal(&flow->server, server);
+	uint64_t half[2];
+
+	memcpy(half, addr->byte, sizeof(half));
+	return half[0] == number[0] && half[1] == number[1];
 }
 
-struct flow *flow_table_find(const struct flow_table *table, const struct addr *src, uint16_t src_port,
-			     const struct addr *dst, uint16_t dst_port, bool *ret_outbound)
+struct flow *flow_table_look_up(const struct flow_table *table, const struct endpoints *ends, bool *ret_outbound)
 {
-	uint32_t next = *find_head(table, src, src_port, dst, dst_port);
+	const struct key key = key_of(ends);
 
-	while (next) {
+	for (uint32_t next = *find_head(table, &key); next;) {
 		struct flow *flow = &table->flows[next - 1];
 
-		if (is_between(flow, src, src_port, dst, dst_port)) {
+		if (flow->client_port == key.src_port && flow->server_port == key.dst_port &&
+		    is_at(&flow->client, key.src) && is_at(&flow->server, key.dst)) {
 			*ret_outbound = true;
 			return flow;
 		}
-		if (is_between(flow, dst, dst_port, src, src_port)) {
+		if (flow->client_port == key.dst_port && flow->server_port == key.src_port &&
+		    is_at(&flow->client, key.dst) && is_at(&flow->server, key.src)) {
 			*ret_outbound = false;
 			return flow;
 		}

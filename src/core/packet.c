@@ -31,6 +31,23 @@ static uint32_t load32(const uint8_t *at)
 	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
+static uint64_t load64(const uint8_t *at)
+{
+	return (uint64_t)load32(at) << 32 | load32(at + 4);
+}
+
+static void store16(uint8_t *at, uint16_t value)
+{
+	at[0] = (uint8_t)(value >> 8);
+	at[1] = (uint8_t)value;
+}
+
+static void store32(uint8_t *at, uint32_t value)
+{
+	store16(at, (uint16_t)(value >> 16));
+	store16(at + 2, (uint16_t)value);
+}
+
 static enum reason parse_ipv4(const struct packet_input *input, struct packet *ret)
 {
 	uint8_t *ip = input->data;
@@ -44,12 +61,10 @@ static enum reason parse_ipv4(const struct packet_input *input, struct packet *r
 		return REASON_MALFORMED_IP;
 	if (load16(ip + 6) & 0x3fff) /* MF or an offset */
 		return REASON_FRAGMENT;
-	if (ip[9] == PROTOCOL_AUTHENTICATION)
-		return REASON_IP_AUTHENTICATED;
 	if (ip[9] != PROTOCOL_TCP)
-		return REASON_NOT_TCP;
-	ret->src = addr_from_ipv4(ip + 12);
-	ret->dst = addr_from_ipv4(ip + 16);
+		return ip[9] == PROTOCOL_AUTHENTICATION ? REASON_IP_AUTHENTICATED : REASON_NOT_TCP;
+	ret->ends.src = addr_from_ipv4(ip + 12);
+	ret->ends.dst = addr_from_ipv4(ip + 16);
 	ret->tcp = ip + header_len;
 	ret->tcp_len = total_len - header_len;
 	return REASON_COUNT;
@@ -79,8 +94,8 @@ static enum reason parse_ipv6(const struct packet_input *input, struct packet *r
 		next = ip[at];
 		at += ((uint32_t)ip[at + 1] + 1) * 8;
 	}
-	ret->src = addr_from_ipv6(ip + 8);
-	ret->dst = addr_from_ipv6(ip + 24);
+	ret->ends.src = addr_from_ipv6(ip + 8);
+	ret->ends.dst = addr_from_ipv6(ip + 24);
 	ret->tcp = ip + at;
 	ret->tcp_len = end - at;
 	return REASON_COUNT;
@@ -90,6 +105,7 @@ static enum reason parse_tcp(struct packet *ret)
 {
 	uint8_t *tcp = ret->tcp;
 	uint32_t header_len;
+	uint64_t values;
 	enum reason reason;
 
 	if (ret->tcp_len < TCP_HEADER_MIN)
@@ -97,17 +113,16 @@ static enum reason parse_tcp(struct packet *ret)
 	header_len = (uint32_t)(tcp[12] >> 4) * 4;
 	if (header_len < TCP_HEADER_MIN || header_len > ret->tcp_len)
 		return REASON_MALFORMED_TCP;
-	ret->src_port = load16(tcp);
-	ret->dst_port = load16(tcp + 2);
-	ret->seq = load32(tcp + 4);
-	ret->ack = load32(tcp + 8);
+	ret->ends.src_port = load16(tcp);
+	ret->ends.dst_port = load16(tcp + 2);
 	ret->flags = tcp[13];
 	if ((ret->flags & TCP_SYN) && (ret->flags & (TCP_RST | TCP_FIN)))
 		return REASON_MALFORMED_FLAGS;
 	reason = tcpopt_find_timestamps(tcp + TCP_HEADER_MIN, header_len - TCP_HEADER_MIN, &ret->ts);
 	if (ret->ts) {
-		ret->tsval = load32(ret->ts + TS_TSVAL_AT);
-		ret->tsecr = load32(ret->ts + TS_TSECR_AT);
+		values = load64(ret->ts + TS_TSVAL_AT); /* the one behind the other */
+		ret->tsval = (uint32_t)(values >> 32);
+		ret->tsecr = (uint32_t)values;
 	}
 	return reason;
 }
@@ -116,10 +131,7 @@ enum reason packet_parse(const struct packet_input *input, struct packet *ret)
 {
 	enum reason reason;
 
-	ret->ts = NULL;
-	ret->tsval = ret->tsecr = 0;
-	ret->gso = input->gso;
-	ret->csum_not_ready = input->csum_not_ready;
+	ret->input = input;
 	if (input->truncated)
 		return REASON_TRUNCATED;
 	if (input->len < 1)
@@ -137,44 +149,62 @@ enum reason packet_parse(const struct packet_input *input, struct packet *ret)
 	return reason == REASON_COUNT ? parse_tcp(ret) : reason;
 }
 
-/*
- * The one place that changes packet bytes. The kernel makes the checksum of a GSO packet when
- * it cuts it into segments; elsewhere a sum that is not ready is made here, since the kernel
- * takes a changed packet for a finished one (nfqnl_mangle() sets CHECKSUM_NONE).
- */
-static void replace(struct packet *packet, uint8_t *at, const uint8_t *bytes, size_t len)
+uint32_t packet_seq(const struct packet *packet)
 {
-	uint8_t *check_at = packet->tcp + TCP_CHECKSUM_AT;
+	return load32(packet->tcp + 4);
+}
+
+/*
+ * What follows are the two places that change packet bytes. The kernel makes the checksum of a GSO
+ * packet when it cuts it into segments; elsewhere a sum that is not ready is made here, since the
+ * kernel takes a changed packet for a finished one (nfqnl_mangle() sets CHECKSUM_NONE).
+ */
+__attribute__((noinline)) static void finish_checksum(struct packet *packet)
+{
 	uint16_t check;
 
-	if (!packet->gso && !packet->csum_not_ready) {
-		checksum_replace(check_at, packet->tcp, at, bytes, len);
-		return;
-	}
-	memcpy(at, bytes, len);
-	if (packet->gso)
+	if (packet->input->gso)
 		return;
 	check = checksum_finish_tcp(packet->tcp, packet->tcp_len);
+	memcpy(packet->tcp + TCP_CHECKSUM_AT, &check, sizeof(check));
+}
+
+static inline void replace32(struct packet *packet, uint8_t *at, uint32_t value)
+{
+	uint8_t *check_at = packet->tcp + TCP_CHECKSUM_AT;
+	uint32_t old, new;
+	uint16_t check;
+
+	memcpy(&old, at, sizeof(old));
+	store32(at, value);
+	if (packet->input->gso || packet->input->csum_not_ready) {
+		finish_checksum(packet);
+		return;
+	}
+	memcpy(&new, at, sizeof(new));
+	memcpy(&check, check_at, sizeof(check));
+	check = checksum_update32(check, old, new, (at - packet->tcp) & 1);
 	memcpy(check_at, &check, sizeof(check));
 }
 
-static void replace32(struct packet *packet, uint8_t *at, uint32_t value)
+static void replace(struct packet *packet, uint8_t *at, const uint8_t *bytes, size_t len)
 {
-	uint8_t bytes[4] = {(uint8_t)(value >> 24), (uint8_t)(value >> 16), (uint8_t)(value >> 8), (uint8_t)value};
-
-	replace(packet, at, bytes, sizeof(bytes));
+	if (packet->input->gso || packet->input->csum_not_ready) {
+		memcpy(at, bytes, len);
+		finish_checksum(packet);
+	} else {
+		checksum_replace(packet->tcp + TCP_CHECKSUM_AT, packet->tcp, at, bytes, len);
+	}
 }
 
 void packet_set_tsval(struct packet *packet, uint32_t tsval)
 {
 	replace32(packet, packet->ts + TS_TSVAL_AT, tsval);
-	packet->tsval = tsval;
 }
 
 void packet_set_tsecr(struct packet *packet, uint32_t tsecr)
 {
 	replace32(packet, packet->ts + TS_TSECR_AT, tsecr);
-	packet->tsecr = tsecr;
 }
 
 void packet_strip_timestamps(struct packet *packet)

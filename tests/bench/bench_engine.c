@@ -9,8 +9,8 @@
 /*
  * bench_engine FLOWS PACKETS: puts traces through engine_handle(), each of PACKETS packets, beside FLOWS
  * live flows, half of them IPv6. tests/bench/run counts the instructions from outside, between
- * bench_trace_begin() and bench_trace_end(); here only the trace is printed, one a line: its path ("established"
- * or "syn"), "IPv4" or "IPv6", and what it is. Every packet must end under the reason that the trace is
+ * bench_trace_begin() and bench_trace_end(); here only the trace is printed, one a line: its path ("established",
+ * "syn" or "full"), "IPv4" or "IPv6", and what it is. Every packet must end under the reason that the trace is
  * about, else exit status 1.
  *
  * bench_engine memory FLOWS: prints the bytes of a table for so many flows.
@@ -284,7 +284,8 @@ enum step {
 	STEP_SYN,
 	STEP_SYN_AGAIN,
 	STEP_SYNACK,
-	STEP_REUSE, /* a new connection on a live flow's four-tuple */
+	STEP_REUSE,	 /* a new connection on a live flow's four-tuple */
+	STEP_TABLE_FULL, /* a new connection that finds no room */
 };
 
 static void do_step(struct bench *bench, enum step step, uint32_t flow, bool gro)
@@ -311,6 +312,9 @@ static void do_step(struct bench *bench, enum step step, uint32_t flow, bool gro
 	case STEP_REUSE:
 		send_syn(bench, flow, bench->random, REASON_SYN_REWRITTEN);
 		break;
+	case STEP_TABLE_FULL:
+		send_syn(bench, flow, 1, REASON_TABLE_FULL);
+		break;
 	}
 }
 
@@ -319,6 +323,8 @@ static uint32_t pick_flow(struct bench *bench, enum step step, bool ipv6, uint32
 {
 	if (step == STEP_SYN || step == STEP_SYN_AGAIN || step == STEP_SYNACK)
 		return bench->live + number * 2 + ipv6;
+	if (step == STEP_TABLE_FULL)
+		return bench->live + (bench->packets + number) * 2 + ipv6;
 	bench->random = bench->random * 1664525 + 1013904223;
 	return (bench->random >> 8) % (bench->live / 2) * 2 + ipv6;
 }
@@ -332,7 +338,8 @@ static void run_trace(struct bench *bench, const char *name, enum step step, boo
 		do_step(bench, step, pick_flow(bench, step, ipv6, i), gro);
 	}
 	bench_trace_end();
-	printf("%s IPv%d %s%s\n", step <= STEP_IN ? "established" : "syn", ipv6 ? 6 : 4, name, gro ? ", GRO" : "");
+	printf("%s IPv%d %s%s\n", step <= STEP_IN ? "established" : step == STEP_TABLE_FULL ? "full" : "syn",
+	       ipv6 ? 6 : 4, name, gro ? ", GRO" : "");
 }
 
 static void run_traces(struct bench *bench)
@@ -349,6 +356,9 @@ static void run_traces(struct bench *bench)
 		run_trace(bench, "SYN again", STEP_SYN_AGAIN, ipv6, false);
 		run_trace(bench, "SYN on a known four-tuple", STEP_REUSE, ipv6, false);
 	}
+	/* The traces above have taken what room there was. */
+	for (int ipv6 = 0; ipv6 < 2; ipv6++)
+		run_trace(bench, "SYN, the table full", STEP_TABLE_FULL, ipv6, false);
 }
 
 static void fill_table(struct bench *bench)
@@ -381,7 +391,7 @@ int main(int argc, char **argv)
 	bench.live = (uint32_t)strtoul(argv[1], NULL, 10);
 	bench.packets = (uint32_t)strtoul(argv[2], NULL, 10);
 	capacity = bench.live + 2 * bench.packets; /* room for the traces' new flows */
-	bench.flows = allocate(capacity, sizeof(*bench.flows));
+	bench.flows = allocate(capacity + 2 * bench.packets, sizeof(*bench.flows));
 	make_engine(&bench.engine, capacity);
 	bench.engine.policy = bench.policy = make_policy();
 	fill_table(&bench);

@@ -51,14 +51,14 @@ static void on_signal(int number)
 
 static void count_flow(const struct packet *packet, uint32_t worker)
 {
-	const bool swapped = memcmp(&packet->src, &packet->dst, sizeof(packet->src)) > 0;
+	const bool swapped = memcmp(&packet->ends.src, &packet->ends.dst, sizeof(packet->ends.src)) > 0;
 	struct seen_flow flow = {.workers = 1u << worker};
 	size_t i = 0;
 
-	flow.ends[swapped] = packet->src;
-	flow.ends[!swapped] = packet->dst;
-	flow.ports[swapped] = packet->src_port;
-	flow.ports[!swapped] = packet->dst_port;
+	flow.ends[swapped] = packet->ends.src;
+	flow.ends[!swapped] = packet->ends.dst;
+	flow.ports[swapped] = packet->ends.src_port;
+	flow.ports[!swapped] = packet->ends.dst_port;
 	counter.used |= flow.workers;
 	while (i < counter.flow_count && (memcmp(counter.flows[i].ends, flow.ends, sizeof(flow.ends)) != 0 ||
 					  memcmp(counter.flows[i].ports, flow.ports, sizeof(flow.ports)) != 0))

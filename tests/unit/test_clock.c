@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "core_test.h"
 
+#include <pthread.h>
+
 #include "clock.h"
 #include "seq.h"
 
@@ -224,6 +226,81 @@ static void test_mark_from_a_later_batch(void **state)
 	}
 }
 
+/* A worker whose batch began earlier sends its SYN after one of a later batch: not with less. */
+static void test_syn_of_an_earlier_batch(void **state)
+{
+	const uint64_t starts[] = {10000000, 0x100000000u - 3, 0x300000000u - 100};
+	uint32_t previous;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++)
+		for (uint32_t late_ms = 1; late_ms < 200; late_ms++) {
+			uint64_t tick = starts[i], later = tick + late_ms;
+			struct addr addr = server_addr(0);
+
+			clock_reset();
+			clock_publish(&clock_under_test, tick);
+			assert_int_equal(syn(tick, 0), as_syn(tick));
+			clock_publish(&clock_under_test, later);
+			assert_int_equal(syn(later, 1), as_syn(later));
+			assert_int_equal(syn(tick, 0), as_syn(later));
+			/* nor does a mark that the clock has reached meanwhile make it less */
+			raise_server(tick, 2, (uint32_t)tick + late_ms / 2);
+			assert_int_equal(syn(tick, 2), as_syn(later));
+			previous = (uint32_t)later + 7;
+			assert_int_equal(clock_syn_tsval(&clock_under_test, tick, &addr, &previous),
+					 as_syn(previous + 1ull));
+		}
+}
+
+/* ---- several workers at once ---- */
+
+enum {
+	WORKERS = 4,
+	WORKER_STEPS = 50000,
+};
+
+static void *run_worker(void *context)
+{
+	struct clock clock = {.shared = &shared, .max_lead_ms = LEAD_MS};
+	uint32_t number = (uint32_t)(uintptr_t)context;
+	struct addr server = server_addr(0);
+
+	for (uint32_t i = 1; i <= WORKER_STEPS; i++) {
+		uint64_t tick = 10000000 + i / 1000;
+
+		if (clock_publish(&clock, tick) < tick)
+			return "published less than was said";
+		clock_raise(&clock, tick, &server, (uint32_t)tick + 1000 + i / 10 * WORKERS + number);
+		clock_raise_server(&clock, tick, &server, 20000000 + i * WORKERS + number);
+		/* at once, while the others raise it: not older than its own last one */
+		if (seq_after(20000000 + i * WORKERS + number, clock_syn_tsval(&clock, tick, &server, NULL)))
+			return "a SYN is older than what this worker has sent";
+	}
+	return NULL;
+}
+
+/* What one worker sends no other takes back. */
+static void test_workers_share_the_marks(void **state)
+{
+	pthread_t thread[WORKERS];
+	void *problem;
+	uint64_t tick = 10000000 + WORKER_STEPS / 1000;
+
+	(void)state;
+	clock_reset();
+	for (uintptr_t i = 0; i < WORKERS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, run_worker, (void *)i), 0);
+	for (int i = 0; i < WORKERS; i++) {
+		assert_int_equal(pthread_join(thread[i], &problem), 0);
+		if (problem)
+			fail_msg("%s", (const char *)problem);
+	}
+	assert_int_equal(shared.published, tick);
+	assert_false(seq_after(20000000 + WORKER_STEPS * WORKERS + WORKERS - 1, syn(tick, 0)));
+	assert_in_range(clock_lead_ms(&clock_under_test, tick), 1000 + WORKER_STEPS / 10 * WORKERS + WORKERS - 1, LEAD_MS);
+}
+
 /* ---- P1 over random histories ---- */
 
 struct sent {
@@ -333,6 +410,8 @@ int main(void)
 		cmocka_unit_test(test_server_mark_ages),
 		cmocka_unit_test(test_old_marks_do_not_count),
 		cmocka_unit_test(test_mark_from_a_later_batch),
+		cmocka_unit_test(test_syn_of_an_earlier_batch),
+		cmocka_unit_test(test_workers_share_the_marks),
 		cmocka_unit_test(test_p1_over_random_histories),
 	};
 

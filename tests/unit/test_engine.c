@@ -330,8 +330,14 @@ static enum reason send_syn(struct engine_world *world, uint16_t port)
 static void test_rules_that_lag(void **state)
 {
 	static struct engine_world world;
+	struct destination *all = calloc(1, sizeof(*all));
+	struct policy *observing;
 
 	(void)state;
+	assert_non_null(all);
+	all[0] = world_destination("default", SLOT_DEFAULT, MODE_OBSERVE, REPAIR_OFF, 0, false);
+	observing = policy_build(all, 1);
+	assert_non_null(observing);
 	world_make(&world, 64, 5000000);
 	world.engine.rules_lag = true;
 	assert_int_equal(send_syn(&world, 1), REASON_SYN_POLICY_OFF);
@@ -340,8 +346,12 @@ static void test_rules_that_lag(void **state)
 	/* A flow that was begun goes on, whatever the rules. */
 	world.engine.rules_policy = NULL;
 	assert_int_equal(send_syn(&world, 2), REASON_SYN_RETRANSMITTED);
+	/* Nor does it help that the rules were made for a policy which only watched that destination. */
+	world.engine.rules_policy = observing;
+	assert_int_equal(send_syn(&world, 3), REASON_SYN_POLICY_OFF);
 	world.engine.rules_lag = false;
 	assert_int_equal(send_syn(&world, 3), REASON_SYN_REWRITTEN);
+	policy_free(observing);
 	world_free(&world);
 }
 
