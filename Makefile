@@ -88,8 +88,27 @@ $(TEST_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/tools/%.o $$(call parts,%) $(LIB
 $(BUILD)/tests/bench_engine: $(BUILD)/tests/bench/bench_engine.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^
 
-.PHONY: test-programs
-test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(BUILD)/tests/bench_engine
+# A fuzz target is tests/fuzz/fuzz_NAME.c and what all have in common. libFuzzer drives it ("make
+# fuzz"), or replay_main.c, which runs it over its corpus; that needs no clang.
+FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(filter-out %/fuzz_engine.c,$(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_COMMON := $(call objects,tests/fuzz/*.c)
+FUZZ_COMMON := $(filter-out $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/fuzz_%.o) %/replay_main.o,$(FUZZ_COMMON)) \
+	$(call objects,src/tools/snapshot*.c) $(BUILD)/src/tools/exporter_text.o
+FUZZ_PROGRAMS := $(FUZZ_TARGETS:%=$(BUILD)/fuzz/%)
+REPLAY_PROGRAMS := $(FUZZ_TARGETS:%=$(BUILD)/corpus/%)
+
+$(FUZZ_PROGRAMS): $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(FUZZ_COMMON) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(DAEMON_LIBS)
+
+$(REPLAY_PROGRAMS): $(BUILD)/corpus/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay_main.o $(FUZZ_COMMON) \
+		$(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+
+.PHONY: test-programs fuzz-programs
+test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(REPLAY_PROGRAMS) $(BUILD)/tests/bench_engine
+fuzz-programs: $(FUZZ_PROGRAMS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
@@ -106,8 +125,9 @@ $(BUILD)/promtool:
 
 BENCH_PACKAGES := valgrind
 KERNEL_PACKAGES := qemu-system-x86 busybox-static
+FUZZ_PACKAGES := clang libclang-rt-dev llvm
 
-.PHONY: deps test-deps lint-deps kernel-deps bench-deps
+.PHONY: deps test-deps lint-deps kernel-deps bench-deps fuzz-deps
 deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES)
 test-deps:
@@ -116,21 +136,23 @@ kernel-deps:
 	@tools/install-packages $(KERNEL_PACKAGES)
 bench-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(BENCH_PACKAGES)
+fuzz-deps:
+	@tools/install-packages $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
 lint-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 
-.PHONY: demo check check-unit check-netns check-kernels bench-engine coverage lint
+.PHONY: demo check check-unit check-netns check-kernels bench-engine coverage fuzz lint
 demo: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/netns/demo.sh $(BUILD)
 
 check: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs $(BUILD)/promtool
-	@tests/run $(BUILD) unit replay tools netns
+	@tests/run $(BUILD) unit replay corpus tools netns
 
 check-unit:
 	@$(MAKE) -s --no-print-directory all test-programs
-	@tests/run $(BUILD) unit replay tools
+	@tests/run $(BUILD) unit replay corpus tools
 
 # One namespace test: make check-netns TEST=strip
 check-netns: test-deps
@@ -155,6 +177,13 @@ coverage: test-deps
 	@find build-coverage -name '*.gcda' -delete
 	@tests/run build-coverage $(COVERAGE_GROUPS)
 	@tests/coverage build-coverage
+
+# Every target, or `make fuzz SECONDS=60 TARGET=packet`; what is found is kept in build-fuzz/.
+SECONDS ?= 60
+fuzz: fuzz-deps
+	@$(MAKE) -s --no-print-directory BUILD=build-fuzz CC=clang CFLAGS='-O1 -g' \
+		SANITIZE=fuzzer-no-link,address,undefined fuzz-programs
+	@tests/fuzz/run build-fuzz $(SECONDS) $(or $(TARGET),$(FUZZ_TARGETS))
 
 lint: lint-deps
 	@$(MAKE) -s --no-print-directory all test-programs

@@ -31,6 +31,9 @@
  *   mark SLOT TSVAL TICK                           of clock_shared.server[], any number
  *   sum 0123456789abcdef
  */
+/* A time or tick beyond this, 140 000 years, was never reached: what says so is damaged. */
+#define CLOCK_MS_MAX ((uint64_t)1 << 52)
+
 struct epoch {
 	uint64_t epoch_ms;
 	uint8_t secret[16];

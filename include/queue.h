@@ -30,7 +30,7 @@ extern const char *const queue_role_names[QUEUE_ROLES];
 
 struct queue_packet {
 	uint32_t id;
-	uint8_t *data; /* in the batch's buffer; at least QUEUE_HEADROOM bytes before it may be overwritten */
+	uint8_t *data; /* in the batch's buffer; QUEUE_HEADROOM bytes (queue_message.h) before it may be overwritten */
 	uint32_t len;
 	uint32_t skb_info; /* NFQA_SKB_* of linux/netfilter/nfnetlink_queue.h */
 	uint32_t indev, outdev; /* interface numbers, 0 for none */

@@ -174,7 +174,10 @@ static inline void note_emitted(struct passage *p, uint32_t tsval)
 
 	if (seq_after(tsval, clock_tsval(clock, p->tick)) && !clock_is_raised(clock, p->tick, tsval))
 		clock_raise(clock, p->tick, &p->flow->server, tsval);
-	p->flow->tsval_high = seq_max(p->flow->tsval_high, tsval);
+	if (seq_after(tsval, p->flow->tsval_high))
+		p->flow->tsval_high = tsval;
+	else if (seq_after(p->flow->syn_tsval, tsval))
+		p->flow->flags |= FLOW_WENT_BACK;
 }
 
 /* A segment to the server whose TSval is not just shifted, or may be too far ahead of the clock. */

@@ -32,7 +32,7 @@ static bool is_in_range(const struct passage *p, uint32_t tsecr)
 	if (seq_after(tsecr, flow->tsval_high))
 		return false;
 	return flow->tsval_high - tsecr <= span || flow->tsval_high - tsecr - span <= before_syn ||
-	       engine_syn_age_ms(p) > INT32_MAX;
+	       (flow->flags & FLOW_WENT_BACK) || engine_syn_age_ms(p) > INT32_MAX;
 }
 
 /* See engine_internal.h. The order matters: SYNs first, whose offsets may have been others. */

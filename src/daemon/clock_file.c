@@ -88,7 +88,7 @@ static bool parse_number(const char *line, const char *key, uint64_t *ret)
 	int used = 0;
 
 	snprintf(format, sizeof(format), "%s %%" SCNu64 "%%n", key);
-	return sscanf(line, format, ret, &used) == 1 && line[used] == '\0';
+	return sscanf(line, format, ret, &used) == 1 && line[used] == '\0' && *ret < CLOCK_MS_MAX;
 }
 
 static bool parse_secret(const char *line, uint8_t secret[16])

@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "queue_message.h"
+
 #ifndef NETLINK_CAP_ACK
 #define NETLINK_CAP_ACK 10
 #endif
@@ -23,11 +25,6 @@ enum {
 	BUFFER_BYTES = 65536 + 4096,
 	/* Up to here one sendmsg() copies into memory that the kernel finds without searching. */
 	FLUSH_BYTES = 256 * 1024,
-	/* nlmsghdr, nfgenmsg, verdict attribute; with a payload its attribute's header too. */
-	ATTRIBUTE_HEADER = sizeof(struct nlattr),
-	VERDICT_BYTES = sizeof(struct nlmsghdr) + sizeof(struct nfgenmsg) + ATTRIBUTE_HEADER +
-			sizeof(struct nfqnl_msg_verdict_hdr),
-	MODIFIED_HEADROOM = VERDICT_BYTES + ATTRIBUTE_HEADER,
 };
 
 const char *const queue_role_names[QUEUE_ROLES] = {
@@ -47,7 +44,7 @@ struct queue_batch {
 	struct queue_packet packets[BATCH_PACKETS];
 
 	struct iovec iov[2 * BATCH_PACKETS + 1];
-	uint8_t accepts[BATCH_PACKETS + 1][VERDICT_BYTES];
+	uint8_t accepts[BATCH_PACKETS + 1][QUEUE_VERDICT_BYTES];
 	uint32_t verdicts, accept_count;
 	size_t bytes;
 	bool pending;
@@ -194,60 +191,20 @@ struct queue_stats queue_stats_read(const struct queue *queue)
 	};
 }
 
-/* False when the message is not a packet's, or does not even say which. */
-static bool parse_message(const struct nlmsghdr *message, size_t len_bytes, struct queue_packet *ret)
-{
-	const struct nlattr *attribute = mnl_nlmsg_get_payload_offset(message, sizeof(struct nfgenmsg));
-	const char *end = (const char *)message + (len_bytes < message->nlmsg_len ? len_bytes : message->nlmsg_len);
-	bool has_id = false;
-
-	if (message->nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET))
-		return false;
-	*ret = (struct queue_packet){0};
-	for (; mnl_attr_ok(attribute, (int)(end - (const char *)attribute)); attribute = mnl_attr_next(attribute)) {
-		const void *payload = mnl_attr_get_payload(attribute);
-		uint16_t len = mnl_attr_get_payload_len(attribute);
-
-		switch (mnl_attr_get_type(attribute)) {
-		case NFQA_PACKET_HDR:
-			if (len < sizeof(struct nfqnl_msg_packet_hdr))
-				return false;
-			ret->id = ntohl(((const struct nfqnl_msg_packet_hdr *)payload)->packet_id);
-			has_id = true;
-			break;
-		case NFQA_IFINDEX_INDEV:
-			ret->indev = len == 4 ? ntohl(mnl_attr_get_u32(attribute)) : 0;
-			break;
-		case NFQA_IFINDEX_OUTDEV:
-			ret->outdev = len == 4 ? ntohl(mnl_attr_get_u32(attribute)) : 0;
-			break;
-		case NFQA_SKB_INFO:
-			ret->skb_info = len == 4 ? ntohl(mnl_attr_get_u32(attribute)) : 0;
-			break;
-		case NFQA_CAP_LEN:
-			ret->truncated = true;
-			break;
-		case NFQA_PAYLOAD:
-			ret->data = (uint8_t *)(uintptr_t)payload;
-			ret->len = len;
-			break;
-		}
-	}
-	return has_id;
-}
-
 uint32_t queue_receive(struct queue *queue, struct queue_batch *batch)
 {
 	uint32_t used = 0;
 	int received = recvmmsg(queue_fd(queue), batch->messages, BATCH_PACKETS, MSG_DONTWAIT, NULL);
 
 	for (int i = 0; i < received; i++) {
-		const struct nlmsghdr *message = batch->receive_iov[i].iov_base;
-		int len = (int)batch->messages[i].msg_len;
+		uint8_t *message = batch->receive_iov[i].iov_base;
+		size_t len = batch->messages[i].msg_len;
+		bool is_whole = mnl_nlmsg_ok((const struct nlmsghdr *)(void *)message, (int)len);
+		int error;
 
-		if (mnl_nlmsg_ok(message, len) && message->nlmsg_type == NLMSG_ERROR)
+		if (is_whole && queue_message_is_answer(message, len, &error))
 			count(&queue->stats.verdict_errors);
-		else if (mnl_nlmsg_ok(message, len) && parse_message(message, (size_t)len, &batch->packets[used]))
+		else if (is_whole && queue_message_parse(message, len, &batch->packets[used]))
 			used++;
 		else
 			count(&queue->stats.message_errors);
@@ -262,39 +219,16 @@ struct queue_packet *queue_batch_packet(struct queue_batch *batch, uint32_t i)
 	return &batch->packets[i];
 }
 
-/* A verdict's netlink header, VERDICT_BYTES at `at`. */
-static void put_verdict(uint8_t *at, const struct queue *queue, uint16_t type, uint32_t verdict, uint32_t id,
-			uint32_t total_bytes)
-{
-	struct {
-		struct nlmsghdr header;
-		struct nfgenmsg nfgen;
-		struct nlattr attribute;
-		struct nfqnl_msg_verdict_hdr verdict;
-	} message = {
-		.header = {.nlmsg_len = total_bytes,
-			   .nlmsg_type = (uint16_t)(NFNL_SUBSYS_QUEUE << 8 | type),
-			   .nlmsg_flags = NLM_F_REQUEST},
-		.nfgen = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0, .res_id = htons(queue->number)},
-		.attribute = {.nla_len = ATTRIBUTE_HEADER + sizeof(struct nfqnl_msg_verdict_hdr),
-			      .nla_type = NFQA_VERDICT_HDR},
-		.verdict = {.verdict = htonl(verdict), .id = htonl(id)},
-	};
-
-	_Static_assert(sizeof(message) == VERDICT_BYTES, "no padding in a verdict");
-	memcpy(at, &message, sizeof(message));
-}
-
 /*
  * Packets up to `id` came before the queue was ready. They can only be let go: handshakes pass,
  * others are dropped, to be sent again.
  */
 static void give_up_packets(struct queue *queue, uint32_t id)
 {
-	uint8_t message[VERDICT_BYTES];
+	uint8_t message[QUEUE_VERDICT_BYTES];
 
-	put_verdict(message, queue, NFQNL_MSG_VERDICT_BATCH, queue->role == QUEUE_HANDSHAKE ? NF_ACCEPT : NF_DROP, id,
-		    sizeof(message));
+	queue_message_put_verdict(message, queue->number, NFQNL_MSG_VERDICT_BATCH,
+				  queue->role == QUEUE_HANDSHAKE ? NF_ACCEPT : NF_DROP, id, sizeof(message));
 	if (send(queue_fd(queue), message, sizeof(message), 0) < 0)
 		count(&queue->stats.verdict_errors);
 }
@@ -302,30 +236,30 @@ static void give_up_packets(struct queue *queue, uint32_t id)
 /* Waits for the answer to the configuration. Returns 0 or an errno. */
 static int await_answer(struct queue *queue)
 {
-	uint8_t buffer[8192];
-	const struct nlmsghdr *message = (const struct nlmsghdr *)buffer;
+	_Alignas(struct nlmsghdr) uint8_t buffer[8192];
 	struct queue_packet packet;
 	bool has_packets = false;
 	uint32_t last_id = 0;
 	ssize_t len;
+	int error;
 
 	for (;;) {
 		/* A long packet is cut off here, behind all that matters. */
 		len = recv(queue_fd(queue), buffer, sizeof(buffer), 0);
 		if (len < 0)
 			return errno;
-		if (len < (ssize_t)sizeof(*message))
+		if (len < (ssize_t)sizeof(struct nlmsghdr))
 			return EPROTO;
-		if (message->nlmsg_type == NLMSG_ERROR)
+		if (queue_message_is_answer(buffer, (size_t)len, &error))
 			break;
-		if (parse_message(message, (size_t)len, &packet)) {
+		if (queue_message_parse(buffer, (size_t)len, &packet)) {
 			has_packets = true;
 			last_id = packet.id;
 		}
 	}
 	if (has_packets)
 		give_up_packets(queue, last_id);
-	return -((const struct nlmsgerr *)mnl_nlmsg_get_payload(message))->error;
+	return error;
 }
 
 /*
@@ -385,8 +319,9 @@ static void push_pending(struct queue *queue, struct queue_batch *batch)
 		return;
 	batch->pending = false;
 	batch->accept_count++;
-	put_verdict(at, queue, NFQNL_MSG_VERDICT_BATCH, NF_ACCEPT, batch->pending_id, VERDICT_BYTES);
-	push(batch, at, VERDICT_BYTES);
+	queue_message_put_verdict(at, queue->number, NFQNL_MSG_VERDICT_BATCH, NF_ACCEPT, batch->pending_id,
+				  QUEUE_VERDICT_BYTES);
+	push(batch, at, QUEUE_VERDICT_BYTES);
 }
 
 /*
@@ -395,15 +330,14 @@ static void push_pending(struct queue *queue, struct queue_batch *batch)
  */
 static void send_one_by_one(struct queue *queue, struct queue_batch *batch)
 {
-	uint8_t drop[VERDICT_BYTES];
-	uint32_t id;
+	uint8_t drop[QUEUE_VERDICT_BYTES];
 
 	for (uint32_t i = 0; i < batch->verdicts; i++) {
 		if (send(queue_fd(queue), batch->iov[i].iov_base, batch->iov[i].iov_len, 0) >= 0)
 			continue;
 		count(&queue->stats.verdict_errors);
-		memcpy(&id, (uint8_t *)batch->iov[i].iov_base + VERDICT_BYTES - sizeof(id), sizeof(id));
-		put_verdict(drop, queue, NFQNL_MSG_VERDICT, NF_DROP, ntohl(id), VERDICT_BYTES);
+		queue_message_put_verdict(drop, queue->number, NFQNL_MSG_VERDICT, NF_DROP,
+					  queue_message_verdict_id(batch->iov[i].iov_base), sizeof(drop));
 		send(queue_fd(queue), drop, sizeof(drop), 0);
 	}
 }
@@ -428,15 +362,12 @@ void queue_accept(struct queue *queue, struct queue_batch *batch, const struct q
 
 void queue_accept_modified(struct queue *queue, struct queue_batch *batch, const struct queue_packet *packet)
 {
-	struct nlattr payload = {.nla_len = (uint16_t)(ATTRIBUTE_HEADER + packet->len), .nla_type = NFQA_PAYLOAD};
-	uint8_t *start = packet->data - MODIFIED_HEADROOM;
-	size_t padding = (4 - packet->len % 4) % 4;
+	uint8_t *start;
+	size_t len;
 
 	push_pending(queue, batch);
-	put_verdict(start, queue, NFQNL_MSG_VERDICT, NF_ACCEPT, packet->id, MODIFIED_HEADROOM + packet->len);
-	memcpy(start + VERDICT_BYTES, &payload, sizeof(payload));
-	memset(packet->data + packet->len, 0, padding);
-	push(batch, start, MODIFIED_HEADROOM + packet->len + padding);
+	start = queue_message_wrap(packet, queue->number, &len);
+	push(batch, start, len);
 	if (batch->bytes >= FLUSH_BYTES)
 		send_verdicts(queue, batch);
 }

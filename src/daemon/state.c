@@ -170,6 +170,18 @@ static void read_boot_id(char *ret_text)
 	fclose(file);
 }
 
+/* Forgets a clock that no process can have left. */
+static void drop_damaged_clock(const char *path, struct shared_file *shared)
+{
+	if (shared->clock.published < CLOCK_MS_MAX && shared->clock_offset_ms > -(int64_t)CLOCK_MS_MAX &&
+	    shared->clock_offset_ms < (int64_t)CLOCK_MS_MAX)
+		return;
+	log_warning("%s: the clock in it is damaged; starting it afresh", path);
+	shared->clock.published = 0;
+	shared->clock_offset_ms = 0;
+	memset(shared->boot_id, 0, sizeof(shared->boot_id));
+}
+
 /*
  * Goes on with the clock of an earlier process in this boot, as if it had never stopped. False
  * when there is none.
@@ -300,6 +312,7 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 	if (!shared)
 		return -1;
 	shared->header = header;
+	drop_damaged_clock(path, shared);
 	ret->names = &shared->names;
 	slot_names_init(&ret->old_names);
 	if (found && ret->names->count > SLOT_DEFAULT && ret->names->count <= DESTINATION_SLOTS)

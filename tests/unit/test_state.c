@@ -429,6 +429,38 @@ static void test_damaged_files_are_set_aside(void **unused)
 	state_close(&state);
 }
 
+/* A clock that was never reached, in either file, is not gone on with. */
+static void test_damaged_clock_starts_afresh(void **unused)
+{
+	static const uint64_t damaged[] = {UINT64_MAX, INT64_MAX, (uint64_t)INT64_MAX + 1, 1ull << 52};
+	struct clock_reading reading;
+	struct state state;
+	struct clock clock;
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof(damaged) / sizeof(damaged[0]); i++) {
+		state = open_state();
+		state.clock->published = damaged[i];
+		state_close(&state);
+		state = open_state();
+		assert_true(state_now(&state) - realtime_ms() + 5000 < 10000);
+		*state.shared_offset_ms = damaged[i] == UINT64_MAX ? INT64_MAX : (int64_t)damaged[i];
+		state_close(&state);
+		state = open_state();
+		assert_true(state_now(&state) - realtime_ms() + 5000 < 10000);
+		state_close(&state);
+
+		reading = (struct clock_reading){.tick = damaged[i], .realtime_ms = 1, .epoch = state.epoch};
+		clock = clock_of(&state);
+		assert_int_equal(clock_file_write(state.clock_path, &reading, &clock, realtime_ms()), 0);
+		write_file("run/shared", "");
+		state = open_state();
+		assert_true(state_now(&state) - realtime_ms() + 5000 < 10000);
+		assert_true(is_there("var/clock.aside"));
+		state_close(&state);
+	}
+}
+
 static void test_drain_set(void **unused)
 {
 	struct drain_set a, b;
@@ -476,6 +508,7 @@ int main(void)
 		TEST(test_damaged_clock_is_set_aside),
 		TEST(test_flows_are_found_again),
 		TEST(test_damaged_files_are_set_aside),
+		TEST(test_damaged_clock_starts_afresh),
 		TEST(test_drain_set),
 	};
 

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The naive judge of what becomes of a packet. naive.h says what for. */
+#include "naive.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuzz.h"
+#include "naive_memory.h"
+#include "seq.h"
+#include "traffic.h"
+
+/* One packet before the judge. */
+struct trial {
+	struct naive *naive;
+	const struct packet_input *input;
+	struct naive_segment segment; /* as it came */
+	uint32_t tsval, tsecr;	      /* as they have left, or would have */
+	uint64_t tick;
+	enum reason reason;
+	bool touched; /* the engine says it has changed the packet */
+	struct naive_flow *flow;
+	bool outbound;
+};
+
+/* The bytes that must have been written. */
+struct change {
+	size_t at, len;
+};
+
+static const struct change nothing;
+
+static struct change tsval_of(const struct trial *t)
+{
+	return (struct change){t->segment.ts_at + 2, 4};
+}
+
+static struct change tsecr_of(const struct trial *t)
+{
+	return (struct change){t->segment.ts_at + 6, 4};
+}
+
+static struct change strip(const struct trial *t)
+{
+	for (size_t i = 0; i < 10; i++) {
+		if (t->input->data[t->segment.ts_at + i] != 1)
+			fuzz_fail("P5: a stripped option is not all NOPs");
+	}
+	return (struct change){t->segment.ts_at, 10};
+}
+
+static bool is_reason(const struct trial *t, const char *name)
+{
+	return strcmp(reason_table[t->reason].name, name) == 0;
+}
+
+/* A TSval leaves that pawsd did not choose: the server knows it all the same. */
+static void note_foreign(struct trial *t)
+{
+	if (t->segment.has_ts && t->segment.tsval)
+		naive_note_sent(t->naive, &t->segment.dst, t->segment.tsval, t->tick);
+}
+
+static bool comes_in(const struct trial *t)
+{
+	if (t->input->direction == DIRECTION_UNKNOWN)
+		return !fuzz_is_server(&t->segment.dst) && fuzz_is_server(&t->segment.src);
+	return t->input->direction == DIRECTION_IN;
+}
+
+/* A SYN of a rewritten flow has left with a TSval of the engine's choice. */
+static struct change note_syn(struct trial *t, const uint32_t *previous)
+{
+	struct naive_flow *flow = t->flow;
+
+	naive_judge_syn_tsval(t->naive, flow, previous, t->tick, t->tsval);
+	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick);
+	naive_note_echo(flow, t->segment.tsval, t->tsval, true);
+	flow->offset = t->tsval - t->segment.tsval;
+	flow->newest = t->tsval;
+	flow->pending = t->segment.tsval == 0;
+	return tsval_of(t);
+}
+
+static struct change judge_first_syn(struct trial *t)
+{
+	struct naive *naive = t->naive;
+	const uint32_t *previous = NULL;
+	uint32_t newest;
+
+	if (t->flow) {
+		newest = t->flow->newest;
+		if (naive->mode == MODE_REWRITE)
+			previous = &newest;
+		naive_remove(naive, t->flow);
+		t->flow = NULL;
+	}
+	if (comes_in(t))
+		return nothing;
+	if (!fuzz_is_server(&t->segment.dst)) {
+		note_foreign(t);
+		return nothing;
+	}
+	if (!t->segment.has_ts)
+		return nothing;
+	if (is_reason(t, "table_full")) {
+		if (naive->flow_count < naive->engine->capacity)
+			fuzz_fail("P9: the table is full with %u flows", naive->flow_count);
+		note_foreign(t);
+		return nothing;
+	}
+	t->flow = naive_add(naive, &t->segment);
+	t->flow->last_seen_s = t->tick / 1000;
+	if (naive->mode == MODE_REWRITE)
+		return note_syn(t, previous);
+	if (naive->mode == MODE_STRIP)
+		return strip(t);
+	note_foreign(t);
+	return nothing;
+}
+
+/* There is a block of SYN pairs for this flow, or is there not? */
+static void claim_pairs(struct trial *t)
+{
+	const struct fuzz_engine *engine = t->naive->engine;
+	uint32_t used = 0;
+
+	if (t->flow->has_pairs)
+		return;
+	for (const struct naive_flow *flow = t->naive->flows; flow; flow = flow->next)
+		used += flow->has_pairs;
+	t->flow->has_pairs = true;
+	if (used >= engine->engine.table.pair_capacity)
+		t->flow->is_echo_vague = true;
+}
+
+static struct change judge_repeated_syn(struct trial *t)
+{
+	struct naive_flow *flow = t->flow;
+	uint32_t shifted = t->segment.tsval + flow->offset, before = flow->newest;
+
+	if (!t->segment.has_ts)
+		return nothing;
+	flow->refused = false;
+	if (t->naive->mode == MODE_STRIP)
+		return strip(t);
+	claim_pairs(t);
+	if (t->naive->mode == MODE_OBSERVE) {
+		note_foreign(t);
+		return nothing;
+	}
+	if (!flow->handshaking) {
+		/* A copy that was held back on the way; what it carries is of the past. */
+		if (t->tsval != shifted && !(shifted == 0 && t->tsval == UINT32_MAX))
+			fuzz_fail("P3: a late SYN's TSval is %u, not %u", t->tsval, shifted);
+		return tsval_of(t);
+	}
+	/* A mere copy of the last may leave with the same TSval. */
+	if (shifted == flow->newest)
+		before--;
+	return note_syn(t, &before);
+}
+
+static struct change judge_syn(struct trial *t)
+{
+	if (t->flow && !t->outbound) {
+		if (t->flow->handshaking)
+			t->flow->simultaneous = true;
+		return nothing;
+	}
+	if (t->flow && t->flow->isn == t->segment.seq)
+		return judge_repeated_syn(t);
+	return judge_first_syn(t);
+}
+
+/* P3: the first real TSval after a SYN with 0. */
+static void judge_anchor(struct trial *t)
+{
+	struct naive_flow *flow = t->flow;
+
+	if (!is_reason(t, "out_anchored"))
+		fuzz_fail("P3: the first real TSval is not counted as that");
+	claim_pairs(t);
+	if (seq_after(flow->newest, t->tsval) || naive_distance(t->naive, t->tsval, t->tick) < 0)
+		fuzz_fail("P3: anchored at %u, behind the clock or %u before", t->tsval, flow->newest);
+	if (t->tsval - 1 != flow->newest && t->tsval != flow->newest && naive_distance(t->naive, t->tsval, t->tick) > 1)
+		fuzz_fail("P3: anchored at %u, which nothing asks for", t->tsval);
+	flow->offset = t->tsval - t->segment.tsval;
+	flow->pending = false;
+}
+
+/* P3: of a clock too fast only bounds are promised. */
+static void judge_scaled_out(struct trial *t)
+{
+	struct naive_flow *flow = t->flow;
+	int64_t lead = t->naive->engine->engine.clock.max_lead_ms;
+	int64_t slack = (int64_t)t->naive->sent_count + 1;
+
+	flow->scaled = true;
+	if (t->tsval == 0)
+		fuzz_fail("P3: a scaled TSval is 0");
+	if (naive_distance(t->naive, t->tsval, t->tick) > lead + slack && seq_after(t->tsval, flow->newest))
+		fuzz_fail("P9: a scaled TSval %u is further ahead than the lead", t->tsval);
+}
+
+static struct change judge_segment_out(struct trial *t)
+{
+	struct naive_flow *flow = t->flow;
+	uint32_t expected;
+
+	if (t->naive->mode != MODE_REWRITE) {
+		note_foreign(t);
+		return nothing;
+	}
+	if (!t->segment.has_ts)
+		return nothing;
+	if (flow->pending && t->segment.tsval)
+		judge_anchor(t);
+	expected = t->segment.tsval + flow->offset;
+	if (expected == 0) /* would be no timestamp at all; one earlier is never too new */
+		expected--;
+	if (is_reason(t, "out_scaled"))
+		judge_scaled_out(t);
+	else if (!flow->scaled && t->tsval != expected)
+		fuzz_fail("P3: TSval %u has become %u, not %u", t->segment.tsval, t->tsval, expected);
+	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick);
+	/* During the handshake only SYNs are echoed. */
+	if (!flow->handshaking || flow->simultaneous) {
+		naive_note_echo(flow, t->segment.tsval, t->tsval, false);
+		flow->newest = seq_max(flow->newest, t->tsval);
+	}
+	return tsval_of(t);
+}
+
+/* The TSecr was one that the server was sent. */
+static struct change judge_turned_back(struct trial *t)
+{
+	struct naive_flow *flow = t->flow;
+
+	if (is_reason(t, "in_scaled"))
+		flow->scaled = true;
+	if (!naive_is_turned_back(flow, t->segment.tsecr, t->tsecr))
+		fuzz_fail("P4: TSecr %u has become %u, which the client has not sent for it", t->segment.tsecr, t->tsecr);
+	return tsecr_of(t);
+}
+
+static struct change judge_segment_in(struct trial *t)
+{
+	struct naive_flow *flow = t->flow;
+	enum naive_echo_is kind;
+	struct change change;
+
+	if (t->naive->mode != MODE_REWRITE || !t->segment.has_ts || t->segment.tsecr == 0)
+		return nothing;
+	kind = naive_classify_echo(flow, t->segment.tsecr);
+	if (kind == ECHO_FOREIGN || (kind == ECHO_EITHER && !t->touched))
+		return nothing;
+	change = judge_turned_back(t);
+	/* Now that something newer was echoed the SYNs need not be remembered (P4). */
+	if (seq_after(t->segment.tsecr, flow->newest_syn))
+		flow->is_syn_forgotten = true;
+	return change;
+}
+
+/* A TSecr in a SYN/ACK that was never sent. */
+static struct change judge_repair(struct trial *t)
+{
+	struct naive_flow *flow = t->flow;
+
+	switch (t->naive->repair) {
+	case REPAIR_ZERO:
+		if (t->tsecr != 0)
+			fuzz_fail("P4: a TSecr to be set to 0 is %u", t->tsecr);
+		return tsecr_of(t);
+	case REPAIR_ECHO:
+		if (flow->handshaking && !flow->simultaneous && !flow->scaled &&
+		    t->tsecr != flow->newest_syn - flow->offset)
+			fuzz_fail("P4: a TSecr to be repaired is %u, the client's TSval %u", t->tsecr,
+				  flow->newest_syn - flow->offset);
+		if (!naive_has_said(flow, t->tsecr) && t->tsecr != flow->newest - flow->offset)
+			fuzz_fail("P4: a TSecr was repaired to %u, which the client has not said", t->tsecr);
+		return tsecr_of(t);
+	case REPAIR_OFF:
+		break;
+	}
+	return nothing;
+}
+
+static struct change judge_synack_in(struct trial *t)
+{
+	struct naive_flow *flow = t->flow;
+	bool is_repaired = is_reason(t, "synack_repaired_echo") || is_reason(t, "synack_repaired_zero");
+	enum naive_echo_is kind;
+
+	flow->refused = false;
+	if (!t->segment.has_ts)
+		return nothing;
+	if (t->naive->mode == MODE_STRIP)
+		return strip(t);
+	if (t->naive->mode != MODE_REWRITE || t->segment.tsecr == 0)
+		return nothing;
+	kind = naive_classify_echo(flow, t->segment.tsecr);
+	if (kind == ECHO_EITHER)
+		kind = is_repaired || !t->touched ? ECHO_FOREIGN : ECHO_KNOWN;
+	return kind == ECHO_KNOWN ? judge_turned_back(t) : judge_repair(t);
+}
+
+/* Of no flow, and makes none. */
+static struct change judge_stranger(struct trial *t)
+{
+	if (!comes_in(t))
+		note_foreign(t);
+	return nothing;
+}
+
+static struct change judge_synack(struct trial *t)
+{
+	struct naive_flow *flow = t->flow;
+
+	if (flow && !t->outbound)
+		return flow->simultaneous && flow->handshaking ? judge_segment_in(t) : judge_synack_in(t);
+	if (flow && flow->isn == t->segment.seq) {
+		/* The client answers the server's SYN and repeats its own. */
+		if (flow->handshaking)
+			flow->simultaneous = true;
+		return judge_segment_out(t);
+	}
+	if (flow)
+		naive_remove(t->naive, flow);
+	return judge_stranger(t);
+}
+
+static struct change judge_segment(struct trial *t)
+{
+	struct naive_flow *flow = t->flow;
+	uint8_t flags = t->segment.flags;
+
+	if (!flow)
+		return judge_stranger(t);
+	if (flow->handshaking && (flags & TCP_RST) && !t->outbound)
+		flow->refused = true;
+	/* The client's ACK completes the handshake, unless the server has refused. */
+	if (flow->handshaking && t->outbound && (flags & TCP_ACK) && !(flags & TCP_RST) && !flow->refused)
+		flow->handshaking = false;
+	return t->outbound ? judge_segment_out(t) : judge_segment_in(t);
+}
+
+static uint32_t load32(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static struct change judge(struct trial *t)
+{
+	uint8_t kind = t->segment.flags & (TCP_SYN | TCP_ACK);
+
+	if (t->segment.has_ts) {
+		t->tsval = load32(t->input->data + t->segment.ts_at + 2);
+		t->tsecr = load32(t->input->data + t->segment.ts_at + 6);
+	}
+	t->flow = naive_find(t->naive, &t->segment, &t->outbound);
+	if (t->flow)
+		t->flow->last_seen_s = t->tick / 1000;
+	if (kind == TCP_SYN)
+		return judge_syn(t);
+	return kind & TCP_SYN ? judge_synack(t) : judge_segment(t);
+}
+
+void naive_judge(struct naive *naive, const struct packet_input *input, const uint8_t *before, uint64_t tick,
+		 enum reason reason)
+{
+	struct trial trial = {.naive = naive, .input = input, .tick = tick, .reason = reason,
+			      .touched = reason_table[reason].action == ACTION_MODIFY};
+	struct change change = nothing;
+
+	if (!input->truncated && naive_parse(before, input->len, &trial.segment))
+		change = judge(&trial);
+	if ((change.len > 0) != trial.touched)
+		fuzz_fail("reason %s: the packet must %s", reason_table[reason].name,
+			  change.len ? "be changed" : "not be changed");
+	naive_check_bytes(input, before, &trial.segment, change.at, change.len);
+}
+
+void naive_judge_sweep(struct naive *naive, uint64_t tick, uint32_t timeout_s, bool was_complete)
+{
+	struct naive_flow *next;
+
+	for (struct naive_flow *flow = naive->flows; flow; flow = next) {
+		uint64_t silent_s = tick / 1000 - flow->last_seen_s;
+
+		next = flow->next;
+		if (fuzz_engine_has_flow(naive->engine, &flow->client, flow->client_port, &flow->server,
+					 flow->server_port)) {
+			if (was_complete && silent_s > timeout_s)
+				fuzz_fail("P9: a flow outlives its time-out: silent for %llu s", (unsigned long long)silent_s);
+			continue;
+		}
+		if (silent_s <= timeout_s)
+			fuzz_fail("P10: a flow is gone, silent for %llu s only", (unsigned long long)silent_s);
+		naive_remove(naive, flow);
+	}
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_TESTS_FUZZ_NAIVE_MEMORY_H
+#define PAWSD_TESTS_FUZZ_NAIVE_MEMORY_H
+
+#include "naive.h"
+
+/* What the naive one remembers: all of it, in lists that grow. */
+
+/* A TSval that has left for a server. */
+struct naive_sent {
+	struct addr server;
+	uint32_t slot; /* of the shared clock's mark */
+	uint32_t tsval;
+	uint64_t tick;
+	bool was_ahead; /* of the clock, then */
+	bool was_in_lead; /* by no more than the lead */
+};
+
+/* A TSval of the client and what the server got in its place. */
+struct naive_echo {
+	uint32_t tsval, emitted;
+	bool is_syn;
+};
+
+struct naive_flow {
+	struct naive_flow *next;
+	struct addr client, server;
+	uint16_t client_port, server_port;
+	uint32_t isn;
+	uint64_t last_seen_s;
+	bool handshaking;      /* the client has not yet completed the handshake */
+	bool refused;	       /* the server answered with RST; the client may yet try again */
+	bool simultaneous;     /* both sides sent SYNs: what was echoed is less certain */
+	bool pending;	       /* TSval 0 in the SYN, no real one yet (P3) */
+	bool scaled;	       /* its clock is too fast for a constant offset (P3) */
+	bool is_echo_vague;    /* there may have been no room for its SYN pairs, or they are given back */
+	bool is_syn_forgotten; /* the server has echoed something newer than the SYNs */
+	bool has_pairs;	       /* may occupy a block of SYN pairs */
+	uint32_t offset;
+	uint32_t newest; /* TSval emitted */
+	uint32_t newest_syn;
+	struct naive_echo *echoes;
+	size_t echo_count, syn_count;
+};
+
+struct naive {
+	const struct fuzz_engine *engine;
+	enum mode mode;
+	enum repair repair;
+	struct naive_flow *flows;
+	uint32_t flow_count;
+	struct naive_sent *sent;
+	size_t sent_count;
+	/* Servers that got TSvals from all over the number space: then no SYN is newer than them all. */
+	bool is_incoherent[CLOCK_SERVER_SLOTS];
+};
+
+/* How far `tsval` is ahead of the shared clock, as the shorter way round goes. */
+int32_t naive_distance(const struct naive *naive, uint32_t tsval, uint64_t tick);
+
+void naive_note_sent(struct naive *naive, const struct addr *server, uint32_t tsval, uint64_t tick);
+
+/*
+ * P1, P2, P9: the TSval of a SYN of this flow. `previous`: the last one on its four-tuple, or NULL.
+ */
+void naive_judge_syn_tsval(const struct naive *naive, const struct naive_flow *flow, const uint32_t *previous,
+			   uint64_t tick, uint32_t tsval);
+
+struct naive_flow *naive_find(const struct naive *naive, const struct naive_segment *segment, bool *ret_outbound);
+struct naive_flow *naive_add(struct naive *naive, const struct naive_segment *segment);
+void naive_remove(struct naive *naive, struct naive_flow *flow);
+
+/* The client's `tsval` has become `emitted`. */
+void naive_note_echo(struct naive_flow *flow, uint32_t tsval, uint32_t emitted, bool is_syn);
+
+/*
+ * P4: whether `back` is what may become of the TSecr `tsecr`. `touched`: the engine has changed
+ * it; untouched, `back` is `tsecr` itself. The last two say what it must be, or may not be:
+ */
+enum naive_echo_is {
+	ECHO_KNOWN,   /* the server was sent this TSval: it must be turned back */
+	ECHO_FOREIGN, /* never: it must not be */
+	ECHO_EITHER,  /* never, but the flow has emitted newer ones, or not certain */
+};
+
+enum naive_echo_is naive_classify_echo(const struct naive_flow *flow, uint32_t tsecr);
+bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_t back);
+
+/* True when the client has sent this TSval in a way that can be echoed. */
+bool naive_has_said(const struct naive_flow *flow, uint32_t tsval);
+
+#endif
