@@ -14,6 +14,7 @@ struct naive_sent {
 	uint64_t tick;
 	bool was_ahead; /* of the clock, then */
 	bool was_in_lead; /* by no more than the lead */
+	bool is_syn;	  /* of a rewritten flow */
 };
 
 /* A TSval of the client and what the server got in its place. */
@@ -58,7 +59,7 @@ struct naive {
 /* How far `tsval` is ahead of the shared clock, as the shorter way round goes. */
 int32_t naive_distance(const struct naive *naive, uint32_t tsval, uint64_t tick);
 
-void naive_note_sent(struct naive *naive, const struct addr *server, uint32_t tsval, uint64_t tick);
+void naive_note_sent(struct naive *naive, const struct addr *server, uint32_t tsval, uint64_t tick, bool is_syn);
 
 /*
  * P1, P2, P9: the TSval of a SYN of this flow. `previous`: the last one on its four-tuple, or NULL.
