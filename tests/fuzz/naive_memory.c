@@ -192,6 +192,15 @@ void naive_note_echo(struct naive_flow *flow, uint32_t tsval, uint32_t emitted, 
 		flow->newest_syn = emitted;
 }
 
+bool naive_has_left_so(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted)
+{
+	for (size_t i = 0; i < flow->echo_count; i++) {
+		if (flow->echoes[i].is_syn && flow->echoes[i].tsval == tsval && flow->echoes[i].emitted == emitted)
+			return true;
+	}
+	return false;
+}
+
 /* Of the SYNs only the first and the last seven are remembered. */
 static bool is_remembered(const struct naive_flow *flow, size_t number_of_syn)
 {

@@ -50,6 +50,8 @@ static bool find_tcp_ipv6(const uint8_t *data, size_t len, struct naive_segment 
 	while (protocol == 0 || protocol == 43 || protocol == 60) {
 		if (*ret_from + 8 > *ret_to)
 			return false;
+		if (protocol == 43 && data[*ret_from + 3]) /* segments left: on its way to another address */
+			return false;
 		protocol = data[*ret_from];
 		*ret_from += 8 + 8 * (size_t)data[*ret_from + 1];
 		if (*ret_from > *ret_to)
