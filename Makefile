@@ -155,7 +155,7 @@ fuzz-deps:
 lint-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 
-.PHONY: demo check check-unit check-netns check-kernels bench-engine coverage fuzz lint
+.PHONY: demo check check-unit check-netns check-kernels bench-engine coverage mutants fuzz lint
 demo: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/netns/demo.sh $(BUILD)
@@ -200,6 +200,10 @@ coverage: test-deps
 	@find build-coverage -name '*.gcda' -delete
 	@tests/run build-coverage $(COVERAGE_GROUPS)
 	@tests/coverage build-coverage
+
+# Whether the tests notice mistakes in the core: all of tests/mutants/list, or `make mutants MUTANT=lead_unbounded`.
+mutants: test-deps
+	@tests/mutants/run $(BUILD) $(MUTANT)
 
 # Every target, or `make fuzz SECONDS=60 TARGET=packet`; what is found is kept in build-fuzz/.
 SECONDS ?= 60

@@ -44,6 +44,7 @@ enum flow_flag {
 	FLOW_SYN_ZERO = 0x100,	  /* the last SYN had TSval 0 */
 	FLOW_SCALED = 0x200,	  /* the client's clock is too fast: scaled.h */
 	FLOW_STAMPED = 0x400,	  /* both sides use timestamps */
+	FLOW_WENT_BACK = 0x800,	  /* the client has sent something older than its SYN */
 };
 
 /*

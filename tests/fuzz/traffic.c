@@ -268,7 +268,8 @@ static void build(const struct segment *segment, struct fuzz_input *input, struc
 
 	*ret = (struct fuzz_packet){
 		.input = {.data = fuzz_copy(whole), .len = len, .gso = segment->checksum == 3,
-			  .csum_not_ready = segment->checksum >= 2, .direction = direction_of(segment)},
+			  .csum_not_ready = segment->checksum == 2 || (segment->checksum == 3 && !(segment->extras & 32)),
+			  .direction = direction_of(segment)},
 		.connection = segment->connection,
 		.outbound = segment->outbound,
 		.tsval_at = ts_at ? at + ts_at + 2 : 0,

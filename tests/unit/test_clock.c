@@ -253,6 +253,57 @@ static void test_syn_of_an_earlier_batch(void **state)
 		}
 }
 
+/* The marks that are written down are those that would be missed: fresh, and ahead of the clock. */
+static void test_marks_worth_keeping(void **state)
+{
+	uint64_t tick = 5000000, mark = 0;
+	uint32_t found = 0;
+
+	(void)state;
+	clock_reset();
+	raise_server(tick, 0, (uint32_t)tick + 200000); /* ahead for a minute and more */
+	raise_server(tick, 1, (uint32_t)tick + 20000);	/* overtaken before it ages */
+	raise_server(tick, 2, (uint32_t)tick - 1000);	/* behind from the beginning */
+	for (uint32_t slot = 0; slot < CLOCK_SERVER_SLOTS; slot++) {
+		uint64_t now = clock_mark_ahead(&clock_under_test, tick + 100, slot);
+		uint64_t later = clock_mark_ahead(&clock_under_test, tick + 30000, slot);
+
+		found += now != 0;
+		if (later) {
+			assert_int_equal(mark, 0);
+			assert_int_equal(later, now);
+			assert_int_equal(later >> 32, (uint32_t)tick + 200000);
+			mark = later;
+		}
+		assert_int_equal(clock_mark_ahead(&clock_under_test, tick + CLOCK_MARK_AGE_MS + 1, slot), 0);
+	}
+	assert_int_equal(found, 2);
+	assert_int_not_equal(mark, 0);
+}
+
+/* When timestamps went to a server last: for a minute, and from another worker's next second on. */
+static void test_stamped(void **state)
+{
+	const struct addr addr = server_addr(0), other = server_addr(1);
+
+	(void)state;
+	for (uint64_t tick = 5000000; tick < 5002000; tick += 37) {
+		uint32_t now_s = (uint32_t)(tick / 1000);
+
+		clock_reset();
+		assert_false(clock_is_stamped(&clock_under_test, tick, &addr));
+		clock_note_stamped(&clock_under_test, now_s, &addr);
+		assert_true(clock_is_stamped(&clock_under_test, tick, &addr));
+		assert_false(clock_is_stamped(&clock_under_test, tick, &other));
+		assert_true(clock_is_stamped(&clock_under_test, tick + KNOWN_MS, &addr));
+		assert_false(clock_is_stamped(&clock_under_test, tick + CLOCK_MARK_AGE_MS + 1000, &addr));
+		assert_true(clock_is_stamped(&clock_under_test, tick - 1000, &addr));
+		/* what has ended before does not take it back */
+		clock_note_stamped(&clock_under_test, now_s - 100, &addr);
+		assert_true(clock_is_stamped(&clock_under_test, tick, &addr));
+	}
+}
+
 /* ---- several workers at once ---- */
 
 enum {
@@ -411,6 +462,8 @@ int main(void)
 		cmocka_unit_test(test_old_marks_do_not_count),
 		cmocka_unit_test(test_mark_from_a_later_batch),
 		cmocka_unit_test(test_syn_of_an_earlier_batch),
+		cmocka_unit_test(test_marks_worth_keeping),
+		cmocka_unit_test(test_stamped),
 		cmocka_unit_test(test_workers_share_the_marks),
 		cmocka_unit_test(test_p1_over_random_histories),
 	};

@@ -401,6 +401,25 @@ static void test_garbage(void **state)
 	}
 }
 
+/* A scaled flow that names no block: what lies before the blocks is none, though it may look like one. */
+static void test_scaled_without_block(void **state)
+{
+	struct addr a = test_addr(false, 1), b = test_addr(false, 2);
+	const struct scaled looks_sound = {.count = 1};
+	struct flow *flow;
+
+	(void)state;
+	table_make(100);
+	table_init();
+	flow = flow_table_add(&table, &a, 1, &b, 2);
+	flow->flags = FLOW_SCALED;
+	flow->state = FLOW_ESTABLISHED;
+	memcpy((uint8_t *)table.scaled - sizeof(looks_sound), &looks_sound, sizeof(looks_sound));
+	table_init();
+	assert_int_equal(table.used, 0);
+	assert_int_equal(table.scaled_used, 0);
+}
+
 /* A flow that is being made or removed when the process dies is there or not, never half. */
 static void test_state_is_the_last_word(void **state)
 {
@@ -432,6 +451,7 @@ int main(void)
 		cmocka_unit_test(test_keys_are_whole),
 		cmocka_unit_test(test_capacities),
 		cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_scaled_without_block),
 		cmocka_unit_test(test_state_is_the_last_word),
 	};
 

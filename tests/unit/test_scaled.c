@@ -51,8 +51,9 @@ static void client_start(uint64_t rate, uint32_t lead_ms)
 	memset(&client.scaled, 0xa5, sizeof(client.scaled));
 	client.rate = rate;
 	client.base = (uint32_t)test_random64();
-	client.clock_base = test_random(3) ? (uint32_t)test_random64() : 0u - test_random(3000);
 	client.now_us = 1000000000;
+	/* every third begins shortly before the clock wraps */
+	client.clock_base = test_random(3) ? (uint32_t)test_random64() : 0u - 1000000 - test_random(3000);
 	client.count = 0;
 	client.offset = clock_now() + lead_ms - client_tsval(client.now_us);
 	note_sent(client_tsval(client.now_us), clock_now() + lead_ms);
@@ -67,9 +68,9 @@ static void client_send(void)
 
 	assert_int_not_equal(emitted, 0);
 	assert_false(seq_after(last, emitted)); /* never back */
-	/* never further ahead than the flow was already */
+	/* by one further ahead than the flow was already, at most */
 	if (seq_after(emitted, clock_now()))
-		assert_true(emitted - clock_now() <= client.sent[0].emitted - (client.clock_base + 1000000));
+		assert_true(emitted - clock_now() <= client.sent[0].emitted + 1 - (client.clock_base + 1000000));
 	note_sent(tsval, emitted);
 }
 
@@ -181,6 +182,22 @@ static void test_idle(void **state)
 	}
 }
 
+/* Whatever becomes of the clock, which must not step back (P2): the order inside the flow stays (P3). */
+static void test_clock_steps_back(void **state)
+{
+	uint32_t last, tsval;
+
+	(void)state;
+	client_start(1000000, 0);
+	client.now_us += 5000;
+	client_send();
+	last = client.sent[1].emitted;
+	tsval = client.sent[1].tsval + 3000;
+	assert_int_equal(scaled_emit(&client.scaled, tsval, client.offset, last - 4), last);
+	assert_true(scaled_find_echo(&client.scaled, last, client.offset, &tsval));
+	assert_int_equal(tsval, client.sent[1].tsval + 3000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,6 +205,7 @@ int main(void)
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_never_sent),
 		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_clock_steps_back),
 	};
 
 	return cmocka_run_group_tests(tests, test_random_setup, NULL);
