@@ -122,8 +122,8 @@ static void inject_foreign(struct world *world, struct gateway *gateway, struct 
 	int reason;
 
 	wire_parse(wire->data, wire->len, &view);
-	if (!flow || !flow->managed || flow->handshake || view.ts_at < 0 || (segment->flags & (SYN | FIN | RST)) ||
-	    world->now_us - flow->last_us > MINUTES(1))
+	if (!flow || !flow->managed || flow->handshake || flow->plan != segment->plan || view.ts_at < 0 ||
+	    (segment->flags & (SYN | FIN | RST)) || world->now_us - flow->last_us > MINUTES(1))
 		return;
 	foreign = flow->newest + 1000 + (flow->isn & 0xfffffff);
 	if (world->crossings % 2 && !flow->scaled && flow->pair_count && flow->pairs[0].syn)
