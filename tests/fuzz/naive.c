@@ -233,9 +233,8 @@ static struct change judge_segment_out(struct trial *t)
 		fuzz_fail("P3: TSval %u has become %u, not %u", t->segment.tsval, t->tsval, expected);
 	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick, false);
 	flow->newest = seq_max(flow->newest, t->tsval);
-	/* During the handshake only SYNs are echoed. */
-	if (!flow->handshaking || flow->simultaneous)
-		naive_note_echo(flow, t->segment.tsval, t->tsval, false);
+	flow->went_back |= seq_after(flow->newest_syn, t->tsval);
+	naive_note_echo(flow, t->segment.tsval, t->tsval, false);
 	return tsval_of(t);
 }
 
