@@ -240,7 +240,8 @@ static struct change judge_turned_back(struct trial *t)
 	if (is_reason(t, "in_scaled"))
 		flow->scaled = true;
 	if (!naive_is_turned_back(flow, t->segment.tsecr, t->tsecr))
-		fuzz_fail("P4: TSecr %u has become %u, which the client has not sent for it", t->segment.tsecr, t->tsecr);
+		fuzz_fail("P4: TSecr %u has become %u, which the client has not sent for it", t->segment.tsecr,
+			  t->tsecr);
 	return tsecr_of(t);
 }
 
@@ -392,7 +393,8 @@ void naive_judge_sweep(struct naive *naive, uint64_t tick, uint32_t timeout_s, b
 		if (fuzz_engine_has_flow(naive->engine, &flow->client, flow->client_port, &flow->server,
 					 flow->server_port)) {
 			if (was_complete && silent_s > timeout_s)
-				fuzz_fail("P9: a flow outlives its time-out: silent for %llu s", (unsigned long long)silent_s);
+				fuzz_fail("P9: a flow outlives its time-out: silent for %llu s",
+					  (unsigned long long)silent_s);
 			continue;
 		}
 		if (silent_s <= timeout_s)

@@ -250,7 +250,8 @@ bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_
 	 * What the offset makes of it: for values between those emitted, for SYNs long past, and for the
 	 * one TSval that would have become 0 and was sent as the one before.
 	 */
-	if (!is_known || tsecr == UINT32_MAX || flow->is_syn_forgotten || flow->syn_count > REMEMBERED_SYNS || is_vague(flow))
+	if (!is_known || tsecr == UINT32_MAX || flow->is_syn_forgotten || flow->syn_count > REMEMBERED_SYNS ||
+	    is_vague(flow))
 		return back == tsecr - flow->offset;
 	return false;
 }
