@@ -188,8 +188,10 @@ void naive_note_echo(struct naive_flow *flow, uint32_t tsval, uint32_t emitted, 
 	flow->echoes = grow(flow->echoes, flow->echo_count, sizeof(*flow->echoes));
 	flow->echoes[flow->echo_count++] = (struct naive_echo){tsval, emitted, is_syn};
 	flow->syn_count += is_syn;
-	if (is_syn)
-		flow->newest_syn = emitted;
+	if (!is_syn)
+		return;
+	flow->newest_syn = emitted;
+	flow->syn_tsval = tsval;
 }
 
 /* Of the SYNs only the first and the last seven are remembered. */

@@ -39,7 +39,7 @@ struct naive_flow {
 	bool has_pairs;	       /* may occupy a block of SYN pairs */
 	uint32_t offset;
 	uint32_t newest; /* TSval emitted */
-	uint32_t newest_syn;
+	uint32_t newest_syn, syn_tsval; /* emitted for the last SYN, and what the client sent in it */
 	struct naive_echo *echoes;
 	size_t echo_count, syn_count;
 };
