@@ -189,8 +189,10 @@ void naive_note_echo(struct naive_flow *flow, uint32_t tsval, uint32_t emitted, 
 	flow->echoes[flow->echo_count++] =
 		(struct naive_echo){tsval, emitted, is_syn, !is_syn && flow->handshaking && !flow->simultaneous};
 	flow->syn_count += is_syn;
-	if (is_syn)
-		flow->newest_syn = emitted;
+	if (!is_syn)
+		return;
+	flow->newest_syn = emitted;
+	flow->syn_tsval = tsval;
 }
 
 bool naive_has_left_so(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted)
@@ -270,7 +272,8 @@ bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_
 	 * What the offset makes of it: for values between those emitted, for SYNs long past, and for the
 	 * one TSval that would have become 0 and was sent as the one before.
 	 */
-	if (!is_known || tsecr == UINT32_MAX || flow->is_syn_forgotten || flow->syn_count > REMEMBERED_SYNS || is_vague(flow))
+	if (!is_known || tsecr == UINT32_MAX || flow->is_syn_forgotten || flow->syn_count > REMEMBERED_SYNS ||
+	    is_vague(flow))
 		return back == tsecr - flow->offset;
 	return false;
 }

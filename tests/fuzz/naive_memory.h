@@ -43,7 +43,7 @@ struct naive_flow {
 	int64_t scaled_ahead;  /* how far the flow was ahead when it was found to be */
 	uint32_t offset;
 	uint32_t newest; /* TSval emitted */
-	uint32_t newest_syn;
+	uint32_t newest_syn, syn_tsval; /* emitted for the last SYN, and what the client sent in it */
 	struct naive_echo *echoes;
 	size_t echo_count, syn_count;
 };
