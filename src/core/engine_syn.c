@@ -22,7 +22,10 @@ static bool find_syn_pair(const struct passage *p, uint32_t tsecr, uint32_t *ret
 	return false;
 }
 
-/* Was a TSecr emitted, if all of the flow has one offset? Once the SYN is too long ago only that it is no newer than the newest. */
+/*
+ * True for a TSecr between the flow's SYNs and its newest TSval. Once the SYNs are too long ago, all that can be
+ * said is that it is no newer than that.
+ */
 static bool is_in_range(const struct passage *p, uint32_t tsecr)
 {
 	const struct flow *flow = p->flow;
@@ -47,7 +50,8 @@ bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsv
 		return true;
 	}
 	if (flow->flags & FLOW_SCALED)
-		return scaled_find_echo(flow_table_scaled(&p->engine->table, flow), tsecr, flow->offset, ret_tsval);
+		return is_in_range(p, tsecr) &&
+		       scaled_find_echo(flow_table_scaled(&p->engine->table, flow), tsecr, flow->offset, ret_tsval);
 	*ret_tsval = tsecr - flow->offset;
 	if (!engine_has_sent_only_syns(flow))
 		return is_in_range(p, tsecr);
@@ -55,6 +59,12 @@ bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsv
 		return false;
 	return tsecr == flow->syn_tsval ||
 	       ((flow->flags & FLOW_ONE_OFFSET) && flow->syn_tsval - tsecr <= SYN_SPAN_MAX_MS);
+}
+
+/* The client's TSval in the flow's last SYN; the offset may be that of a later anchor. */
+static uint32_t said_in_syn(const struct flow *flow)
+{
+	return flow->flags & FLOW_SYN_ZERO ? 0 : flow->syn_tsval - flow->offset;
 }
 
 static void push_syn_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted)
@@ -80,7 +90,7 @@ struct syn_pairs *engine_open_syn_pairs(struct passage *p)
 	if (!block) {
 		block = flow_table_add_pairs(&p->engine->table, flow);
 		if (block)
-			push_syn_pair(block, flow->syn_tsval - flow->offset, flow->syn_tsval);
+			push_syn_pair(block, said_in_syn(flow), flow->syn_tsval);
 	}
 	return block;
 }
@@ -296,7 +306,7 @@ static enum reason repair_synack(struct passage *p)
 {
 	switch ((enum repair)p->flow->repair) {
 	case REPAIR_ECHO:
-		packet_set_tsecr(&p->packet, p->flow->flags & FLOW_SYN_ZERO ? 0 : p->flow->syn_tsval - p->flow->offset);
+		packet_set_tsecr(&p->packet, said_in_syn(p->flow));
 		return REASON_SYNACK_REPAIRED_ECHO;
 	case REPAIR_ZERO:
 		packet_set_tsecr(&p->packet, 0);

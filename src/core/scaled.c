@@ -9,6 +9,7 @@ void scaled_start(struct scaled *scaled, uint32_t tsval, uint32_t emitted, uint3
 {
 	scaled->switch_tsval = emitted;
 	scaled->switch_clock = clock;
+	scaled->newest_clock = clock;
 	scaled->knows_switch = true;
 	scaled->count = 1;
 	scaled->echo[0].emitted = emitted;
@@ -77,11 +78,12 @@ uint32_t scaled_emit(struct scaled *scaled, uint32_t tsval, uint32_t offset, uin
 {
 	const uint32_t last = scaled->count - 1u;
 	const uint32_t last_emitted = scaled->echo[last].emitted;
-	const bool idle = seq_after(clock, last_emitted + SCALED_IDLE_MS);
+	const bool idle = clock - scaled->newest_clock > SCALED_IDLE_MS;
 	uint32_t emitted;
 
 	if (!idle && !seq_after(tsval, scaled->echo[last].tsval))
 		return emitted_before(scaled, tsval, offset);
+	scaled->newest_clock = clock;
 	emitted = current_tsval(scaled, clock);
 	/* What follows the offset and what does not is never emitted as the same. */
 	if (last == 0 && scaled->knows_switch && emitted == scaled->switch_tsval)

@@ -233,9 +233,8 @@ static struct change judge_segment_out(struct trial *t)
 		fuzz_fail("P3: TSval %u has become %u, not %u", t->segment.tsval, t->tsval, expected);
 	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick, false);
 	flow->newest = seq_max(flow->newest, t->tsval);
-	/* During the handshake only SYNs are echoed. */
-	if (!flow->handshaking || flow->simultaneous)
-		naive_note_echo(flow, t->segment.tsval, t->tsval, false);
+	flow->went_back |= seq_after(flow->newest_syn, t->tsval);
+	naive_note_echo(flow, t->segment.tsval, t->tsval, false);
 	return tsval_of(t);
 }
 
@@ -247,7 +246,8 @@ static struct change judge_turned_back(struct trial *t)
 	if (is_reason(t, "in_scaled"))
 		flow->scaled = true;
 	if (!naive_is_turned_back(flow, t->segment.tsecr, t->tsecr))
-		fuzz_fail("P4: TSecr %u has become %u, which the client has not sent for it", t->segment.tsecr, t->tsecr);
+		fuzz_fail("P4: TSecr %u has become %u, which the client has not sent for it", t->segment.tsecr,
+			  t->tsecr);
 	return tsecr_of(t);
 }
 
@@ -273,7 +273,6 @@ static struct change judge_segment_in(struct trial *t)
 static struct change judge_repair(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
-	uint32_t said;
 
 	switch (t->naive->repair) {
 	case REPAIR_ZERO:
@@ -281,9 +280,9 @@ static struct change judge_repair(struct trial *t)
 			fuzz_fail("P4: a TSecr to be set to 0 is %u", t->tsecr);
 		return tsecr_of(t);
 	case REPAIR_ECHO:
-		said = flow->is_zero_none ? 0 : flow->newest_syn - flow->offset;
-		if (flow->handshaking && !flow->simultaneous && !flow->scaled && t->tsecr != said)
-			fuzz_fail("P4: a TSecr to be repaired is %u, the client's TSval %u", t->tsecr, said);
+		if (flow->handshaking && !flow->simultaneous && !flow->scaled && t->tsecr != flow->syn_tsval)
+			fuzz_fail("P4: a TSecr was repaired to %u, the client's TSval is %u", t->tsecr,
+				  flow->syn_tsval);
 		if (!naive_has_said(flow, t->tsecr) && t->tsecr != flow->newest - flow->offset)
 			fuzz_fail("P4: a TSecr was repaired to %u, which the client has not said", t->tsecr);
 		return tsecr_of(t);
@@ -399,7 +398,8 @@ void naive_judge_sweep(struct naive *naive, uint64_t tick, uint32_t timeout_s, b
 		if (fuzz_engine_has_flow(naive->engine, &flow->client, flow->client_port, &flow->server,
 					 flow->server_port)) {
 			if (was_complete && silent_s > timeout_s)
-				fuzz_fail("P9: a flow outlives its time-out: silent for %llu s", (unsigned long long)silent_s);
+				fuzz_fail("P9: a flow outlives its time-out: silent for %llu s",
+					  (unsigned long long)silent_s);
 			continue;
 		}
 		if (silent_s <= timeout_s)

@@ -186,10 +186,13 @@ void naive_remove(struct naive *naive, struct naive_flow *flow)
 void naive_note_echo(struct naive_flow *flow, uint32_t tsval, uint32_t emitted, bool is_syn)
 {
 	flow->echoes = grow(flow->echoes, flow->echo_count, sizeof(*flow->echoes));
-	flow->echoes[flow->echo_count++] = (struct naive_echo){tsval, emitted, is_syn};
+	flow->echoes[flow->echo_count++] =
+		(struct naive_echo){tsval, emitted, is_syn, !is_syn && flow->handshaking && !flow->simultaneous};
 	flow->syn_count += is_syn;
-	if (is_syn)
-		flow->newest_syn = emitted;
+	if (!is_syn)
+		return;
+	flow->newest_syn = emitted;
+	flow->syn_tsval = tsval;
 }
 
 bool naive_has_left_so(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted)
@@ -221,7 +224,7 @@ enum naive_echo_is naive_classify_echo(const struct naive_flow *flow, uint32_t t
 	for (size_t i = 0; i < flow->echo_count; i++) {
 		const struct naive_echo *echo = &flow->echoes[i];
 
-		if (echo->emitted == tsecr)
+		if (echo->emitted == tsecr && !echo->is_early)
 			return !echo->is_syn || is_remembered(flow, number_of_syn) ? ECHO_KNOWN : ECHO_EITHER;
 		number_of_syn += echo->is_syn;
 	}
@@ -230,14 +233,24 @@ enum naive_echo_is naive_classify_echo(const struct naive_flow *flow, uint32_t t
 	return ECHO_EITHER;
 }
 
-/* A flow with a clock too fast: the newest of the TSvals sent for this one, or a newer one. */
+/*
+ * A flow with a clock too fast: the newest of the TSvals sent for this one, or a newer one. For a TSecr that was
+ * never sent, or not by a clock that goes forward, also what the offset makes of it.
+ */
 static bool is_scaled_back(const struct naive_flow *flow, uint32_t tsecr, uint32_t back)
 {
+	bool is_known = false;
+
 	for (size_t i = 0; i < flow->echo_count; i++) {
-		if (flow->echoes[i].emitted == tsecr && seq_after(flow->echoes[i].tsval, back))
+		const struct naive_echo *echo = &flow->echoes[i];
+
+		if (echo->emitted != tsecr || echo->is_early)
+			continue;
+		is_known = true;
+		if (seq_after(echo->tsval, back))
 			return false;
 	}
-	return naive_has_said(flow, back);
+	return naive_has_said(flow, back) || ((!is_known || flow->went_back) && back == tsecr - flow->offset);
 }
 
 bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_t back)
@@ -249,7 +262,7 @@ bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_
 	for (size_t i = 0; i < flow->echo_count; i++) {
 		const struct naive_echo *echo = &flow->echoes[i];
 
-		if (echo->emitted != tsecr)
+		if (echo->emitted != tsecr || echo->is_early)
 			continue;
 		is_known = true;
 		if (echo->tsval == back)
@@ -259,7 +272,8 @@ bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_
 	 * What the offset makes of it: for values between those emitted, for SYNs long past, and for the
 	 * one TSval that would have become 0 and was sent as the one before.
 	 */
-	if (!is_known || tsecr == UINT32_MAX || flow->is_syn_forgotten || flow->syn_count > REMEMBERED_SYNS || is_vague(flow))
+	if (!is_known || tsecr == UINT32_MAX || flow->is_syn_forgotten || flow->syn_count > REMEMBERED_SYNS ||
+	    is_vague(flow))
 		return back == tsecr - flow->offset;
 	return false;
 }

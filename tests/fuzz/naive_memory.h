@@ -21,6 +21,7 @@ struct naive_sent {
 struct naive_echo {
 	uint32_t tsval, emitted;
 	bool is_syn;
+	bool is_early; /* no SYN, but sent before the handshake was over: no server echoes it */
 };
 
 struct naive_flow {
@@ -34,6 +35,7 @@ struct naive_flow {
 	bool simultaneous;     /* both sides sent SYNs: what was echoed is less certain */
 	bool is_zero_none;     /* the last SYN's TSval was 0 */
 	bool pending;	       /* TSval 0 in the SYN, no real one yet (P3) */
+	bool went_back;	       /* it has sent something older than its SYN: what is never sent is uncertain */
 	bool scaled;	       /* its clock is too fast for a constant offset (P3) */
 	bool is_echo_vague;    /* there may have been no room for its SYN pairs, or they are given back */
 	bool is_syn_forgotten; /* the server has echoed something newer than the SYNs */
@@ -41,7 +43,7 @@ struct naive_flow {
 	int64_t scaled_ahead;  /* how far the flow was ahead when it was found to be */
 	uint32_t offset;
 	uint32_t newest; /* TSval emitted */
-	uint32_t newest_syn;
+	uint32_t newest_syn, syn_tsval; /* emitted for the last SYN, and what the client sent in it */
 	struct naive_echo *echoes;
 	size_t echo_count, syn_count;
 };

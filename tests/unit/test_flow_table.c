@@ -283,6 +283,15 @@ static void test_keys_are_whole(void **state)
 	assert_null(flow_table_find(&table, &a, 1000, &a, 2000, &outbound));
 	assert_null(flow_table_find(&table, &b, 1000, &b, 2000, &outbound));
 	assert_null(flow_table_find(&table, &a6, 1000, &b, 2000, &outbound));
+	/* of two IPv6 networks the same host numbers */
+	flow_table_remove(&table, flow);
+	b = test_addr(true, 0x0a000002);
+	flow = flow_table_add(&table, &a6, 1000, &b, 2000);
+	a = a6;
+	a.byte[7] = 1;
+	assert_ptr_equal(flow_table_find(&table, &a6, 1000, &b, 2000, &outbound), flow);
+	assert_null(flow_table_find(&table, &a, 1000, &b, 2000, &outbound));
+	assert_null(flow_table_find(&table, &b, 2000, &a, 1000, &outbound));
 }
 
 static void test_capacities(void **state)
