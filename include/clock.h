@@ -17,10 +17,10 @@
  *   high        the newest TSval that a rewritten flow has emitted ahead of the clock (its
  *               client's clock runs fast), at most max_lead_ms ahead
  *   server[]    per server address (hashed; servers may share a slot, which only makes a SYN
- *               newer than it need be): the newest TSval known to have been sent to it by
- *               flows that are not rewritten, or that are further ahead than the lead. Kept
- *               the way a server with tw_recycle keeps its record: replaced by a TSval that
- *               is not older, or when the old one is more than 60 s old.
+ *               newer than it need be): the TSval furthest ahead of the clock that is known to
+ *               have been sent to it by flows that are not rewritten, or that are further ahead
+ *               than the lead. Replaced by one that is further ahead, or when it is more than
+ *               60 s old, as a server with tw_recycle forgets it.
  *
  *   stamped_s[] per server address, in the same slots: when timestamps went to it last, in
  *               seconds of the clock

@@ -39,18 +39,32 @@ static uint32_t mark_floor(uint64_t mark, uint64_t tick)
 }
 
 /*
- * Replaces the mark unless it is fresh and not older. Where it is, and `tsval` too is ahead of
- * the clock, the mark lives on, for forgetting it would forget `tsval` as well: as the floor that
- * it is by now, so that no SYN is given less than one before it.
+ * How far a TSval is ahead of the clock, ms; 0 where it is not. TSvals are compared by this alone: those
+ * that unmanaged flows send lie anywhere, and of three of them each may be newer than the next.
+ */
+static uint32_t ahead_ms(const struct clock *clock, uint64_t tick, uint32_t tsval)
+{
+	uint32_t ahead = tsval - clock_tsval(clock, tick);
+
+	return seq_after(ahead, 0) ? ahead : 0;
+}
+
+/*
+ * Replaces the mark unless it is fresh and further ahead. Where it is, it lives on, for forgetting it would
+ * forget `tsval` as well: as the floor that it is by now, so that no SYN is given less than one before it.
+ * What is not ahead of the clock need not be noted: no SYN is older.
  */
 static void mark_raise(const struct clock *clock, uint64_t *mark, uint64_t tick, uint32_t max_age_ms, uint32_t tsval)
 {
 	uint64_t old = __atomic_load_n(mark, __ATOMIC_RELAXED), new;
+	uint32_t ahead = ahead_ms(clock, tick, tsval);
 
+	if (ahead == 0)
+		return;
 	do {
 		new = mark_make(tsval, tick);
-		if (mark_is_fresh(old, tick, max_age_ms) && !seq_after(tsval, mark_tsval(old))) {
-			if (!seq_after(tsval, clock_tsval(clock, tick)) || mark_age_ms(old, tick) <= CLOCK_MARK_REFRESH_MS)
+		if (mark_is_fresh(old, tick, max_age_ms) && ahead <= ahead_ms(clock, tick, mark_tsval(old))) {
+			if (mark_age_ms(old, tick) <= CLOCK_MARK_REFRESH_MS)
 				return;
 			new = mark_make(mark_floor(old, tick), tick);
 		}
@@ -82,24 +96,23 @@ uint32_t clock_syn_tsval(struct clock *clock, uint64_t tick, const struct addr *
 	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
 	uint64_t *slot = &clock->shared->server[server_slot(clock, server)];
 	uint64_t mark = __atomic_load_n(slot, __ATOMIC_RELAXED);
-	uint32_t tsval;
+	uint32_t ahead = 0, tsval;
 
 	if (published > tick)
 		tick = published;
-	tsval = clock_tsval(clock, tick);
 	if (mark_is_fresh(high, tick, clock->max_lead_ms))
-		tsval = seq_max(tsval, mark_floor(high, tick));
-	if (mark_is_fresh(mark, tick, CLOCK_MARK_AGE_MS) && seq_after(mark_floor(mark, tick), tsval)) {
-		tsval = mark_floor(mark, tick);
+		ahead = ahead_ms(clock, tick, mark_floor(high, tick));
+	if (mark_is_fresh(mark, tick, CLOCK_MARK_AGE_MS) && ahead_ms(clock, tick, mark_floor(mark, tick)) > ahead) {
+		ahead = ahead_ms(clock, tick, mark_floor(mark, tick));
 		/* This SYN is now the newest that the server knows: the mark must outlast it. */
 		if (mark_age_ms(mark, tick) > CLOCK_MARK_REFRESH_MS)
-			mark_raise(clock, slot, tick, CLOCK_MARK_AGE_MS, tsval);
+			mark_raise(clock, slot, tick, CLOCK_MARK_AGE_MS, clock_tsval(clock, tick) + ahead);
 	}
-	if (previous && seq_after(*previous + 1, tsval)) {
-		tsval = *previous + 1;
-		if (seq_after(tsval, clock_tsval(clock, tick)))
-			clock_raise(clock, tick, server, tsval);
+	if (previous && ahead_ms(clock, tick, *previous + 1) > ahead) {
+		ahead = ahead_ms(clock, tick, *previous + 1);
+		clock_raise(clock, tick, server, *previous + 1);
 	}
+	tsval = clock_tsval(clock, tick) + ahead;
 	return tsval ? tsval : 1;
 }
 
@@ -120,9 +133,7 @@ uint64_t clock_mark_ahead(const struct clock *clock, uint64_t tick, uint32_t slo
 {
 	uint64_t mark = __atomic_load_n(&clock->shared->server[slot], __ATOMIC_RELAXED);
 
-	return mark_is_fresh(mark, tick, CLOCK_MARK_AGE_MS) && seq_after(mark_floor(mark, tick), clock_tsval(clock, tick))
-		       ? mark
-		       : 0;
+	return mark_is_fresh(mark, tick, CLOCK_MARK_AGE_MS) && ahead_ms(clock, tick, mark_floor(mark, tick)) ? mark : 0;
 }
 
 void clock_note_stamped(struct clock *clock, uint32_t seen_s, const struct addr *server)
@@ -145,9 +156,6 @@ bool clock_is_stamped(const struct clock *clock, uint64_t tick, const struct add
 uint32_t clock_lead_ms(const struct clock *clock, uint64_t tick)
 {
 	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
-	uint32_t now = clock_tsval(clock, tick);
 
-	if (!mark_is_fresh(high, tick, clock->max_lead_ms) || !seq_after(mark_tsval(high), now))
-		return 0;
-	return mark_tsval(high) - now;
+	return mark_is_fresh(high, tick, clock->max_lead_ms) ? ahead_ms(clock, tick, mark_tsval(high)) : 0;
 }

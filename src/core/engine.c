@@ -136,8 +136,8 @@ static void drop_old_syn_pairs(struct passage *p, uint32_t tsecr)
 static void anchor(struct passage *p)
 {
 	struct flow *flow = p->flow;
-	/* Newer than the SYN, so that an echo tells them apart. */
-	uint32_t emitted = seq_max(clock_tsval(&p->engine->clock, p->tick), flow->tsval_high + 1);
+	/* Newer than the SYN, so that an echo tells them apart, and one in between for what was overtaken. */
+	uint32_t emitted = seq_max(clock_tsval(&p->engine->clock, p->tick), flow->tsval_high + 2);
 
 	flow->offset = (emitted ? emitted : 1) - p->packet.tsval;
 	flow->flags &= (uint16_t)~FLOW_ANCHOR_PENDING;
@@ -189,6 +189,24 @@ static bool is_no_reading(const struct passage *p)
 	return p->packet.tsval == 0 && (p->flow->flags & FLOW_SYN_ZERO);
 }
 
+/*
+ * True for a segment that was overtaken by the one that set the anchor: by that it would not be newer than the SYN. It
+ * leaves as the one in between, and is remembered as if it were one more SYN, for its echo to be told from others (P4).
+ */
+static bool was_overtaken(struct passage *p, uint32_t shifted)
+{
+	struct flow *flow = p->flow;
+	struct syn_pairs *block;
+
+	if (!(flow->flags & FLOW_SYN_ZERO) || flow_in_handshake(flow) || engine_syn_age_ms(p) > SYN_PAIRS_KEEP_MS ||
+	    seq_after(shifted, flow->syn_tsval + 1))
+		return false;
+	block = engine_open_syn_pairs(p);
+	if (block)
+		engine_remember_pair(block, p->packet.tsval, flow->syn_tsval + 1);
+	return block != NULL;
+}
+
 /* A segment to the server whose TSval is not just shifted, or may be too far ahead of the clock. */
 __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 {
@@ -205,6 +223,8 @@ __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 		start_scaling(p);
 	if (is_no_reading(p)) {
 		tsval = flow->tsval_high;
+	} else if (was_overtaken(p, tsval)) {
+		tsval = flow->syn_tsval + 1;
 	} else if (flow->flags & FLOW_SCALED) {
 		tsval = scaled_emit(flow_table_scaled(&p->engine->table, flow), p->packet.tsval, flow->offset, now);
 		reason = REASON_OUT_SCALED;
@@ -300,11 +320,6 @@ static bool stays_established(const struct flow *flow, uint8_t tcp_flags)
 	       !(tcp_flags & (TCP_FIN | TCP_RST));
 }
 
-static void note_seen(struct passage *p)
-{
-	p->flow->last_seen_s = engine_seconds(p->tick);
-}
-
 /*
  * Moves the flow on. A segment so long after a RST that it was not on its way by then says that the RST was
  * not believed: it was forged, and answered by a challenge ACK (RFC 5961).
@@ -323,7 +338,7 @@ static enum reason handle_flow_segment(struct passage *p)
 {
 	if (!stays_established(p->flow, p->packet.flags))
 		change_state(p);
-	note_seen(p);
+	engine_note_seen(p);
 	return p->outbound ? handle_segment_out(p) : handle_segment_in(p);
 }
 
@@ -335,8 +350,6 @@ static enum reason dispatch(struct passage *p)
 	p->flow = flow_table_look_up(&p->engine->table, &p->packet.ends, &p->outbound);
 	if (p->flow)
 		p->slot = p->flow->slot;
-	if (p->flow && (p->packet.flags & TCP_SYN))
-		note_seen(p);
 	if ((p->packet.flags & syn_ack) == TCP_SYN)
 		return engine_handle_syn(p);
 	if ((p->packet.flags & syn_ack) == syn_ack) {

@@ -20,6 +20,12 @@ struct passage {
 void engine_set_state(struct engine *engine, struct flow *flow, enum flow_state state);
 void engine_forget_flow(struct engine *engine, struct flow *flow);
 
+/* The flow is alive. */
+static inline void engine_note_seen(struct passage *p)
+{
+	p->flow->last_seen_s = engine_seconds(p->tick);
+}
+
 /* The packet leaves with a TSval that pawsd did not choose. */
 void engine_note_foreign_tsval(struct passage *p);
 
@@ -46,6 +52,9 @@ bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsv
  * made, that SYN goes into it. NULL when none is to be had.
  */
 struct syn_pairs *engine_open_syn_pairs(struct passage *p);
+
+/* Remembers that the client's `tsval` has left as `emitted`; of several with the same, the newest. */
+void engine_remember_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted);
 
 enum reason engine_handle_syn(struct passage *p);
 /* Where it makes the packet one of no flow, p->flow is NULL afterwards. */

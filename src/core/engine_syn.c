@@ -78,6 +78,16 @@ static void push_syn_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emit
 	block->count++;
 }
 
+void engine_remember_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted)
+{
+	uint32_t last = block->count - 1;
+
+	if (block->pair[last].emitted != emitted)
+		push_syn_pair(block, tsval, emitted);
+	else if (seq_after(tsval, block->pair[last].tsval))
+		block->pair[last].tsval = tsval;
+}
+
 /*
  * The flow's block of SYN pairs. Without one, its offset describes its one SYN; when a block is
  * made, that SYN goes into it. NULL when none is to be had.
@@ -236,18 +246,22 @@ static enum reason observe_repeated_syn(struct passage *p)
 	return REASON_SYN_OBSERVED;
 }
 
-/* What the SYN with the client's `tsval` went out with; where that is no longer known, what the offset says. */
+/*
+ * What the SYN with the client's `tsval` went out with; where that is not known, what the offset says. A SYN that is
+ * later than what has been sent since, by a clock too fast, is the last one again.
+ */
 static uint32_t emitted_with(const struct passage *p, uint32_t tsval)
 {
 	const struct syn_pairs *block = flow_table_pairs(&p->engine->table, p->flow);
+	uint32_t shifted = tsval + p->flow->offset;
 
 	for (uint32_t i = block ? block->count : 0; i > 0; i--) {
 		if (block->pair[i - 1].tsval == tsval)
 			return block->pair[i - 1].emitted;
 	}
-	if (tsval == 0 && (p->flow->flags & FLOW_SYN_ZERO))
+	if ((tsval == 0 && (p->flow->flags & FLOW_SYN_ZERO)) || seq_after(shifted, p->flow->tsval_high))
 		return p->flow->syn_tsval;
-	return tsval + p->flow->offset ? tsval + p->flow->offset : UINT32_MAX;
+	return shifted ? shifted : UINT32_MAX;
 }
 
 /* The SYN of a known connection once more. */
@@ -255,6 +269,7 @@ static enum reason handle_repeated_syn(struct passage *p)
 {
 	struct flow *flow = p->flow;
 
+	engine_note_seen(p);
 	if (!p->packet.ts)
 		return REASON_SYN_NO_TIMESTAMPS;
 	if (flow->state == FLOW_CLOSE && flow_in_handshake(flow))
@@ -294,6 +309,7 @@ enum reason engine_handle_syn(struct passage *p)
 	if (!flow)
 		return handle_new_syn(p);
 	if (!p->outbound) {
+		engine_note_seen(p);
 		if (!flow_in_handshake(flow))
 			return REASON_SYN_FROM_OUTSIDE;
 		flow->flags |= FLOW_SIMULTANEOUS;
@@ -348,10 +364,13 @@ enum reason engine_handle_synack(struct passage *p)
 {
 	struct flow *flow = p->flow;
 
-	if (flow && !p->outbound)
+	if (flow && !p->outbound) {
+		engine_note_seen(p);
 		return handle_synack_in(p);
+	}
 	/* In a simultaneous open the client's SYN/ACK repeats its SYN. */
 	if (flow && is_own_isn(p)) {
+		engine_note_seen(p);
 		if (flow_in_handshake(flow))
 			flow->flags |= FLOW_SIMULTANEOUS;
 		return strip_if_due(p) ? REASON_SYNACK_STRIPPED : engine_handle_segment_out(p);
