@@ -154,6 +154,18 @@ static void check_run_away(struct world *world, const struct crossing *c, const 
 			   c->segment->plan, (long long)(position - (int64_t)c->tick));
 }
 
+/* Of a client whose SYN said 0: overtaken by the segment that set the offset, it leaves as the one after the SYN. */
+static bool was_overtaken(const struct crossing *c, const struct oracle_flow *flow)
+{
+	uint32_t shifted = c->before.tsval + flow->offset, after_syn = 0;
+
+	for (uint32_t i = 0; i < flow->pair_count; i++) {
+		if (flow->pairs[i].syn)
+			after_syn = flow->pairs[i].emitted + 1;
+	}
+	return flow->zero_syn && c->after.tsval == after_syn && !seq_after(shifted, after_syn);
+}
+
 /* A segment of a connection that is rewritten: P3, and P10 where a restart lies before it. */
 static void judge_offset(struct world *world, const struct crossing *c, struct oracle_flow *flow)
 {
@@ -183,6 +195,7 @@ static void judge_offset(struct world *world, const struct crossing *c, struct o
 		flow->restarted = false;
 		return;
 	}
+	same = same || was_overtaken(c, flow);
 	check_rule(world, RULE_P3_OFFSET, same, "plan %u: offset %u became %u", c->segment->plan, flow->offset, offset);
 	if (flow->restarted)
 		check_rule(world, RULE_P10_OFFSET, same, "plan %u: offset %u became %u over a restart",
