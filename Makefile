@@ -38,6 +38,11 @@ TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools
 # A tool whose folder tests/tools/NAME exists is linked with what is in there.
 parts = $(call objects,tests/tools/$(1)/*.c)
 
+# The simulator: its own program, whose head (tests/sim/main.c) says how it is built.
+SIM := $(BUILD)/tests/sim
+SEED ?= 1
+PACKETS ?= 400000
+
 MANUALS := $(patsubst man/%.in,$(BUILD)/man/%,$(wildcard man/*.in))
 UNITS := $(patsubst systemd/%.in,$(BUILD)/systemd/%,$(wildcard systemd/*.in))
 
@@ -85,6 +90,15 @@ $(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(call objects,src/tool
 $(TEST_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/tools/%.o $$(call parts,%) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
+# Not beside the program, which has the name of its folder.
+SIM_OBJECTS := $(patsubst tests/sim/%.c,$(BUILD)/tests/objects/sim/%.o,$(wildcard tests/sim/*.c))
+$(SIM_OBJECTS): $(BUILD)/tests/objects/%.o: tests/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(SIM): $(SIM_OBJECTS) $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^
+
 $(BUILD)/tests/bench_engine: $(BUILD)/tests/bench/bench_engine.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^
 
@@ -107,7 +121,7 @@ $(REPLAY_PROGRAMS): $(BUILD)/corpus/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tes
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
 .PHONY: test-programs fuzz-programs
-test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(REPLAY_PROGRAMS) $(BUILD)/tests/bench_engine
+test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(SIM) $(REPLAY_PROGRAMS) $(BUILD)/tests/bench_engine
 fuzz-programs: $(FUZZ_PROGRAMS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
@@ -148,11 +162,20 @@ demo: test-deps
 
 check: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs $(BUILD)/promtool
-	@tests/run $(BUILD) unit replay corpus tools netns
+	@tests/run $(BUILD) unit replay sim corpus tools netns
 
 check-unit:
 	@$(MAKE) -s --no-print-directory all test-programs
-	@tests/run $(BUILD) unit replay corpus tools
+	@tests/run $(BUILD) unit replay sim corpus tools
+
+# One seed of the simulator, the same as in check-unit but longer; and many, some 10 million packets through pawsd.
+.PHONY: sim sim-long
+sim:
+	@$(MAKE) -s --no-print-directory $(SIM)
+	@$(SIM) --seed $(SEED) --packets $(PACKETS)
+sim-long:
+	@$(MAKE) -s --no-print-directory $(SIM)
+	@$(SIM) --long --seed $(SEED) --packets $(PACKETS)
 
 # One namespace test: make check-netns TEST=strip
 check-netns: test-deps

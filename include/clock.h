@@ -73,7 +73,8 @@ static inline bool clock_is_raised(const struct clock *clock, uint64_t tick, uin
 {
 	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
 
-	return (uint32_t)tick - (uint32_t)high <= CLOCK_MARK_REFRESH_MS && !seq_after(tsval, (uint32_t)(high >> 32));
+	return high != 0 && (uint32_t)tick - (uint32_t)high <= CLOCK_MARK_REFRESH_MS &&
+	       !seq_after(tsval, (uint32_t)(high >> 32));
 }
 
 /* A flow that is not rewritten has sent `tsval` to `server`. */

@@ -32,6 +32,7 @@ struct engine {
 	bool rules_lag;
 	const struct policy *rules_policy;
 	struct counters *counters;
+	uint64_t full_tick;    /* when the table was last found full */
 	uint32_t client_quota; /* flows that one client may have (P9); 0: as many as there are */
 	uint32_t timeout_s[FLOW_STATE_COUNT]; /* by state; [FLOW_FREE] is unused */
 };

@@ -83,6 +83,8 @@
 	X(NOT_TCP, "not_tcp", PASS, PASSED, "another protocol than TCP") \
 	X(IP_AUTHENTICATED, "ip_authenticated", PASS, PASSED, \
 	  "under an IP authentication header (RFC 4302), which covers the TCP header") \
+	X(IPV6_ROUTING, "ipv6_routing", PASS, PASSED, \
+	  "under an IPv6 routing header with segments left: not at its last stop, its address not the server's") \
 	X(FRAGMENT, "fragment", PASS, PASSED, "an IP fragment") \
 	X(MALFORMED_IP, "malformed_ip", PASS, PASSED, \
 	  "IP header with an impossible length, or cut off") \

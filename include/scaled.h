@@ -33,6 +33,7 @@ enum {
 struct scaled {
 	uint32_t switch_tsval; /* tsval_high when it began */
 	uint32_t switch_clock; /* the clock's TSval then; older than that where the flow had run ahead */
+	uint32_t newest_clock; /* the clock's TSval when echo[count - 1] was sent last */
 	uint8_t count;
 	bool knows_switch;
 	uint16_t pairs;	       /* as flow->block of a flow that is not scaled */

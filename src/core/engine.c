@@ -35,6 +35,7 @@
 enum {
 	SYN_PAIRS_KEEP_MS = 60000,
 	FAST_CLOCK_SHARE = 256,
+	RESET_SILENCE_S = 2,
 	LEAD_LEAST_MS = 500, /* with [clock] max_lead_ms = 0, too, packets are held back on their way */
 };
 
@@ -146,14 +147,16 @@ static void anchor(struct passage *p)
  * True when a TSval is further ahead of the last SYN's than a clock of 1 kHz can bring it: by more
  * than the lead, which covers what the SYN may have been held back on its way here, and 1/256,
  * eight times what clocks are usually off by. After 24 days one that has fallen behind, as a clock of
- * 100 Hz does, can no longer be told from one that is ahead; a fast one is long known by then.
+ * 100 Hz does, can no longer be told from one that is ahead; a fast one is long known by then. A
+ * RST during the handshake decides nothing: another SYN may follow, with an offset of its own.
  */
 static bool has_run_away(const struct passage *p, uint32_t tsval)
 {
 	uint64_t age_ms = engine_syn_age_ms(p);
 	uint32_t ahead = tsval - p->flow->syn_tsval - (uint32_t)age_ms;
 
-	return age_ms <= INT32_MAX && seq_after(ahead, engine_lead_ms(p->engine) + (uint32_t)(age_ms / FAST_CLOCK_SHARE));
+	return !flow_in_handshake(p->flow) && age_ms <= INT32_MAX &&
+	       seq_after(ahead, engine_lead_ms(p->engine) + (uint32_t)(age_ms / FAST_CLOCK_SHARE));
 }
 
 /* Where no block is left the flow runs on with its offset. */
@@ -180,6 +183,12 @@ static inline void note_emitted(struct passage *p, uint32_t tsval)
 		p->flow->flags |= FLOW_WENT_BACK;
 }
 
+/* TSval 0 of a client that sends 0 where it means none: in its SYN, and maybe in a RST or a keep-alive. */
+static bool is_no_reading(const struct passage *p)
+{
+	return p->packet.tsval == 0 && (p->flow->flags & FLOW_SYN_ZERO);
+}
+
 /* A segment to the server whose TSval is not just shifted, or may be too far ahead of the clock. */
 __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 {
@@ -192,9 +201,11 @@ __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 		reason = REASON_OUT_ANCHORED;
 	}
 	tsval = p->packet.tsval + flow->offset;
-	if (!(flow->flags & FLOW_SCALED) && has_run_away(p, tsval))
+	if (!(flow->flags & FLOW_SCALED) && has_run_away(p, tsval) && !is_no_reading(p))
 		start_scaling(p);
-	if (flow->flags & FLOW_SCALED) {
+	if (is_no_reading(p)) {
+		tsval = flow->tsval_high;
+	} else if (flow->flags & FLOW_SCALED) {
 		tsval = scaled_emit(flow_table_scaled(&p->engine->table, flow), p->packet.tsval, flow->offset, now);
 		reason = REASON_OUT_SCALED;
 	}
@@ -213,11 +224,13 @@ static inline enum reason handle_segment_out(struct passage *p)
 
 	if (flow->mode != MODE_REWRITE) {
 		engine_note_foreign_tsval(p);
+		if (flow->mode == MODE_OBSERVE && p->packet.ts)
+			flow->tsval_high = seq_max(flow->tsval_high, p->packet.tsval);
 		return REASON_FLOW_NOT_REWRITTEN;
 	}
 	if (!p->packet.ts)
 		return REASON_FLOW_NO_TIMESTAMPS;
-	if ((flow->flags & (FLOW_ANCHOR_PENDING | FLOW_SCALED)) || tsval == 0 ||
+	if ((flow->flags & (FLOW_SYN_ZERO | FLOW_ANCHOR_PENDING | FLOW_SCALED)) || tsval == 0 ||
 	    seq_after(tsval, clock_tsval(clock, p->tick) + clock->max_lead_ms))
 		return emit_with_care(p);
 	note_emitted(p, tsval);
@@ -287,10 +300,30 @@ static bool stays_established(const struct flow *flow, uint8_t tcp_flags)
 	       !(tcp_flags & (TCP_FIN | TCP_RST));
 }
 
+static void note_seen(struct passage *p)
+{
+	p->flow->last_seen_s = engine_seconds(p->tick);
+}
+
+/*
+ * Moves the flow on. A segment so long after a RST that it was not on its way by then says that the RST was
+ * not believed: it was forged, and answered by a challenge ACK (RFC 5961).
+ */
+__attribute__((noinline)) static void change_state(struct passage *p)
+{
+	struct flow *flow = p->flow;
+
+	if (flow->state == FLOW_CLOSE && !(p->packet.flags & TCP_RST) &&
+	    engine_seconds(p->tick) - flow->last_seen_s >= RESET_SILENCE_S)
+		flow->flags |= FLOW_ALIVE_OUT | FLOW_ALIVE_IN;
+	engine_set_state(p->engine, flow, flow_next_state(flow, p->outbound, p->packet.flags));
+}
+
 static enum reason handle_flow_segment(struct passage *p)
 {
 	if (!stays_established(p->flow, p->packet.flags))
-		engine_set_state(p->engine, p->flow, flow_next_state(p->flow, p->outbound, p->packet.flags));
+		change_state(p);
+	note_seen(p);
 	return p->outbound ? handle_segment_out(p) : handle_segment_in(p);
 }
 
@@ -300,10 +333,10 @@ static enum reason dispatch(struct passage *p)
 	enum reason reason;
 
 	p->flow = flow_table_look_up(&p->engine->table, &p->packet.ends, &p->outbound);
-	if (p->flow) {
+	if (p->flow)
 		p->slot = p->flow->slot;
-		p->flow->last_seen_s = engine_seconds(p->tick);
-	}
+	if (p->flow && (p->packet.flags & TCP_SYN))
+		note_seen(p);
 	if ((p->packet.flags & syn_ack) == TCP_SYN)
 		return engine_handle_syn(p);
 	if ((p->packet.flags & syn_ack) == syn_ack) {

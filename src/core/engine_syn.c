@@ -22,7 +22,10 @@ static bool find_syn_pair(const struct passage *p, uint32_t tsecr, uint32_t *ret
 	return false;
 }
 
-/* Was a TSecr emitted, if all of the flow has one offset? Once the SYN is too long ago only that it is no newer than the newest. */
+/*
+ * True for a TSecr between the flow's SYNs and its newest TSval. Once the SYNs are too long ago, all that can be
+ * said is that it is no newer than that.
+ */
 static bool is_in_range(const struct passage *p, uint32_t tsecr)
 {
 	const struct flow *flow = p->flow;
@@ -47,7 +50,8 @@ bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsv
 		return true;
 	}
 	if (flow->flags & FLOW_SCALED)
-		return scaled_find_echo(flow_table_scaled(&p->engine->table, flow), tsecr, flow->offset, ret_tsval);
+		return is_in_range(p, tsecr) &&
+		       scaled_find_echo(flow_table_scaled(&p->engine->table, flow), tsecr, flow->offset, ret_tsval);
 	*ret_tsval = tsecr - flow->offset;
 	if (!engine_has_sent_only_syns(flow))
 		return is_in_range(p, tsecr);
@@ -55,6 +59,12 @@ bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsv
 		return false;
 	return tsecr == flow->syn_tsval ||
 	       ((flow->flags & FLOW_ONE_OFFSET) && flow->syn_tsval - tsecr <= SYN_SPAN_MAX_MS);
+}
+
+/* The client's TSval in the flow's last SYN; the offset may be that of a later anchor. */
+static uint32_t said_in_syn(const struct flow *flow)
+{
+	return flow->flags & FLOW_SYN_ZERO ? 0 : flow->syn_tsval - flow->offset;
 }
 
 static void push_syn_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted)
@@ -80,7 +90,7 @@ struct syn_pairs *engine_open_syn_pairs(struct passage *p)
 	if (!block) {
 		block = flow_table_add_pairs(&p->engine->table, flow);
 		if (block)
-			push_syn_pair(block, flow->syn_tsval - flow->offset, flow->syn_tsval);
+			push_syn_pair(block, said_in_syn(flow), flow->syn_tsval);
 	}
 	return block;
 }
@@ -147,7 +157,7 @@ static enum reason handle_new_syn(struct passage *p)
 	enum reason reason;
 
 	if (p->flow) {
-		if (p->flow->mode == MODE_REWRITE) {
+		if (p->flow->mode == MODE_REWRITE || p->flow->mode == MODE_OBSERVE) {
 			last_tsval = p->flow->tsval_high;
 			previous = &last_tsval;
 		}
@@ -166,8 +176,11 @@ static enum reason handle_new_syn(struct passage *p)
 		engine_note_foreign_tsval(p);
 		return REASON_CLIENT_QUOTA;
 	}
-	if (!engine->table.free_flow)
+	/* Once a tick, so that a flood of SYNs does not pay for it one by one. */
+	if (!engine->table.free_flow && engine->full_tick != p->tick) {
+		engine->full_tick = p->tick;
 		engine_sweep(engine, ENGINE_SWEEP_WHEN_FULL, p->tick);
+	}
 	p->flow = flow_table_add(&engine->table, &packet->ends.src, packet->ends.src_port, &packet->ends.dst, packet->ends.dst_port);
 	if (!p->flow) {
 		engine_note_foreign_tsval(p);
@@ -223,6 +236,20 @@ static enum reason observe_repeated_syn(struct passage *p)
 	return REASON_SYN_OBSERVED;
 }
 
+/* What the SYN with the client's `tsval` went out with; where that is no longer known, what the offset says. */
+static uint32_t emitted_with(const struct passage *p, uint32_t tsval)
+{
+	const struct syn_pairs *block = flow_table_pairs(&p->engine->table, p->flow);
+
+	for (uint32_t i = block ? block->count : 0; i > 0; i--) {
+		if (block->pair[i - 1].tsval == tsval)
+			return block->pair[i - 1].emitted;
+	}
+	if (tsval == 0 && (p->flow->flags & FLOW_SYN_ZERO))
+		return p->flow->syn_tsval;
+	return tsval + p->flow->offset ? tsval + p->flow->offset : UINT32_MAX;
+}
+
 /* The SYN of a known connection once more. */
 static enum reason handle_repeated_syn(struct passage *p)
 {
@@ -241,8 +268,17 @@ static enum reason handle_repeated_syn(struct passage *p)
 	if (flow_in_handshake(flow))
 		emit_syn(p, choose_repeated_tsval(p));
 	else /* a copy that the network held back */
-		packet_set_tsval(&p->packet, p->packet.tsval + flow->offset);
+		packet_set_tsval(&p->packet, emitted_with(p, p->packet.tsval));
 	return REASON_SYN_RETRANSMITTED;
+}
+
+/* In a simultaneous open the handshake has SYN and SYN/ACK of both sides (P8). */
+static bool strip_if_due(struct passage *p)
+{
+	if (p->flow->mode != MODE_STRIP || !p->packet.ts)
+		return false;
+	packet_strip_timestamps(&p->packet);
+	return true;
 }
 
 /* The packet repeats the SYN that made the flow. */
@@ -258,9 +294,10 @@ enum reason engine_handle_syn(struct passage *p)
 	if (!flow)
 		return handle_new_syn(p);
 	if (!p->outbound) {
-		if (flow_in_handshake(flow))
-			flow->flags |= FLOW_SIMULTANEOUS;
-		return REASON_SYN_FROM_OUTSIDE;
+		if (!flow_in_handshake(flow))
+			return REASON_SYN_FROM_OUTSIDE;
+		flow->flags |= FLOW_SIMULTANEOUS;
+		return strip_if_due(p) ? REASON_SYN_STRIPPED : REASON_SYN_FROM_OUTSIDE;
 	}
 	return is_own_isn(p) ? handle_repeated_syn(p) : handle_new_syn(p);
 }
@@ -269,7 +306,7 @@ static enum reason repair_synack(struct passage *p)
 {
 	switch ((enum repair)p->flow->repair) {
 	case REPAIR_ECHO:
-		packet_set_tsecr(&p->packet, p->flow->syn_tsval - p->flow->offset);
+		packet_set_tsecr(&p->packet, said_in_syn(p->flow));
 		return REASON_SYNACK_REPAIRED_ECHO;
 	case REPAIR_ZERO:
 		packet_set_tsecr(&p->packet, 0);
@@ -311,16 +348,13 @@ enum reason engine_handle_synack(struct passage *p)
 {
 	struct flow *flow = p->flow;
 
-	if (flow && !p->outbound) {
-		bool simultaneous = flow->flags & FLOW_SIMULTANEOUS;
-
-		return simultaneous && flow_in_handshake(flow) ? engine_handle_segment_in(p) : handle_synack_in(p);
-	}
+	if (flow && !p->outbound)
+		return handle_synack_in(p);
 	/* In a simultaneous open the client's SYN/ACK repeats its SYN. */
 	if (flow && is_own_isn(p)) {
 		if (flow_in_handshake(flow))
 			flow->flags |= FLOW_SIMULTANEOUS;
-		return engine_handle_segment_out(p);
+		return strip_if_due(p) ? REASON_SYNACK_STRIPPED : engine_handle_segment_out(p);
 	}
 	/* A machine inside answers somebody outside; a flow of ours on this four-tuple is past. */
 	if (flow)

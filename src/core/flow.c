@@ -37,8 +37,12 @@ enum flow_state flow_next_state(struct flow *flow, bool outbound, uint8_t tcp_fl
 		return after_reset(flow, outbound);
 	if (state == FLOW_SYN_SENT || state == FLOW_SYN_RECV) {
 		/* A server in TIME_WAIT answers a SYN with a bare ACK: that opens nothing. */
-		if (!outbound || !(tcp_flags & TCP_ACK))
+		if (!outbound || !(tcp_flags & TCP_ACK)) {
+			/* With fast open the whole answer may be there before the client's ACK (RFC 7413). */
+			if (state == FLOW_SYN_RECV && (tcp_flags & TCP_FIN))
+				flow->flags |= mine;
 			return state;
+		}
 		flow->flags |= FLOW_HAS_LIVED;
 		state = FLOW_ESTABLISHED;
 	}

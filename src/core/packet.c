@@ -91,6 +91,8 @@ static enum reason parse_ipv6(const struct packet_input *input, struct packet *r
 			return REASON_NOT_TCP;
 		if (end - at < 8 || end - at < ((uint32_t)ip[at + 1] + 1) * 8)
 			return REASON_MALFORMED_IP;
+		if (next == PROTOCOL_ROUTING && ip[at + 3]) /* RFC 8200, 4.4: segments left */
+			return REASON_IPV6_ROUTING;
 		next = ip[at];
 		at += ((uint32_t)ip[at + 1] + 1) * 8;
 	}

@@ -9,6 +9,7 @@ void scaled_start(struct scaled *scaled, uint32_t tsval, uint32_t emitted, uint3
 {
 	scaled->switch_tsval = emitted;
 	scaled->switch_clock = clock;
+	scaled->newest_clock = clock;
 	scaled->knows_switch = true;
 	scaled->count = 1;
 	scaled->echo[0].emitted = emitted;
@@ -70,21 +71,23 @@ static uint32_t emitted_before(const struct scaled *scaled, uint32_t tsval, uint
 
 	while (seq_after(tsval, scaled->echo[i].tsval))
 		i++;
-	if (i == 0 && scaled->knows_switch && !seq_after(tsval + offset, scaled->switch_tsval))
-		return tsval + offset;
-	return scaled->echo[i].emitted;
+	return i == 0 && scaled->knows_switch ? tsval + offset : scaled->echo[i].emitted;
 }
 
 uint32_t scaled_emit(struct scaled *scaled, uint32_t tsval, uint32_t offset, uint32_t clock)
 {
 	const uint32_t last = scaled->count - 1u;
 	const uint32_t last_emitted = scaled->echo[last].emitted;
-	const bool idle = seq_after(clock, last_emitted + SCALED_IDLE_MS);
+	const bool idle = clock - scaled->newest_clock > SCALED_IDLE_MS;
 	uint32_t emitted;
 
 	if (!idle && !seq_after(tsval, scaled->echo[last].tsval))
 		return emitted_before(scaled, tsval, offset);
+	scaled->newest_clock = clock;
 	emitted = current_tsval(scaled, clock);
+	/* What follows the offset and what does not is never emitted as the same. */
+	if (last == 0 && scaled->knows_switch && emitted == scaled->switch_tsval)
+		emitted = emitted + 1 ? emitted + 1 : 1;
 	if (seq_after(emitted, last_emitted))
 		push(scaled, emitted, tsval);
 	else
@@ -100,8 +103,6 @@ bool scaled_find_echo(const struct scaled *scaled, uint32_t tsecr, uint32_t offs
 		return false;
 	while (seq_after(tsecr, scaled->echo[i].emitted))
 		i++;
-	*ret_tsval = scaled->echo[i].tsval;
-	if (i == 0 && scaled->knows_switch && tsecr != scaled->switch_tsval)
-		*ret_tsval = tsecr - offset;
+	*ret_tsval = i == 0 && scaled->knows_switch ? tsecr - offset : scaled->echo[i].tsval;
 	return true;
 }

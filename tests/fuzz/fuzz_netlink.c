@@ -32,6 +32,50 @@ static uint32_t native32(const uint8_t *at)
 	return value;
 }
 
+/*
+ * The same message read once more, in the plainest way: attributes follow one another in whole
+ * words from byte 20 on, each with its length and type in front, and end at the first that does
+ * not fit. False where there is nothing to be had.
+ */
+static bool read_naively(const uint8_t *at, size_t len, struct queue_packet *ret, size_t *ret_payload_at)
+{
+	size_t from = 20, attribute_len;
+	bool has_id = false;
+
+	*ret = (struct queue_packet){0};
+	*ret_payload_at = 0;
+	if (len < 20 || native16(at + 4) != 0x300)
+		return false;
+	if (native32(at) < len)
+		len = native32(at);
+	for (; from + 4 <= len; from += (attribute_len + 3) / 4 * 4) {
+		const uint8_t *value = at + from + 4;
+		uint16_t type = native16(at + from + 2) & 0x3fff;
+
+		attribute_len = native16(at + from);
+		if (attribute_len < 4 || from + attribute_len > len)
+			break;
+		if (type == 1 && attribute_len < 4 + 7)
+			return false;
+		if (type == 10 && from + 4 < 36)
+			return false;
+		if (type == 1) {
+			ret->id = ntohl(native32(value));
+			has_id = true;
+		} else if (type == 5 || type == 6 || type == 14) {
+			uint32_t *field = type == 5 ? &ret->indev : type == 6 ? &ret->outdev : &ret->skb_info;
+
+			*field = attribute_len == 8 ? ntohl(native32(value)) : 0;
+		} else if (type == 13) {
+			ret->truncated = true;
+		} else if (type == 10) {
+			*ret_payload_at = from + 4;
+			ret->len = (uint32_t)attribute_len - 4;
+		}
+	}
+	return has_id;
+}
+
 /* What a verdict's bytes must say; `at` has QUEUE_VERDICT_BYTES. */
 static void check_verdict(const uint8_t *at, uint16_t type, uint32_t id, uint32_t total_bytes)
 {
@@ -65,12 +109,18 @@ static void check_wrap(uint8_t *buffer, size_t room, const struct queue_packet *
 
 static void check_packet(uint8_t *buffer, size_t len, size_t room)
 {
-	struct queue_packet packet;
+	struct queue_packet packet, expected;
+	size_t payload_at;
+	bool is_packet = read_naively(buffer, len, &expected, &payload_at);
 
 	memset(&packet, 0xa5, sizeof(packet));
-	if (!queue_message_parse(buffer, len, &packet))
+	FUZZ_CHECK(queue_message_parse(buffer, len, &packet) == is_packet);
+	if (!is_packet)
 		return;
-	FUZZ_CHECK(packet.data || packet.len == 0);
+	FUZZ_CHECK(packet.id == expected.id && packet.len == expected.len && packet.truncated == expected.truncated);
+	FUZZ_CHECK(packet.indev == expected.indev && packet.outdev == expected.outdev);
+	FUZZ_CHECK(packet.skb_info == expected.skb_info);
+	FUZZ_CHECK(packet.data == (payload_at ? buffer + payload_at : NULL));
 	if (!packet.data)
 		return;
 	FUZZ_CHECK(packet.data >= buffer && packet.data + packet.len <= buffer + len);

@@ -138,6 +138,7 @@ static void handle_other(struct fuzz_engine *engine, uint8_t what, uint64_t tick
 		clock_publish(&inner->clock, tick + (what >> 3) * 7u);
 		break;
 	case 7:
+		tick = clock_publish(&inner->clock, tick);
 		FUZZ_CHECK(clock_lead_ms(&inner->clock, tick) <= inner->clock.max_lead_ms);
 		break;
 	}

@@ -58,7 +58,7 @@ static bool is_reason(const struct trial *t, const char *name)
 static void note_foreign(struct trial *t)
 {
 	if (t->segment.has_ts && t->segment.tsval)
-		naive_note_sent(t->naive, &t->segment.dst, t->segment.tsval, t->tick);
+		naive_note_sent(t->naive, &t->segment.dst, t->segment.tsval, t->tick, false);
 }
 
 static bool comes_in(const struct trial *t)
@@ -74,11 +74,11 @@ static struct change note_syn(struct trial *t, const uint32_t *previous)
 	struct naive_flow *flow = t->flow;
 
 	naive_judge_syn_tsval(t->naive, flow, previous, t->tick, t->tsval);
-	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick);
+	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick, true);
 	naive_note_echo(flow, t->segment.tsval, t->tsval, true);
 	flow->offset = t->tsval - t->segment.tsval;
 	flow->newest = t->tsval;
-	flow->pending = t->segment.tsval == 0;
+	flow->pending = flow->is_zero_none = t->segment.tsval == 0;
 	return tsval_of(t);
 }
 
@@ -150,23 +150,26 @@ static struct change judge_repeated_syn(struct trial *t)
 		return nothing;
 	}
 	if (!flow->handshaking) {
-		/* A copy that was held back on the way; what it carries is of the past. */
-		if (t->tsval != shifted && !(shifted == 0 && t->tsval == UINT32_MAX))
+		/* A copy that was held back on the way: as it left, or, where that is forgotten, by the offset. */
+		if (!naive_has_left_so(flow, t->segment.tsval, t->tsval) && t->tsval != shifted &&
+		    !(shifted == 0 && t->tsval == UINT32_MAX))
 			fuzz_fail("P3: a late SYN's TSval is %u, not %u", t->tsval, shifted);
 		return tsval_of(t);
 	}
 	/* A mere copy of the last may leave with the same TSval. */
-	if (shifted == flow->newest)
-		before--;
+	if (shifted == flow->newest_syn)
+		before = shifted - 1;
 	return note_syn(t, &before);
 }
 
 static struct change judge_syn(struct trial *t)
 {
 	if (t->flow && !t->outbound) {
-		if (t->flow->handshaking)
-			t->flow->simultaneous = true;
-		return nothing;
+		if (!t->flow->handshaking)
+			return nothing;
+		t->flow->simultaneous = true;
+		/* P8: the server's SYN is of the handshake, too. */
+		return t->naive->mode == MODE_STRIP && t->segment.has_ts ? strip(t) : nothing;
 	}
 	if (t->flow && t->flow->isn == t->segment.seq)
 		return judge_repeated_syn(t);
@@ -180,26 +183,28 @@ static void judge_anchor(struct trial *t)
 
 	if (!is_reason(t, "out_anchored"))
 		fuzz_fail("P3: the first real TSval is not counted as that");
-	claim_pairs(t);
-	if (seq_after(flow->newest, t->tsval) || naive_distance(t->naive, t->tsval, t->tick) < 0)
+	/* Newer than the SYN, whose echo is another. */
+	if (!seq_after(t->tsval, flow->newest) || naive_distance(t->naive, t->tsval, t->tick) < 0)
 		fuzz_fail("P3: anchored at %u, behind the clock or %u before", t->tsval, flow->newest);
-	if (t->tsval - 1 != flow->newest && t->tsval != flow->newest && naive_distance(t->naive, t->tsval, t->tick) > 1)
+	if (t->tsval != flow->newest + 1 && t->tsval != 1 && naive_distance(t->naive, t->tsval, t->tick) != 0)
 		fuzz_fail("P3: anchored at %u, which nothing asks for", t->tsval);
 	flow->offset = t->tsval - t->segment.tsval;
 	flow->pending = false;
 }
 
-/* P3: of a clock too fast only bounds are promised. */
+/* P3: of a clock too fast only bounds are promised: no further ahead than the lead, or than it was when that was seen. */
 static void judge_scaled_out(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
+	int64_t ahead = naive_distance(t->naive, t->tsval, t->tick);
 	int64_t lead = t->naive->engine->engine.clock.max_lead_ms;
-	int64_t slack = (int64_t)t->naive->sent_count + 1;
 
+	if (!flow->scaled)
+		flow->scaled_ahead = naive_distance(t->naive, flow->newest, t->tick) + 1;
 	flow->scaled = true;
 	if (t->tsval == 0)
 		fuzz_fail("P3: a scaled TSval is 0");
-	if (naive_distance(t->naive, t->tsval, t->tick) > lead + slack && seq_after(t->tsval, flow->newest))
+	if (ahead > lead && ahead > flow->scaled_ahead)
 		fuzz_fail("P9: a scaled TSval %u is further ahead than the lead", t->tsval);
 }
 
@@ -217,18 +222,19 @@ static struct change judge_segment_out(struct trial *t)
 	if (flow->pending && t->segment.tsval)
 		judge_anchor(t);
 	expected = t->segment.tsval + flow->offset;
+	/* A client whose SYN said 0 says no time with it later either: nothing newer, nothing older is sent. */
+	if (flow->is_zero_none && t->segment.tsval == 0)
+		expected = flow->newest;
 	if (expected == 0) /* would be no timestamp at all; one earlier is never too new */
 		expected--;
 	if (is_reason(t, "out_scaled"))
 		judge_scaled_out(t);
 	else if (!flow->scaled && t->tsval != expected)
 		fuzz_fail("P3: TSval %u has become %u, not %u", t->segment.tsval, t->tsval, expected);
-	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick);
-	/* During the handshake only SYNs are echoed. */
-	if (!flow->handshaking || flow->simultaneous) {
-		naive_note_echo(flow, t->segment.tsval, t->tsval, false);
-		flow->newest = seq_max(flow->newest, t->tsval);
-	}
+	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick, false);
+	flow->newest = seq_max(flow->newest, t->tsval);
+	flow->went_back |= seq_after(flow->newest_syn, t->tsval);
+	naive_note_echo(flow, t->segment.tsval, t->tsval, false);
 	return tsval_of(t);
 }
 
@@ -240,7 +246,8 @@ static struct change judge_turned_back(struct trial *t)
 	if (is_reason(t, "in_scaled"))
 		flow->scaled = true;
 	if (!naive_is_turned_back(flow, t->segment.tsecr, t->tsecr))
-		fuzz_fail("P4: TSecr %u has become %u, which the client has not sent for it", t->segment.tsecr, t->tsecr);
+		fuzz_fail("P4: TSecr %u has become %u, which the client has not sent for it", t->segment.tsecr,
+			  t->tsecr);
 	return tsecr_of(t);
 }
 
@@ -273,10 +280,9 @@ static struct change judge_repair(struct trial *t)
 			fuzz_fail("P4: a TSecr to be set to 0 is %u", t->tsecr);
 		return tsecr_of(t);
 	case REPAIR_ECHO:
-		if (flow->handshaking && !flow->simultaneous && !flow->scaled &&
-		    t->tsecr != flow->newest_syn - flow->offset)
-			fuzz_fail("P4: a TSecr to be repaired is %u, the client's TSval %u", t->tsecr,
-				  flow->newest_syn - flow->offset);
+		if (flow->handshaking && !flow->simultaneous && !flow->scaled && t->tsecr != flow->syn_tsval)
+			fuzz_fail("P4: a TSecr was repaired to %u, the client's TSval is %u", t->tsecr,
+				  flow->syn_tsval);
 		if (!naive_has_said(flow, t->tsecr) && t->tsecr != flow->newest - flow->offset)
 			fuzz_fail("P4: a TSecr was repaired to %u, which the client has not said", t->tsecr);
 		return tsecr_of(t);
@@ -318,12 +324,12 @@ static struct change judge_synack(struct trial *t)
 	struct naive_flow *flow = t->flow;
 
 	if (flow && !t->outbound)
-		return flow->simultaneous && flow->handshaking ? judge_segment_in(t) : judge_synack_in(t);
+		return judge_synack_in(t);
 	if (flow && flow->isn == t->segment.seq) {
 		/* The client answers the server's SYN and repeats its own. */
 		if (flow->handshaking)
 			flow->simultaneous = true;
-		return judge_segment_out(t);
+		return t->naive->mode == MODE_STRIP && t->segment.has_ts ? strip(t) : judge_segment_out(t);
 	}
 	if (flow)
 		naive_remove(t->naive, flow);
@@ -392,7 +398,8 @@ void naive_judge_sweep(struct naive *naive, uint64_t tick, uint32_t timeout_s, b
 		if (fuzz_engine_has_flow(naive->engine, &flow->client, flow->client_port, &flow->server,
 					 flow->server_port)) {
 			if (was_complete && silent_s > timeout_s)
-				fuzz_fail("P9: a flow outlives its time-out: silent for %llu s", (unsigned long long)silent_s);
+				fuzz_fail("P9: a flow outlives its time-out: silent for %llu s",
+					  (unsigned long long)silent_s);
 			continue;
 		}
 		if (silent_s <= timeout_s)

@@ -47,7 +47,7 @@ int32_t naive_distance(const struct naive *naive, uint32_t tsval, uint64_t tick)
 	return (int32_t)(tsval - fuzz_engine_clock_tsval(naive->engine, tick));
 }
 
-void naive_note_sent(struct naive *naive, const struct addr *server, uint32_t tsval, uint64_t tick)
+void naive_note_sent(struct naive *naive, const struct addr *server, uint32_t tsval, uint64_t tick, bool is_syn)
 {
 	int32_t distance = naive_distance(naive, tsval, tick);
 	uint32_t slot = fuzz_engine_server_slot(naive->engine, server);
@@ -60,6 +60,7 @@ void naive_note_sent(struct naive *naive, const struct addr *server, uint32_t ts
 		.tick = tick,
 		.was_ahead = distance > 0,
 		.was_in_lead = distance > 0 && (uint32_t)distance <= naive->engine->engine.clock.max_lead_ms,
+		.is_syn = is_syn,
 	};
 	if (distance > COHERENT_MS || distance < -COHERENT_MS)
 		naive->is_incoherent[slot] = true;
@@ -98,6 +99,21 @@ static int64_t newest_allowed(const struct naive *naive, uint32_t slot, const ui
 	return newest + (int64_t)naive->sent_count + 1;
 }
 
+/*
+ * P1: the SYN is not older than what this server was sent. The public port may have changed hands
+ * after a connection that got further than its SYN; then an equal one would not do.
+ */
+static void judge_against(const struct naive_sent *sent, const struct naive_flow *flow, uint64_t tick, uint32_t tsval)
+{
+	uint64_t age = tick - sent->tick;
+
+	if (!addr_equal(&sent->server, &flow->server) || age > SERVER_AGE_MS)
+		return;
+	if (seq_after(sent->tsval, tsval) || (!sent->is_syn && age > 0 && sent->tsval == tsval))
+		fuzz_fail("P1: a SYN's TSval %u is not newer than %u, sent %llu ms before", tsval, sent->tsval,
+			  (unsigned long long)age);
+}
+
 void naive_judge_syn_tsval(const struct naive *naive, const struct naive_flow *flow, const uint32_t *previous,
 			   uint64_t tick, uint32_t tsval)
 {
@@ -114,14 +130,8 @@ void naive_judge_syn_tsval(const struct naive *naive, const struct naive_flow *f
 		fuzz_fail("P1: a SYN's TSval %u is not newer than %u before it", tsval, *previous);
 	if (distance < 0)
 		fuzz_fail("P2: a SYN's TSval %u is behind the clock by %d", tsval, -distance);
-	for (size_t i = 0; i < naive->sent_count; i++) {
-		const struct naive_sent *sent = &naive->sent[i];
-
-		if (addr_equal(&sent->server, &flow->server) && tick - sent->tick <= SERVER_AGE_MS &&
-		    seq_after(sent->tsval, tsval))
-			fuzz_fail("P1: a SYN's TSval %u is older than %u, sent %llu ms before", tsval, sent->tsval,
-				  (unsigned long long)(tick - sent->tick));
-	}
+	for (size_t i = 0; i < naive->sent_count; i++)
+		judge_against(&naive->sent[i], flow, tick, tsval);
 	if (distance > newest_allowed(naive, slot, previous, tick) + slack)
 		fuzz_fail("P9: a SYN's TSval %u is ahead of the clock by %d, and nothing sent explains it", tsval,
 			  distance);
@@ -176,10 +186,22 @@ void naive_remove(struct naive *naive, struct naive_flow *flow)
 void naive_note_echo(struct naive_flow *flow, uint32_t tsval, uint32_t emitted, bool is_syn)
 {
 	flow->echoes = grow(flow->echoes, flow->echo_count, sizeof(*flow->echoes));
-	flow->echoes[flow->echo_count++] = (struct naive_echo){tsval, emitted, is_syn};
+	flow->echoes[flow->echo_count++] =
+		(struct naive_echo){tsval, emitted, is_syn, !is_syn && flow->handshaking && !flow->simultaneous};
 	flow->syn_count += is_syn;
-	if (is_syn)
-		flow->newest_syn = emitted;
+	if (!is_syn)
+		return;
+	flow->newest_syn = emitted;
+	flow->syn_tsval = tsval;
+}
+
+bool naive_has_left_so(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted)
+{
+	for (size_t i = 0; i < flow->echo_count; i++) {
+		if (flow->echoes[i].is_syn && flow->echoes[i].tsval == tsval && flow->echoes[i].emitted == emitted)
+			return true;
+	}
+	return false;
 }
 
 /* Of the SYNs only the first and the last seven are remembered. */
@@ -202,7 +224,7 @@ enum naive_echo_is naive_classify_echo(const struct naive_flow *flow, uint32_t t
 	for (size_t i = 0; i < flow->echo_count; i++) {
 		const struct naive_echo *echo = &flow->echoes[i];
 
-		if (echo->emitted == tsecr)
+		if (echo->emitted == tsecr && !echo->is_early)
 			return !echo->is_syn || is_remembered(flow, number_of_syn) ? ECHO_KNOWN : ECHO_EITHER;
 		number_of_syn += echo->is_syn;
 	}
@@ -211,14 +233,24 @@ enum naive_echo_is naive_classify_echo(const struct naive_flow *flow, uint32_t t
 	return ECHO_EITHER;
 }
 
-/* A flow with a clock too fast: the newest of the TSvals sent for this one, or a newer one. */
+/*
+ * A flow with a clock too fast: the newest of the TSvals sent for this one, or a newer one. For a TSecr that was
+ * never sent, or not by a clock that goes forward, also what the offset makes of it.
+ */
 static bool is_scaled_back(const struct naive_flow *flow, uint32_t tsecr, uint32_t back)
 {
+	bool is_known = false;
+
 	for (size_t i = 0; i < flow->echo_count; i++) {
-		if (flow->echoes[i].emitted == tsecr && seq_after(flow->echoes[i].tsval, back))
+		const struct naive_echo *echo = &flow->echoes[i];
+
+		if (echo->emitted != tsecr || echo->is_early)
+			continue;
+		is_known = true;
+		if (seq_after(echo->tsval, back))
 			return false;
 	}
-	return naive_has_said(flow, back);
+	return naive_has_said(flow, back) || ((!is_known || flow->went_back) && back == tsecr - flow->offset);
 }
 
 bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_t back)
@@ -230,7 +262,7 @@ bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_
 	for (size_t i = 0; i < flow->echo_count; i++) {
 		const struct naive_echo *echo = &flow->echoes[i];
 
-		if (echo->emitted != tsecr)
+		if (echo->emitted != tsecr || echo->is_early)
 			continue;
 		is_known = true;
 		if (echo->tsval == back)
@@ -240,7 +272,8 @@ bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_
 	 * What the offset makes of it: for values between those emitted, for SYNs long past, and for the
 	 * one TSval that would have become 0 and was sent as the one before.
 	 */
-	if (!is_known || tsecr == UINT32_MAX || flow->is_syn_forgotten || flow->syn_count > REMEMBERED_SYNS || is_vague(flow))
+	if (!is_known || tsecr == UINT32_MAX || flow->is_syn_forgotten || flow->syn_count > REMEMBERED_SYNS ||
+	    is_vague(flow))
 		return back == tsecr - flow->offset;
 	return false;
 }

@@ -14,12 +14,14 @@ struct naive_sent {
 	uint64_t tick;
 	bool was_ahead; /* of the clock, then */
 	bool was_in_lead; /* by no more than the lead */
+	bool is_syn;	  /* of a rewritten flow */
 };
 
 /* A TSval of the client and what the server got in its place. */
 struct naive_echo {
 	uint32_t tsval, emitted;
 	bool is_syn;
+	bool is_early; /* no SYN, but sent before the handshake was over: no server echoes it */
 };
 
 struct naive_flow {
@@ -31,14 +33,17 @@ struct naive_flow {
 	bool handshaking;      /* the client has not yet completed the handshake */
 	bool refused;	       /* the server answered with RST; the client may yet try again */
 	bool simultaneous;     /* both sides sent SYNs: what was echoed is less certain */
+	bool is_zero_none;     /* the last SYN's TSval was 0 */
 	bool pending;	       /* TSval 0 in the SYN, no real one yet (P3) */
+	bool went_back;	       /* it has sent something older than its SYN: what is never sent is uncertain */
 	bool scaled;	       /* its clock is too fast for a constant offset (P3) */
 	bool is_echo_vague;    /* there may have been no room for its SYN pairs, or they are given back */
 	bool is_syn_forgotten; /* the server has echoed something newer than the SYNs */
 	bool has_pairs;	       /* may occupy a block of SYN pairs */
+	int64_t scaled_ahead;  /* how far the flow was ahead when it was found to be */
 	uint32_t offset;
 	uint32_t newest; /* TSval emitted */
-	uint32_t newest_syn;
+	uint32_t newest_syn, syn_tsval; /* emitted for the last SYN, and what the client sent in it */
 	struct naive_echo *echoes;
 	size_t echo_count, syn_count;
 };
@@ -58,7 +63,7 @@ struct naive {
 /* How far `tsval` is ahead of the shared clock, as the shorter way round goes. */
 int32_t naive_distance(const struct naive *naive, uint32_t tsval, uint64_t tick);
 
-void naive_note_sent(struct naive *naive, const struct addr *server, uint32_t tsval, uint64_t tick);
+void naive_note_sent(struct naive *naive, const struct addr *server, uint32_t tsval, uint64_t tick, bool is_syn);
 
 /*
  * P1, P2, P9: the TSval of a SYN of this flow. `previous`: the last one on its four-tuple, or NULL.
@@ -69,6 +74,9 @@ void naive_judge_syn_tsval(const struct naive *naive, const struct naive_flow *f
 struct naive_flow *naive_find(const struct naive *naive, const struct naive_segment *segment, bool *ret_outbound);
 struct naive_flow *naive_add(struct naive *naive, const struct naive_segment *segment);
 void naive_remove(struct naive *naive, struct naive_flow *flow);
+
+/* True if a SYN with the client's `tsval` has left as `emitted`. */
+bool naive_has_left_so(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted);
 
 /* The client's `tsval` has become `emitted`. */
 void naive_note_echo(struct naive_flow *flow, uint32_t tsval, uint32_t emitted, bool is_syn);

@@ -50,6 +50,8 @@ static bool find_tcp_ipv6(const uint8_t *data, size_t len, struct naive_segment 
 	while (protocol == 0 || protocol == 43 || protocol == 60) {
 		if (*ret_from + 8 > *ret_to)
 			return false;
+		if (protocol == 43 && data[*ret_from + 3]) /* segments left: on its way to another address */
+			return false;
 		protocol = data[*ret_from];
 		*ret_from += 8 + 8 * (size_t)data[*ret_from + 1];
 		if (*ret_from > *ret_to)
@@ -116,19 +118,26 @@ bool naive_parse(const uint8_t *data, size_t len, struct naive_segment *ret)
 	return read_options(data, from + 20, from + header, ret);
 }
 
+static uint64_t segment_sum(const uint8_t *data, const struct naive_segment *segment)
+{
+	const uint8_t *tcp = data + segment->tcp_at;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < segment->tcp_len; i++)
+		sum += i % 2 ? tcp[i] : tcp[i] * 256u;
+	return sum;
+}
+
 /*
  * The one's complement sum of pseudo-header and segment, every pair of bytes a number, modulo
  * 0xffff: 0 if and only if the checksum is right, else how much it is wrong.
  */
 static uint32_t checksum_error(const uint8_t *data, const struct naive_segment *segment)
 {
-	const uint8_t *tcp = data + segment->tcp_at;
-	uint64_t sum = segment->tcp_len + 6;
+	uint64_t sum = segment_sum(data, segment) + segment->tcp_len + 6;
 
 	for (int i = 0; i < 16; i += 2)
 		sum += number(segment->src.byte + i, 2) + number(segment->dst.byte + i, 2);
-	for (size_t i = 0; i < segment->tcp_len; i++)
-		sum += i % 2 ? tcp[i] : tcp[i] * 256u;
 	return (uint32_t)(sum % 0xffff);
 }
 
@@ -149,7 +158,8 @@ void naive_check_bytes(const struct packet_input *input, const uint8_t *before, 
 	if (!is_sum_touched)
 		return;
 	if (input->csum_not_ready) {
-		if (checksum_error(input->data, segment) != 0)
+		/* The field held what the pseudo-header sums up to, whatever that was made of. */
+		if ((segment_sum(input->data, segment) + number(before + sum_at, 2)) % 0xffff != 0)
 			fuzz_fail("P6: the sum that was to be finished is not right");
 		return;
 	}

@@ -265,10 +265,12 @@ static void build(const struct segment *segment, struct fuzz_input *input, struc
 		bytes[place % len] = fuzz_take8(input);
 	}
 	struct fuzz_input whole = {bytes, len};
+	bool gso = segment->checksum == 3;
 
 	*ret = (struct fuzz_packet){
-		.input = {.data = fuzz_copy(whole), .len = len, .gso = segment->checksum == 3,
-			  .csum_not_ready = segment->checksum >= 2, .direction = direction_of(segment)},
+		.input = {.data = fuzz_copy(whole), .len = len, .gso = gso,
+			  .csum_not_ready = segment->checksum == 2 || (gso && !(segment->extras & 32)),
+			  .direction = direction_of(segment)},
 		.connection = segment->connection,
 		.outbound = segment->outbound,
 		.tsval_at = ts_at ? at + ts_at + 2 : 0,
@@ -318,6 +320,7 @@ static void take_usual(struct fuzz_traffic *traffic, struct fuzz_input *input, e
 		       uint8_t variant, struct fuzz_packet *ret)
 {
 	static const uint8_t speeds[4] = {TSVAL_NATURAL, TSVAL_FAST, TSVAL_SLOW, TSVAL_OLD};
+	static const uint8_t syn_tsvals[6] = {TSVAL_NATURAL, TSVAL_ZERO, [4] = TSVAL_STEP, TSVAL_ZERO};
 	bool outbound = event == FUZZ_SYN || (event == FUZZ_DATA && !(variant & 1));
 	struct segment segment = begin_segment(traffic, input, outbound);
 	struct fuzz_connection *c = segment.connection;
@@ -327,7 +330,7 @@ static void take_usual(struct fuzz_traffic *traffic, struct fuzz_input *input, e
 		segment.flags = TCP_SYN;
 		c->isn += variant & 1 ? 64000 : 0;
 		segment.seq = c->isn;
-		segment.tsval = choose_tsval(traffic, c, variant & 2 ? TSVAL_ZERO : variant & 8 ? TSVAL_STEP : TSVAL_NATURAL, input);
+		segment.tsval = choose_tsval(traffic, c, syn_tsvals[variant >> 1 & 5], input);
 	} else if (event == FUZZ_SYNACK) {
 		segment.flags = TCP_SYN | TCP_ACK;
 		segment.tsecr = choose_tsecr(c, variant & 7, input);

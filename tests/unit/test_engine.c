@@ -191,6 +191,10 @@ static void run_packet(struct engine_world *world)
 			before[test_random(len)] = (uint8_t)test_random64();
 	if (mutate && test_random(8) == 0)
 		before[tcp_at == 20 ? 9 : 6] = protocols[test_random(sizeof(protocols))];
+	if (mutate && tcp_at == 40 && test_random(20) == 0) { /* a routing header, one segment left */
+		before[6] = 43;
+		memcpy(before + tcp_at, (uint8_t[]){6, 0, 4, 1}, 4);
+	}
 	if (test_random(30) == 0)
 		input.len = test_random(len);
 	input.data = guard.end - input.len;

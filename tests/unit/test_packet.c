@@ -54,6 +54,10 @@ static struct view view_ipv6(const uint8_t *data, uint32_t len)
 	while (next == 0 || next == 43 || next == 60) {
 		if (at + 8 > end || at + 8 + data[at + 1] * 8u > end)
 			return view;
+		if (next == 43 && data[at + 3]) {
+			view.reason = REASON_IPV6_ROUTING;
+			return view;
+		}
 		next = data[at];
 		at += 8 + data[at + 1] * 8u;
 	}

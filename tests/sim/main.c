@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * sim: many clients, several public addresses, dozens of servers, and the real engine in between, all in
+ * virtual time.
+ *
+ *   sim [--seed N] [--packets N]             one seed; the table of what was checked
+ *   sim --tap [--seeds N] [--packets N]      a few seeds, one TAP line for each rule
+ *   sim --long [--total N] [--packets N]     seeds until pawsd has seen N packets
+ *
+ * A seed decides a world (scenario.c): clients with clocks of 10 Hz to 1 MHz that drift, wrap and begin
+ * anywhere, servers of each kind that DESIGN section 2 knows, legs that lose, repeat and reorder, and what
+ * befalls the gateway: restarts, reloads, reboots, a second gateway, a table that is too small. That
+ * world is run three times, with the same fate for the same packet (rng.h):
+ *
+ *   plain      NAT and nothing else
+ *   textbook   a rewriter as one would write it at first sight (textbook.c)
+ *   pawsd      the engine
+ *
+ * A world is a heap of events (events.c, world.c). Sockets of both ends (client.c, server.c, with tcp.c in
+ * common) send segments, which are structs; a leg (net.c) delays or loses them; at the gateway (gateway.c)
+ * NAT finds their other address (nat.c) and they become bytes (wire.c), which the engine changes in place
+ * and which are then parsed by the simulator's own eyes. Behind the second leg they reach the other end.
+ *
+ * Two kinds of judge look on. At the ends, each rule of a server or client is one function
+ * (server_rules.c, client_check.c, tcp.c) that does what that system would do, and counts. At the
+ * gateway the oracle (oracle*.c) has the bytes before and behind, the reason and the tick, never
+ * forgets anything, and asks after each promise. Both judge all three runs. So a rule that nothing ever
+ * violates is seen for what it is: a check that proves nothing; the TAP lines fail then too.
+ *
+ * What happens to an end is held against pawsd only if it was promised. So each TSval carries a note of
+ * where it crossed the gateway (struct source), which no model looks at, but which tells for a refused
+ * SYN whether the gateway could know what the server remembered. What is not promised is counted apart.
+ */
+#include "report.h"
+#include "scenario.h"
+
+#include <getopt.h>
+#include <time.h>
+
+static struct {
+	uint64_t seed, total;
+	uint32_t packets, seeds, trace, trace_server;
+	bool tap, is_long, quick;
+} options = {.seed = 1, .seeds = 16, .trace = NONE, .trace_server = NONE, .total = 10000000};
+
+static double now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void run_seed(uint64_t seed, uint32_t packets, struct tally sums[RUN_COUNT], bool only_pawsd)
+{
+	struct scenario scenario;
+
+	scenario_make(&scenario, seed, packets);
+	for (int run = only_pawsd ? RUN_PAWSD : RUN_PLAIN; run < RUN_COUNT; run++) {
+		static struct tally tally;
+		struct world world = {.scenario = &scenario, .run = (enum run_kind)run, .tally = &tally,
+				      .trace = options.trace, .trace_server = options.trace_server};
+		double begin = now_s();
+
+		memset(&tally, 0, sizeof(tally));
+		world_run(&world);
+		tally.seconds = now_s() - begin;
+		report_add(&sums[run], &tally);
+		if (run == RUN_PAWSD && report_violations(&tally))
+			printf("# %llu violations; to see them again: make sim SEED=%llu PACKETS=%u\n",
+			       (unsigned long long)report_violations(&tally), (unsigned long long)seed, packets);
+	}
+	scenario_free(&scenario);
+}
+
+static int run_one(void)
+{
+	static struct tally sums[RUN_COUNT];
+	struct scenario scenario;
+
+	scenario_make(&scenario, options.seed, options.packets);
+	scenario_print(&scenario, stdout);
+	scenario_free(&scenario);
+	run_seed(options.seed, options.packets, sums, options.quick);
+	report_print(sums);
+	return report_violations(&sums[RUN_PAWSD]) != 0;
+}
+
+static int run_tap(void)
+{
+	static struct tally sums[RUN_COUNT];
+
+	for (uint64_t seed = options.seed; seed < options.seed + options.seeds; seed++)
+		run_seed(seed, options.packets, sums, false);
+	printf("# seeds %llu to %llu, %u packets each\n", (unsigned long long)options.seed,
+	       (unsigned long long)(options.seed + options.seeds - 1), options.packets);
+	return !report_tap(sums);
+}
+
+static int run_long(void)
+{
+	static struct tally sums[RUN_COUNT];
+	uint64_t seed = options.seed;
+
+	for (; sums[RUN_PAWSD].packets < options.total; seed++) {
+		run_seed(seed, options.packets, sums, false);
+		printf("# seed %llu done: %llu packets, %llu violations\n", (unsigned long long)seed,
+		       (unsigned long long)sums[RUN_PAWSD].packets,
+		       (unsigned long long)report_violations(&sums[RUN_PAWSD]));
+		fflush(stdout);
+	}
+	report_print(sums);
+	return !report_tap(sums);
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: sim [--tap | --long] [--seed N] [--seeds N] [--packets N] [--total N]\n"
+			"           [--only-pawsd] [--trace CONNECTION] [--trace-server SERVER]\n");
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option long_options[] = {
+		{"seed", required_argument, NULL, 's'},	 {"packets", required_argument, NULL, 'p'},
+		{"seeds", required_argument, NULL, 'n'}, {"total", required_argument, NULL, 't'},
+		{"tap", no_argument, NULL, 'a'},	 {"long", no_argument, NULL, 'l'},
+		{"only-pawsd", no_argument, NULL, 'q'},	 {"trace", required_argument, NULL, 'r'},
+		{"trace-server", required_argument, NULL, 'v'},
+		{0},
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		switch (option) {
+		case 's':
+			options.seed = strtoull(optarg, NULL, 10);
+			break;
+		case 'p':
+			options.packets = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'n':
+			options.seeds = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 't':
+			options.total = strtoull(optarg, NULL, 10);
+			break;
+		case 'a':
+			options.tap = true;
+			break;
+		case 'l':
+			options.is_long = true;
+			break;
+		case 'v':
+			options.trace_server = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'r':
+			options.trace = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'q':
+			options.quick = true;
+			break;
+		default:
+			return usage();
+		}
+	}
+	if (options.packets == 0)
+		options.packets = options.tap ? 30000 : 400000;
+	if (options.seed == 0 || options.packets < 1000 || optind != argc)
+		return usage();
+	if (options.tap)
+		return run_tap();
+	return options.is_long ? run_long() : run_one();
+}

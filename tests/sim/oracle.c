@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The oracle: follows each connection, and asks of each packet what was promised. See oracle.h. */
+#include "gateway.h"
+
+#define NEARLY_HALF (((int64_t)1 << 31) - ((int64_t)1 << 28))
+
+enum {
+	MAYBE_GONE_S = 110,	  /* pawsd's time-outs of 120 s, and of 2 h, less what a clock may step */
+	MAYBE_GONE_HALF_S = 7000,
+};
+
+static bool is_pure_syn(const struct crossing *c)
+{
+	return (c->before.flags & (SYN | ACK)) == SYN;
+}
+
+/* So long quiet that the engine may have forgotten it. */
+static bool is_maybe_gone(const struct world *world, const struct oracle_flow *flow)
+{
+	uint64_t quiet_us;
+
+	if (!flow || flow->midstream)
+		return false;
+	quiet_us = world->now_us - flow->last_us;
+	if (quiet_us > SECONDS(MAYBE_GONE_HALF_S) && (flow->fin_out || flow->fin_in))
+		return true;
+	return quiet_us > SECONDS(MAYBE_GONE_S) &&
+	       (flow->handshake || flow->reset || (flow->fin_out && flow->fin_in));
+}
+
+static bool is_lost(const struct crossing *c)
+{
+	return c->reason == REASON_MIDSTREAM_OUT || c->reason == REASON_MIDSTREAM_IN ||
+	       c->reason == REASON_NO_TIMESTAMPS || c->reason == REASON_SYNACK_UNKNOWN;
+}
+
+static bool is_off(const struct world *world, const struct server *server)
+{
+	enum mode mode = server->mode[world->policy_epoch];
+
+	return mode == MODE_OFF || (mode == MODE_REWRITE && world->rules_lag &&
+				    server->mode[world->policy_epoch - 1] != MODE_REWRITE);
+}
+
+/* A SYN that opens a connection: what the oracle expects to become of it. */
+static struct oracle_flow *begin_flow(struct world *world, struct oracle *oracle, const struct crossing *c)
+{
+	const struct server *server = server_of(world, c->segment->server);
+	struct oracle_flow *flow = oracle_find(oracle, c->key), old = {0};
+	bool passed = c->reason == REASON_TABLE_FULL || c->reason == REASON_CLIENT_QUOTA;
+
+	if (flow) {
+		old = *flow;
+		oracle_remove(oracle, flow);
+	}
+	flow = oracle_add(oracle, c->key);
+	flow->server = c->segment->server;
+	flow->plan = c->segment->plan;
+	flow->isn = c->before.seq;
+	flow->handshake = true;
+	flow->mode = (uint8_t)server->mode[world->policy_epoch];
+	flow->repair = (uint8_t)server->repair;
+	if (old.newest_us) {
+		flow->had_previous = true;
+		flow->had_managed_previous = old.managed;
+		flow->previous_position = old.newest_position;
+		flow->previous_us = old.sent_us;
+	}
+	flow->midstream = is_off(world, server) || c->before.ts_at < 0 || passed;
+	flow->managed = !flow->midstream && flow->mode == MODE_REWRITE;
+	if (passed)
+		count_rule(world, RULE_APART_FULL, false);
+	return flow;
+}
+
+/*
+ * Its SYN had to be so far ahead that it may pass the middle of the circle on its way: no comparison is worth
+ * anything then, and nothing is asked of it any more.
+ */
+static void forsake_far_one(const struct world *world, const struct segment *syn, struct oracle_flow *flow)
+{
+	struct socket *socket = socket_of_client(world, syn->client, syn->client_port, syn->server);
+
+	if (world->run != RUN_PAWSD || llabs(flow->syn_ahead_ms) < NEARLY_HALF)
+		return;
+	flow->forsaken = true;
+	if (socket && socket->plan.number == syn->plan)
+		socket->victim = true;
+}
+
+static struct oracle_flow *judge_syn(struct world *world, struct oracle *oracle, struct crossing *c,
+				     struct oracle_flow *flow, bool *ret_first)
+{
+	*ret_first = !flow || flow->midstream || flow->isn != c->before.seq;
+	if (*ret_first)
+		flow = begin_flow(world, oracle, c);
+	if (c->before.ts_at < 0)
+		return flow;
+	if (flow->managed && flow->handshake) {
+		flow->zero_syn = c->before.tsval == 0;
+		oracle_check_syn(world, oracle, c, flow, *ret_first);
+		flow->syn_us = world->now_us;
+		flow->syn_ahead_ms = oracle_position(c->tick, c->after.tsval) - (int64_t)c->tick;
+		forsake_far_one(world, c->segment, flow);
+	}
+	if (!flow->midstream && flow->mode == MODE_STRIP)
+		check_rule(world, RULE_P8_STRIP, c->after.ts_at < 0, "plan %u: SYN kept its timestamps",
+			   c->segment->plan);
+	if (flow->managed)
+		oracle_add_pair(world, flow, c->before.tsval, c->after.tsval, true);
+	return flow;
+}
+
+/* Of a scaled flow: in the order of the client's, as far as that can be told. */
+static bool is_in_order(const struct world *world, const struct crossing *c, const struct oracle_flow *flow)
+{
+	for (uint32_t i = flow->pair_count, n = 0; i-- > 0 && n < 64; n++) {
+		const struct pair *pair = &flow->pairs[i];
+
+		if (pair->at_us + MINUTES(10) < world->now_us)
+			break;
+		if (pair->syn && flow->zero_syn)
+			continue;
+		if (seq_after(c->before.tsval, pair->tsval) && seq_after(pair->emitted, c->after.tsval))
+			return false;
+		if (seq_after(pair->tsval, c->before.tsval) && seq_after(c->after.tsval, pair->emitted))
+			return false;
+	}
+	return true;
+}
+
+static bool is_fast(const struct client *client)
+{
+	return client->ticks_per_us > 0.1 || client->wild;
+}
+
+/*
+ * Where nothing scales, a client whose clock is fast runs away: further than the lead, and than a clock
+ * that is somewhat off. (pawsd lets it where it has no memory left for more.)
+ */
+static void check_run_away(struct world *world, const struct crossing *c, const struct oracle_flow *flow)
+{
+	int64_t position = oracle_position(c->tick, c->after.tsval);
+	int64_t age_ms = (int64_t)(world->now_us - flow->syn_us) / 1000;
+	bool good = position <= (int64_t)c->tick + flow->syn_ahead_ms + 2 * MAX_LEAD_MS + age_ms / 200;
+
+	if (!is_fast(client_of(world, c->segment->client)))
+		return;
+	if (world->run == RUN_PAWSD &&
+	    c->gateway->room.engine.table.scaled_used == c->gateway->room.engine.table.scaled_capacity)
+		count_rule(world, RULE_APART_SCALED, good);
+	else
+		check_rule(world, RULE_P3_SCALED, good, "plan %u: not scaled, %lld ms ahead of the clock",
+			   c->segment->plan, (long long)(position - (int64_t)c->tick));
+}
+
+/* A segment of a connection that is rewritten: P3, and P10 where a restart lies before it. */
+static void judge_offset(struct world *world, const struct crossing *c, struct oracle_flow *flow)
+{
+	uint32_t offset = c->after.tsval - c->before.tsval;
+	bool same = offset == flow->offset || (c->after.tsval == UINT32_MAX && offset == flow->offset - 1);
+
+	if (c->reason == REASON_OUT_SCALED) {
+		int64_t position = oracle_position(c->tick, c->after.tsval), tick = (int64_t)c->tick;
+		int64_t run_on = flow->newest_position + 2 + (int64_t)(world->now_us - flow->newest_us) / 1000;
+
+		/*
+		 * Where its SYN had to be ahead, or it had run ahead when blocks were short, it stays so. One held
+		 * back since before it began keeps its offset.
+		 */
+		check_rule(world, RULE_P3_SCALED,
+			   (same && flow->offset_known) ||
+				   (is_in_order(world, c, flow) &&
+				    (position <= tick + flow->syn_ahead_ms + MAX_LEAD_MS || position <= run_on)),
+			   "plan %u: scaled TSval %u after %u, %lld ahead of the clock", c->segment->plan,
+			   c->after.tsval, flow->newest, (long long)(position - tick));
+		return;
+	}
+	check_run_away(world, c, flow);
+	if (!flow->offset_known) {
+		flow->offset = offset;
+		flow->offset_known = true;
+		flow->restarted = false;
+		return;
+	}
+	check_rule(world, RULE_P3_OFFSET, same, "plan %u: offset %u became %u", c->segment->plan, flow->offset, offset);
+	if (flow->restarted)
+		check_rule(world, RULE_P10_OFFSET, same, "plan %u: offset %u became %u over a restart",
+			   c->segment->plan, flow->offset, offset);
+	flow->restarted = false;
+}
+
+static void judge_out(struct world *world, const struct crossing *c, struct oracle_flow *flow)
+{
+	if ((c->before.flags & ACK) && !(c->before.flags & RST))
+		flow->handshake = false;
+	if (!flow->managed || c->before.ts_at < 0 || c->after.ts_at < 0)
+		return;
+	if (!flow->forsaken)
+		judge_offset(world, c, flow);
+	oracle_add_pair(world, flow, c->before.tsval, c->after.tsval, false);
+	if (flow->scaled) {
+		struct socket *socket = socket_of_client(world, c->segment->client, c->segment->client_port,
+							 c->segment->server);
+
+		if (socket && socket->plan.number == c->segment->plan)
+			client_note_crossing(socket, &c->segment->source);
+	}
+}
+
+static void judge_in(struct world *world, const struct crossing *c, struct oracle_flow *flow)
+{
+	if (flow->mode == MODE_STRIP && (c->before.flags & SYN) && c->before.ts_at >= 0)
+		check_rule(world, RULE_P8_STRIP, c->after.ts_at < 0, "plan %u: SYN/ACK kept its timestamps",
+			   c->segment->plan);
+	if (flow->managed && !flow->forsaken && c->before.ts_at >= 0 && c->after.ts_at >= 0)
+		oracle_check_echo(world, c, flow);
+}
+
+static void follow(struct world *world, const struct crossing *c, struct oracle_flow *flow)
+{
+	if (c->before.flags & FIN) {
+		flow->fin_out |= c->segment->outbound;
+		flow->fin_in |= !c->segment->outbound;
+	}
+	if (c->before.flags & RST)
+		flow->reset = true;
+	flow->last_us = world->now_us;
+}
+
+/*
+ * When timestamps went to a server: pawsd notes it of a flow at its SYN/ACK, and else when it sweeps, so
+ * that for some seconds both answers fit.
+ */
+static void note_alive(const struct world *world, struct oracle *oracle, const struct crossing *c,
+		       struct oracle_flow *flow)
+{
+	struct history *history = &oracle->histories[server_of(world, c->segment->server)->address];
+
+	history->alive_us = world->now_us;
+	if (!flow || flow->midstream || flow->mode == MODE_STRIP || c->segment->outbound || !(c->before.flags & SYN) ||
+	    c->before.ts_at < 0)
+		return;
+	history->stamped_us = world->now_us;
+}
+
+void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c)
+{
+	struct oracle_flow *flow = oracle_find(oracle, c->key);
+	bool maybe_gone = is_maybe_gone(world, flow), first = false, outbound = c->segment->outbound;
+	bool pairs_full = world->run == RUN_PAWSD &&
+			  c->gateway->room.engine.table.pairs_used == c->gateway->room.engine.table.pair_capacity;
+
+	if (maybe_gone && is_lost(c)) {
+		flow->midstream = true;
+		flow->managed = false;
+	}
+	if (c->reason == REASON_OUT_SCALED && flow)
+		flow->scaled = true;
+	if (outbound && is_pure_syn(c))
+		flow = judge_syn(world, oracle, c, flow, &first);
+	else if (!flow && outbound) {
+		flow = oracle_add(oracle, c->key);
+		flow->midstream = true;
+		flow->server = c->segment->server;
+	}
+	oracle_check_reason(world, oracle, c, flow, first, maybe_gone);
+	oracle_check_counter(world, oracle, c);
+	oracle_check_bytes(world, c, flow);
+	note_alive(world, oracle, c, flow);
+	if (!flow)
+		return;
+	flow->pairs_out |= pairs_full && flow->handshake;
+	/* Where the SYN went elsewhere, or by while the daemon was down, an older flow on the four-tuple is meant. */
+	if (flow->plan != c->segment->plan && !is_pure_syn(c))
+		count_rule(world, RULE_APART_VICTIM, c->after.tsval == c->before.tsval);
+	else if (!flow->midstream && outbound && !is_pure_syn(c))
+		judge_out(world, c, flow);
+	else if (!flow->midstream && !outbound)
+		judge_in(world, c, flow);
+	follow(world, c, flow);
+	if (outbound && c->after.ts_at >= 0)
+		oracle_note_sent(world, oracle, c, flow);
+	c->segment->source.managed = flow->managed || (first && c->before.ts_at < 0 && flow->mode == MODE_REWRITE &&
+							!is_off(world, server_of(world, c->segment->server)));
+}

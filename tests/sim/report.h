@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_SIM_REPORT_H
+#define PAWSD_SIM_REPORT_H
+
+#include "sim.h"
+
+void report_add(struct tally *sum, const struct tally *tally);
+/* Of all that is promised. */
+uint64_t report_violations(const struct tally *tally);
+void report_print(const struct tally tallies[RUN_COUNT]);
+/* A line for each rule. False where one was violated by pawsd, or by nobody. */
+bool report_tap(const struct tally tallies[RUN_COUNT]);
+
+#endif
