@@ -317,10 +317,10 @@ static void test_sweep_goes_round(void **state)
 	}
 }
 
-static enum reason send_syn(struct engine_world *world, uint16_t port)
+static enum reason send_syn_to(struct engine_world *world, uint16_t port, uint16_t server_port)
 {
 	struct test_segment segment = {.src = test_addr(false, 1), .dst = test_addr(false, WORLD_NET + 2),
-				       .src_port = port, .dst_port = 443, .seq = 1, .flags = TCP_SYN};
+				       .src_port = port, .dst_port = server_port, .seq = 1, .flags = TCP_SYN};
 	uint8_t data[TEST_PACKET_MAX];
 	struct packet_input input = {.data = data, .direction = DIRECTION_OUT};
 	uint32_t tcp_at;
@@ -328,6 +328,11 @@ static enum reason send_syn(struct engine_world *world, uint16_t port)
 	test_segment_ts(&segment, 100, 0);
 	input.len = test_build(&segment, data, &tcp_at);
 	return engine_handle(&world->engine, &input, world->tick);
+}
+
+static enum reason send_syn(struct engine_world *world, uint16_t port)
+{
+	return send_syn_to(world, port, 443);
 }
 
 /* What the firewall does not queue yet must not be begun. */
@@ -345,6 +350,9 @@ static void test_rules_that_lag(void **state)
 	world_make(&world, 64, 5000000);
 	world.engine.rules_lag = true;
 	assert_int_equal(send_syn(&world, 1), REASON_SYN_POLICY_OFF);
+	/* What needs no later segments is done all the same. */
+	assert_int_equal(send_syn_to(&world, 1, 80), REASON_SYN_STRIPPED);
+	assert_int_equal(send_syn_to(&world, 1, 81), REASON_SYN_OBSERVED);
 	world.engine.rules_policy = world.policy;
 	assert_int_equal(send_syn(&world, 2), REASON_SYN_REWRITTEN);
 	/* A flow that was begun goes on, whatever the rules. */

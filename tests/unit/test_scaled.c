@@ -182,6 +182,25 @@ static void test_idle(void **state)
 	}
 }
 
+/* Where there is no more room it is an older echo that goes, whatever lies behind the last one. */
+static void test_newest_is_kept(void **state)
+{
+	struct {
+		struct scaled scaled;
+		uint32_t behind[2];
+	} block;
+	uint32_t tsval;
+
+	(void)state;
+	scaled_start(&block.scaled, 1000, 5000, 5000);
+	for (uint32_t i = 1; i < 1000; i++) {
+		block.behind[0] = block.behind[1] = 5000 + i - 2;
+		assert_int_equal(scaled_emit(&block.scaled, 1000 + 1000 * i, 4000, 5000 + i), 5000 + i);
+		assert_true(scaled_find_echo(&block.scaled, 5000 + i - 1, 4000, &tsval));
+		assert_int_equal(tsval, 1000 + 1000 * (i - 1));
+	}
+}
+
 /* Whatever becomes of the clock, which must not step back (P2): the order inside the flow stays (P3). */
 static void test_clock_steps_back(void **state)
 {
@@ -205,6 +224,7 @@ int main(void)
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_never_sent),
 		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_newest_is_kept),
 		cmocka_unit_test(test_clock_steps_back),
 	};
 
