@@ -33,6 +33,8 @@
 	  "first real TSval of a client that sent TSval 0 in its SYN: the flow's offset was set by it") \
 	X(OUT_SCALED, "out_scaled", MODIFY, REWRITTEN, \
 	  "segment to the server of a client whose clock is faster than 1 kHz: its TSval is the shared clock's") \
+	X(OUT_UNSCALED, "out_unscaled", MODIFY, REWRITTEN, \
+	  "segment of such a client for which there is no room among scaled flows: its TSval runs ahead of the clock") \
 	X(IN_SCALED, "in_scaled", MODIFY, REWRITTEN, \
 	  "segment to such a client, TSecr turned back into the newest TSval that it sent under this one") \
 	X(IN_REWRITTEN, "in_rewritten", MODIFY, REWRITTEN, \

@@ -219,8 +219,10 @@ __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 		reason = REASON_OUT_ANCHORED;
 	}
 	tsval = p->packet.tsval + flow->offset;
-	if (!(flow->flags & FLOW_SCALED) && has_run_away(p, tsval) && !is_no_reading(p))
+	if (!(flow->flags & FLOW_SCALED) && has_run_away(p, tsval) && !is_no_reading(p)) {
 		start_scaling(p);
+		reason = REASON_OUT_UNSCALED;
+	}
 	if (is_no_reading(p)) {
 		tsval = flow->tsval_high;
 	} else if (was_overtaken(p, tsval)) {

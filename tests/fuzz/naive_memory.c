@@ -198,7 +198,7 @@ void naive_note_echo(struct naive_flow *flow, uint32_t tsval, uint32_t emitted, 
 bool naive_has_left_so(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted)
 {
 	for (size_t i = 0; i < flow->echo_count; i++) {
-		if (flow->echoes[i].is_syn && flow->echoes[i].tsval == tsval && flow->echoes[i].emitted == emitted)
+		if (flow->echoes[i].tsval == tsval && flow->echoes[i].emitted == emitted)
 			return true;
 	}
 	return false;

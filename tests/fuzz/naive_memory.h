@@ -75,7 +75,7 @@ struct naive_flow *naive_find(const struct naive *naive, const struct naive_segm
 struct naive_flow *naive_add(struct naive *naive, const struct naive_segment *segment);
 void naive_remove(struct naive *naive, struct naive_flow *flow);
 
-/* True if a SYN with the client's `tsval` has left as `emitted`. */
+/* True if the client's `tsval` has left as `emitted` before. */
 bool naive_has_left_so(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted);
 
 /* The client's `tsval` has become `emitted`. */

@@ -209,6 +209,9 @@ static void judge_out(struct world *world, const struct crossing *c, struct orac
 		flow->handshake = false;
 	if (!flow->managed || c->before.ts_at < 0 || c->after.ts_at < 0)
 		return;
+	/* No room for one more fast clock: after half an hour nothing can be told of its TSvals any more. */
+	if (c->reason == REASON_OUT_UNSCALED)
+		flow->ran_away = true;
 	if (!flow->forsaken)
 		judge_offset(world, c, flow);
 	oracle_add_pair(world, flow, c->before.tsval, c->after.tsval, false);

@@ -46,7 +46,7 @@ static void check_foreign(struct world *world, const struct crossing *c, const s
 	int want = REASON_IN_FOREIGN_TSECR;
 
 	/* It might be one, for all that the engine remembers. */
-	if (!(synack && flow->handshake) && is_within(flow, tsecr))
+	if (flow->ran_away || (!(synack && flow->handshake) && is_within(flow, tsecr)))
 		return;
 	good = now == tsecr;
 	if (synack && flow->repair == REPAIR_ECHO) {

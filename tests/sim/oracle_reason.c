@@ -52,6 +52,11 @@ static uint64_t fit_syn(const struct world *world, const struct oracle *oracle, 
 
 static uint64_t fit_out(const struct crossing *c, const struct oracle_flow *flow)
 {
+	const struct flow_table *table = &c->gateway->room.engine.table;
+	uint64_t as_is = BIT(OUT_REWRITTEN);
+
+	if (table->scaled_used == table->scaled_capacity)
+		as_is |= BIT(OUT_UNSCALED);
 	if (!flow || flow->midstream)
 		return c->before.ts_at >= 0 ? BIT(MIDSTREAM_OUT) : BIT(NO_TIMESTAMPS);
 	if (!flow->managed)
@@ -59,10 +64,10 @@ static uint64_t fit_out(const struct crossing *c, const struct oracle_flow *flow
 	if (c->before.ts_at < 0)
 		return BIT(FLOW_NO_TIMESTAMPS);
 	if (flow->forsaken)
-		return BIT(OUT_REWRITTEN) | BIT(OUT_ANCHORED) | BIT(OUT_SCALED);
+		return as_is | BIT(OUT_ANCHORED) | BIT(OUT_SCALED);
 	if (flow->scaled)
 		return BIT(OUT_SCALED);
-	return flow->zero_syn && !flow->offset_known ? BIT(OUT_ANCHORED) : BIT(OUT_REWRITTEN);
+	return flow->zero_syn && !flow->offset_known ? BIT(OUT_ANCHORED) : as_is;
 }
 
 static uint64_t fit_synack(const struct crossing *c, const struct oracle_flow *flow)

@@ -108,8 +108,8 @@ static void allowed_change(enum reason reason, uint32_t *ret_first, uint32_t *re
 {
 	static const enum reason strips[] = {REASON_SYN_STRIPPED, REASON_SYNACK_STRIPPED};
 	static const enum reason tsvals[] = {REASON_SYN_REWRITTEN, REASON_SYN_RETRANSMITTED, REASON_OUT_REWRITTEN,
-					     REASON_OUT_ANCHORED, REASON_OUT_SCALED};
-	bool strip = reason_is(reason, strips, 2), tsval = reason_is(reason, tsvals, 5);
+					     REASON_OUT_ANCHORED, REASON_OUT_SCALED, REASON_OUT_UNSCALED};
+	bool strip = reason_is(reason, strips, 2), tsval = reason_is(reason, tsvals, 6);
 
 	*ret_first = strip ? 0 : tsval ? 2 : 6;
 	*ret_len = strip ? 10 : 4;
