@@ -201,7 +201,7 @@ static void judge_scaled_out(struct trial *t)
 	int64_t lead = t->naive->engine->engine.clock.max_lead_ms;
 
 	if (!flow->scaled)
-		flow->scaled_ahead = naive_distance(t->naive, flow->newest, t->tick) + 1;
+		flow->scaled_ahead = naive_distance(t->naive, flow->newest, t->tick) + 2;
 	flow->scaled = true;
 	if (t->tsval == 0)
 		fuzz_fail("P3: a scaled TSval is 0");
@@ -239,7 +239,10 @@ static struct change judge_segment_out(struct trial *t)
 	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick, false);
 	flow->newest = seq_max(flow->newest, t->tsval);
 	flow->went_back |= seq_after(flow->newest_syn, t->tsval);
-	naive_note_echo(flow, t->segment.tsval, t->tsval, false);
+	if (flow->echo_count && seq_after(flow->echoes[flow->echo_count - 1].tsval, t->segment.tsval))
+		flow->is_unsteady = true;
+	if (t->segment.tsval || !flow->is_zero_none)
+		naive_note_echo(flow, t->segment.tsval, t->tsval, false);
 	return tsval_of(t);
 }
 

@@ -247,7 +247,7 @@ static bool is_scaled_back(const struct naive_flow *flow, uint32_t tsecr, uint32
 		if (echo->emitted != tsecr || echo->is_early)
 			continue;
 		is_known = true;
-		if (seq_after(echo->tsval, back))
+		if (!flow->is_unsteady && seq_after(echo->tsval, back))
 			return false;
 	}
 	return naive_has_said(flow, back) || ((!is_known || flow->went_back) && back == tsecr - flow->offset);

@@ -35,6 +35,7 @@ struct naive_flow {
 	bool simultaneous;     /* both sides sent SYNs: what was echoed is less certain */
 	bool is_zero_none;     /* the last SYN's TSval was 0 */
 	bool pending;	       /* TSval 0 in the SYN, no real one yet (P3) */
+	bool is_unsteady;      /* its client's TSvals have gone back: which is the newer cannot be said */
 	bool went_back;	       /* it has sent something older than its SYN: what is never sent is uncertain */
 	bool scaled;	       /* its clock is too fast for a constant offset (P3) */
 	bool is_echo_vague;    /* there may have been no room for its SYN pairs, or they are given back */
