@@ -215,11 +215,21 @@ static bool is_vague(const struct naive_flow *flow)
 	return flow->is_echo_vague || flow->simultaneous || flow->scaled;
 }
 
+static bool has_emitted(const struct naive_flow *flow, uint32_t tsval)
+{
+	for (size_t i = 0; i < flow->echo_count; i++) {
+		if (flow->echoes[i].emitted == tsval)
+			return true;
+	}
+	return false;
+}
+
 enum naive_echo_is naive_classify_echo(const struct naive_flow *flow, uint32_t tsecr)
 {
 	size_t number_of_syn = 0;
 
-	if (is_vague(flow))
+	/* One that is half the number space old looks newer than the newest. */
+	if (is_vague(flow) || (!flow->handshaking && has_emitted(flow, tsecr) && seq_after(tsecr, flow->newest)))
 		return ECHO_EITHER;
 	for (size_t i = 0; i < flow->echo_count; i++) {
 		const struct naive_echo *echo = &flow->echoes[i];
