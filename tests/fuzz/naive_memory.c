@@ -235,7 +235,9 @@ enum naive_echo_is naive_classify_echo(const struct naive_flow *flow, uint32_t t
 		const struct naive_echo *echo = &flow->echoes[i];
 
 		if (echo->emitted == tsecr && !echo->is_early)
-			return !echo->is_syn || is_remembered(flow, number_of_syn) ? ECHO_KNOWN : ECHO_EITHER;
+			return !echo->is_syn || (is_remembered(flow, number_of_syn) && !flow->is_syn_forgotten)
+				       ? ECHO_KNOWN
+				       : ECHO_EITHER;
 		number_of_syn += echo->is_syn;
 	}
 	if (flow->handshaking || seq_after(tsecr, flow->newest))
