@@ -295,11 +295,6 @@ static inline enum reason handle_segment_in(struct passage *p)
 	return flow->flags & FLOW_SCALED ? REASON_IN_SCALED : REASON_IN_REWRITTEN;
 }
 
-enum reason engine_handle_segment_in(struct passage *p)
-{
-	return handle_segment_in(p);
-}
-
 /* A packet that belongs to no flow and makes none. */
 static enum reason handle_stranger(struct passage *p, bool is_synack)
 {

@@ -60,6 +60,5 @@ enum reason engine_handle_syn(struct passage *p);
 /* Where it makes the packet one of no flow, p->flow is NULL afterwards. */
 enum reason engine_handle_synack(struct passage *p);
 enum reason engine_handle_segment_out(struct passage *p);
-enum reason engine_handle_segment_in(struct passage *p);
 
 #endif
