@@ -26,7 +26,9 @@ static uint32_t random_options(uint8_t *options, uint32_t now)
 	for (int i = 0; i < (kind == 2 ? 2 : 1); i++, at += 10) {
 		options[at] = 8;
 		options[at + 1] = 10;
-		test_put32(options + at + 2, test_random(8) ? now - test_random(5000) : 0);
+		test_put32(options + at + 2, test_random(8) == 0	 ? 0
+					     : test_random(3) == 0 ? now + 100000 + test_random(1000000)
+								   : now - test_random(5000));
 		test_put32(options + at + 6, test_random(4) ? now - test_random(3000) : 0);
 	}
 	if (kind == 3)
@@ -213,7 +215,7 @@ static void test_noise(void **state)
 
 	(void)state;
 	memset(reasons_seen, 0, sizeof(reasons_seen));
-	for (int round = 0; round < 60; round++) {
+	for (int round = 0; round < 300; round++) {
 		world_make(&world, round % 3 ? 300 : 5, test_random64() >> 24);
 		world.engine.client_quota = round % 4 ? 0 : 4;
 		world.engine.clock.base = (uint32_t)test_random64();
