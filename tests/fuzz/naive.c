@@ -119,18 +119,12 @@ static struct change judge_first_syn(struct trial *t)
 	return nothing;
 }
 
-/* There is a block of SYN pairs for this flow, or is there not? */
+/* There was a block of SYN pairs for this flow, or was there not? */
 static void claim_pairs(struct trial *t)
 {
-	const struct fuzz_engine *engine = t->naive->engine;
-	uint32_t used = 0;
+	const struct flow_table *table = &t->naive->engine->engine.table;
 
-	if (t->flow->has_pairs)
-		return;
-	for (const struct naive_flow *flow = t->naive->flows; flow; flow = flow->next)
-		used += flow->has_pairs;
-	t->flow->has_pairs = true;
-	if (used >= engine->engine.table.pair_capacity)
+	if (table->pairs_used == table->pair_capacity)
 		t->flow->is_echo_vague = true;
 }
 

@@ -40,7 +40,6 @@ struct naive_flow {
 	bool scaled;	       /* its clock is too fast for a constant offset (P3) */
 	bool is_echo_vague;    /* there may have been no room for its SYN pairs, or they are given back */
 	bool is_syn_forgotten; /* the server has echoed something newer than the SYNs */
-	bool has_pairs;	       /* may occupy a block of SYN pairs */
 	int64_t scaled_ahead;  /* how far the flow was ahead when it was found to be */
 	uint32_t offset;
 	uint32_t newest; /* TSval emitted */
