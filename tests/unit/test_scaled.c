@@ -52,8 +52,8 @@ static void client_start(uint64_t rate, uint32_t lead_ms)
 	client.rate = rate;
 	client.base = (uint32_t)test_random64();
 	client.now_us = 1000000000;
-	/* every third begins shortly before the clock wraps */
-	client.clock_base = test_random(3) ? (uint32_t)test_random64() : 0u - 1000000 - test_random(3000);
+	/* every third begins shortly before the clock wraps; what was emitted last is not 0 */
+	client.clock_base = test_random(3) ? (uint32_t)test_random64() : 0u - 1000000 - 1001 - test_random(3000);
 	client.count = 0;
 	client.offset = clock_now() + lead_ms - client_tsval(client.now_us);
 	note_sent(client_tsval(client.now_us), clock_now() + lead_ms);
