@@ -159,15 +159,15 @@ static bool has_run_away(const struct passage *p, uint32_t tsval)
 	       seq_after(ahead, engine_lead_ms(p->engine) + (uint32_t)(age_ms / FAST_CLOCK_SHARE));
 }
 
-/* Where no block is left the flow runs on with its offset. */
-static void start_scaling(struct passage *p)
+/* False where no block is left: the flow runs on with its offset. */
+static bool start_scaling(struct passage *p)
 {
 	struct flow *flow = p->flow;
 	struct scaled start;
 
 	scaled_start(&start, flow->tsval_high - flow->offset, flow->tsval_high,
 		     clock_tsval(&p->engine->clock, p->tick));
-	flow_table_add_scaled(&p->engine->table, flow, &start);
+	return flow_table_add_scaled(&p->engine->table, flow, &start) != NULL;
 }
 
 /* Says to the clock that the flow sends `tsval`. */
@@ -219,10 +219,8 @@ __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 		reason = REASON_OUT_ANCHORED;
 	}
 	tsval = p->packet.tsval + flow->offset;
-	if (!(flow->flags & FLOW_SCALED) && has_run_away(p, tsval) && !is_no_reading(p)) {
-		start_scaling(p);
+	if (!(flow->flags & FLOW_SCALED) && has_run_away(p, tsval) && !is_no_reading(p) && !start_scaling(p))
 		reason = REASON_OUT_UNSCALED;
-	}
 	if (is_no_reading(p)) {
 		tsval = flow->tsval_high;
 	} else if (was_overtaken(p, tsval)) {
@@ -252,7 +250,7 @@ static inline enum reason handle_segment_out(struct passage *p)
 	}
 	if (!p->packet.ts)
 		return REASON_FLOW_NO_TIMESTAMPS;
-	if ((flow->flags & (FLOW_SYN_ZERO | FLOW_ANCHOR_PENDING | FLOW_SCALED)) || tsval == 0 ||
+	if ((flow->flags & (FLOW_SYN_ZERO | FLOW_SCALED)) || tsval == 0 ||
 	    seq_after(tsval, clock_tsval(clock, p->tick) + clock->max_lead_ms))
 		return emit_with_care(p);
 	note_emitted(p, tsval);
@@ -313,8 +311,7 @@ static enum reason handle_stranger(struct passage *p, bool is_synack)
 /* True where flow_next_state() would leave the flow as it is: with nearly all segments. */
 static bool stays_established(const struct flow *flow, uint8_t tcp_flags)
 {
-	return flow->state == FLOW_ESTABLISHED && !(flow->flags & (FLOW_FIN_OUT | FLOW_FIN_IN)) &&
-	       !(tcp_flags & (TCP_FIN | TCP_RST));
+	return flow->state == FLOW_ESTABLISHED && !(tcp_flags & (TCP_FIN | TCP_RST));
 }
 
 /*

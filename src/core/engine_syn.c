@@ -223,6 +223,7 @@ static uint32_t choose_repeated_tsval(struct passage *p)
 	block = engine_open_syn_pairs(p);
 	if (block) {
 		push_syn_pair(block, tsval, emitted);
+		flow->flags &= (uint16_t)~FLOW_ONE_OFFSET; /* the SYNs before the block was had are forgotten */
 	} else if (shifted - emitted <= p->engine->clock.max_lead_ms) {
 		emitted = shifted ? shifted : emitted;
 		flow->flags |= FLOW_ONE_OFFSET;
