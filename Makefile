@@ -180,7 +180,7 @@ sim-long:
 # One namespace test: make check-netns TEST=strip
 check-netns: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs
-	@tests/run $(BUILD) netns $(TEST)
+	@tests/run $(BUILD) $(or $(TEST),netns)
 
 # nft's queue statement and both placements, on Debian's own kernel under qemu.
 check-kernels: test-deps kernel-deps
