@@ -245,9 +245,19 @@ enum naive_echo_is naive_classify_echo(const struct naive_flow *flow, uint32_t t
 	return ECHO_EITHER;
 }
 
+/* Of the client's TSvals after number `i`. */
+static bool was_said_later(const struct naive_flow *flow, size_t i, uint32_t tsval)
+{
+	while (++i < flow->echo_count) {
+		if (flow->echoes[i].tsval == tsval)
+			return true;
+	}
+	return false;
+}
+
 /*
- * A flow with a clock too fast: the newest of the TSvals sent for this one, or a newer one. For a TSecr that was
- * never sent, or not by a clock that goes forward, also what the offset makes of it.
+ * A flow with a clock too fast: the newest of the TSvals sent for this one, or a newer one, be it by more than half the
+ * number space. For a TSecr that was never sent, or not by a clock that goes forward, also what the offset makes of it.
  */
 static bool is_scaled_back(const struct naive_flow *flow, uint32_t tsecr, uint32_t back)
 {
@@ -259,7 +269,7 @@ static bool is_scaled_back(const struct naive_flow *flow, uint32_t tsecr, uint32
 		if (echo->emitted != tsecr || echo->is_early)
 			continue;
 		is_known = true;
-		if (!flow->is_unsteady && seq_after(echo->tsval, back))
+		if (!flow->is_unsteady && seq_after(echo->tsval, back) && !was_said_later(flow, i, back))
 			return false;
 	}
 	return naive_has_said(flow, back) || ((!is_known || flow->went_back) && back == tsecr - flow->offset);
