@@ -99,8 +99,9 @@ $(SIM_OBJECTS): $(BUILD)/tests/objects/%.o: tests/%.c
 $(SIM): $(SIM_OBJECTS) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^
 
-$(BUILD)/tests/bench_engine: $(BUILD)/tests/bench/bench_engine.o $(LIBRARY)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^
+BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
+$(BENCH_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/bench/%.o $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
 # A fuzz target is tests/fuzz/fuzz_NAME.c and what all have in common. libFuzzer drives it ("make
 # fuzz"), or replay_main.c, which runs it over its corpus; that needs no clang.
@@ -121,7 +122,7 @@ $(REPLAY_PROGRAMS): $(BUILD)/corpus/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tes
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
 .PHONY: test-programs fuzz-programs
-test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(SIM) $(REPLAY_PROGRAMS) $(BUILD)/tests/bench_engine
+test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(SIM) $(REPLAY_PROGRAMS) $(BENCH_TOOLS)
 fuzz-programs: $(FUZZ_PROGRAMS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
