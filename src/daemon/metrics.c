@@ -58,13 +58,11 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 		values[METRIC_FLOWS_USED] += __atomic_load_n(&worker->flows_used, __ATOMIC_RELAXED);
 		values[METRIC_SYN_PAIRS_USED] += __atomic_load_n(&worker->pairs_used, __ATOMIC_RELAXED);
 		values[METRIC_SCALED_FLOWS] += __atomic_load_n(&worker->scaled_used, __ATOMIC_RELAXED);
-		for (int role = 0; role < QUEUE_ROLES; role++) {
-			struct queue_stats stats = queue_stats_read(worker->queues[role]);
+		struct queue_stats stats = queue_stats_read(worker->queues);
 
-			values[METRIC_BATCHES] += stats.batches;
-			values[METRIC_VERDICT_ERRORS] += stats.verdict_errors;
-			values[METRIC_QUEUE_MESSAGE_ERRORS] += stats.message_errors;
-		}
+		values[METRIC_BATCHES] += stats.batches;
+		values[METRIC_VERDICT_ERRORS] += stats.verdict_errors;
+		values[METRIC_QUEUE_MESSAGE_ERRORS] += stats.message_errors;
 	}
 	values[METRIC_UPTIME] = tick - daemon->started_tick;
 	values[METRIC_WORKERS] = config->rules.workers;
@@ -113,7 +111,7 @@ static void write_queues(const struct daemon *daemon, FILE *out)
 {
 	for (uint32_t i = 0; i < daemon->config->rules.workers; i++) {
 		for (int role = 0; role < QUEUE_ROLES; role++) {
-			uint16_t number = queue_number(daemon->workers[i].queues[role]);
+			uint16_t number = queue_number(daemon->workers[i].queues, (enum queue_role)role);
 			struct queue_kernel_stats stats = {0};
 
 			queue_kernel_stats_read(number, &stats);
