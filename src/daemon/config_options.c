@@ -8,6 +8,7 @@
 static const char *const choices_placement[] = {"forward", "postnat", NULL};
 static const char *const choices_backend[] = {"none", "iptables", "nft", NULL};
 static const char *const choices_flavour[] = {"default", "legacy", "nft", NULL};
+static const char *const choices_strip[] = {"auto", "kernel", "queue", NULL};
 static const char *const choices_on_stop[] = {"remove", "keep", NULL};
 static const char *const choices_log_level[] = {"error", "warning", "info", "debug", NULL};
 static const char *const choices_mode[] = {"off", "observe", "strip", "rewrite", NULL};
@@ -84,6 +85,9 @@ const struct option_info option_table[] = {
 	       "(none; `pawsd --print-rules` prints what is needed)."),
 	CHOICE("rules", "flavour", config, rules.flavour, choices_flavour, "default", OPTION_STATIC,
 	       "Which iptables: the one the system calls so, iptables-legacy or iptables-nft."),
+	CHOICE("rules", "strip_backend", config, rules.strip, choices_strip, "auto", OPTION_STATIC,
+	       "Who strips where mode is strip: the rules themselves, so that no packet comes to pawsd\n"
+	       "(kernel), pawsd (queue), or the rules if the kernel can (auto)."),
 	CHOICE("rules", "on_stop", config, on_stop, choices_on_stop, "remove", 0,
 	       "What becomes of the rules when pawsd stops. While they stay and pawsd is away, packets\n"
 	       "of rewritten connections are dropped rather than sent on with a wrong TSval."),

@@ -73,6 +73,7 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	values[METRIC_RELOADS_REFUSED] = daemon->reloads_refused;
 	values[METRIC_RELOAD_OK] = daemon->last_reload_ok;
 	values[METRIC_RULES_INSTALLED] = daemon->rules_installed;
+	values[METRIC_STRIPS_IN_KERNEL] = daemon->strip_counts.in_kernel;
 	values[METRIC_DRAINING_SERVERS] = daemon->drain.count;
 	for (size_t i = 0; i < config->policy->destination_count; i++) {
 		uint32_t flows, seconds;
@@ -132,6 +133,7 @@ static void write_slot(const struct daemon *daemon, uint32_t slot, FILE *out)
 
 		for (uint32_t i = 0; i < workers; i++)
 			sum += counter_read(&daemon->workers[i].counters->reason[slot][reason]);
+		sum += strip_counts_get(&daemon->strip_counts, slot, (enum reason)reason);
 		if (sum)
 			fprintf(out, "packets %s %s %" PRIu64 "\n", name, reason_table[reason].name, sum);
 	}
@@ -149,6 +151,9 @@ void metrics_write(struct daemon *daemon, FILE *out, bool with_packets)
 {
 	uint64_t values[METRIC_COUNT];
 
+	if (with_packets)
+		strip_counts_read(&daemon->strip_counts, &daemon->config->rules, daemon->config->policy,
+				  state_now(&daemon->state), false);
 	collect(daemon, values);
 	write_infos(daemon, out);
 	for (int i = 0; i < METRIC_COUNT; i++)

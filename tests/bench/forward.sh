@@ -52,8 +52,8 @@ alternative_start() {
 		wait_until 5 textbook_listens
 		xt "$GW" 4 -t mangle -A FORWARD -p tcp -j NFQUEUE --queue-num $TEXTBOOK_QUEUE
 		;;
-	strip-queue) destination 'mode = strip' 'strip_backend = queue' ;;
-	strip-kernel) destination 'mode = strip' 'strip_backend = kernel' ;;
+	strip-queue) PAWSD_STRIP=queue destination 'mode = strip' ;;
+	strip-kernel) PAWSD_STRIP=kernel destination 'mode = strip' ;;
 	rewrite) destination 'mode = rewrite' ;;
 	observe) destination 'mode = observe' ;;
 	off) destination 'mode = off' ;;

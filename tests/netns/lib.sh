@@ -365,6 +365,7 @@ pawsd_config() {
 		[rules]
 		backend = ${PAWSD_BACKEND:-iptables}
 		flavour = ${PAWSD_FLAVOUR:-$XT}
+		strip_backend = ${PAWSD_STRIP:-queue}
 		[control]
 		socket = $WORK/run/control.sock
 		[daemon]
