@@ -160,19 +160,26 @@ static void write_strip_counters(FILE *out, const struct rules_plan *plans)
 			fprintf(out, "\tcounter s%zu_%s {\n\t}\n", i, reason_table[rules_strip_reasons[k]].name);
 }
 
+static void write_strip_rule(FILE *out, size_t number, const char *words, enum reason reason, const char *verdict)
+{
+	fprintf(out, "\t\ttcp %s counter name s%zu_%s %s\n", words, number, reason_table[reason].name, verdict);
+}
+
 /* As in rules_text.c, for the same reasons. */
 static void write_strip_chain(FILE *out, size_t number, enum way way)
 {
+	static const char strip[] = "reset tcp option timestamp";
+
 	fprintf(out, "\tchain s%zu_%s {\n\t\ttcp flags & syn == 0 return\n\t\tct state invalid return\n", number,
 		way_names[way]);
 	fprintf(out, "\t\tct direction %s return\n", way == WAY_OUT ? "reply" : "original");
-	fprintf(out, "\t\ttcp option 29 exists counter name s%zu_tcp_ao return\n", number);
-	fprintf(out, "\t\ttcp flags & (syn | ack) == syn tcp option timestamp missing counter name s%zu_syn_no_timestamps return\n",
-		number);
-	fprintf(out, "\t\ttcp flags & (syn | ack) == syn tcp option timestamp exists counter name s%zu_syn_stripped reset tcp option timestamp\n",
-		number);
-	fprintf(out, "\t\ttcp flags & (syn | ack) == (syn | ack) tcp option timestamp exists counter name s%zu_synack_stripped reset tcp option timestamp\n",
-		number);
+	write_strip_rule(out, number, "option 29 exists", REASON_TCP_AO, "return");
+	write_strip_rule(out, number, "flags & (syn | ack) == syn tcp option timestamp missing",
+			 REASON_SYN_NO_TIMESTAMPS, "return");
+	write_strip_rule(out, number, "flags & (syn | ack) == (syn | ack) tcp option timestamp exists",
+			 REASON_SYNACK_STRIPPED, strip);
+	write_strip_rule(out, number, "flags & (syn | ack) == syn tcp option timestamp exists", REASON_SYN_STRIPPED,
+			 strip);
 	fputs("\t}\n", out);
 }
 
