@@ -11,7 +11,7 @@
  *   crr       connect, request, answer, close (the client first): connections a second
  *   mix       as crr, with one to eight requests a connection and answers of 200 bytes to 1 MB: requests a second
  *   latency   --rate requests a second in all, each at its time, on connections that stay: microseconds from the
- *             time at which a request was due until its answer is there, at the median, p99 and p99.9
+ *             time at which a request was due until its answer is there, at the median, p99, p99.9 and at most
  *
  * Prints one line of JSON. Connections go round and round through all addresses of --from and
  * endpoints of --to. Exit status: 0, 1 when a connection failed, 2 usage.
@@ -396,13 +396,11 @@ static void drive(uint64_t until_ns)
 static uint32_t percentile(double part)
 {
 	uint64_t wanted = (uint64_t)((double)run.measured * part), seen = 0;
+	uint32_t us = 0;
 
-	for (uint32_t us = 0; us < HISTOGRAM_US; us++) {
-		seen += run.histogram[us];
-		if (seen > wanted)
-			return us;
-	}
-	return HISTOGRAM_US;
+	for (seen = run.histogram[0]; seen <= wanted && seen < run.measured; seen += run.histogram[us])
+		us++;
+	return us;
 }
 
 static int measure(void)
@@ -424,9 +422,8 @@ static int measure(void)
 	drive(begin_ns + (uint64_t)(config.seconds * 1e9));
 	seconds = (double)(now_ns() - begin_ns) / 1e9;
 	if (config.mode == MODE_LATENCY)
-		printf("{\"p50\": %u, \"p99\": %u, \"p999\": %u, \"unit\": \"us\", \"requests\": %lu, \"failed\": %lu}\n",
-		       percentile(0.5), percentile(0.99), percentile(0.999), (unsigned long)run.measured,
-		       (unsigned long)run.failed);
+		printf("{\"p50\": %u, \"p99\": %u, \"p999\": %u, \"max\": %u, \"unit\": \"us\", \"failed\": %lu}\n",
+		       percentile(0.5), percentile(0.99), percentile(0.999), percentile(1), (unsigned long)run.failed);
 	else
 		printf("{\"value\": %.1f, \"unit\": \"%s/s\", \"failed\": %lu}\n",
 		       (double)(config.mode == MODE_CRR ? run.closed - closed : run.answers - answers) / seconds,

@@ -75,9 +75,48 @@ memory_case() {
 	pawsd_stop
 }
 
+is_reloaded() { [ "$(metric config_reloads_total)" = "$1" ]; }
+
+# wait_figures NAME: the latency of requests every millisecond, while COMMAND... goes on beside them.
+latency_while() {
+	local name=$1 load
+	shift
+	start "$CL" "$TOOLS/netload" latency --connections 8 --rate 1000 --seconds 3 \
+		--to "$(endpoint 4 1 8001)" >"$WORK/latency"
+	load=$STARTED
+	sleep 1
+	"$@"
+	wait "$load"
+	jq -r '"\(.p99) \(.max)"' "$WORK/latency" | while read -r p99 max; do
+		figure "$name-p99" 100000 "$p99" us
+		figure "$name-max" 100000 "$max" us
+	done
+}
+
+reload() {
+	local begin=${EPOCHREALTIME/./}
+	kill -HUP "$PAWSD_PID"
+	wait_until 20 is_reloaded 1
+	figure reload 100000 $(((${EPOCHREALTIME/./} - begin) / 1000)) ms
+}
+
+# Requests to a server that is rewritten, while 100 000 prefixes are read again.
+reload_case() {
+	{
+		printf '%s\n' '[destination servers]' 'prefixes = 198.51.100.0/24' 'mode = rewrite'
+		printf '%s\n' '[destination many]' "prefixes_file = $WORK/prefixes" 'mode = rewrite'
+	} | pawsd_config "$WORK/pawsd.conf"
+	ready_ms
+	latency_while quiet true
+	latency_while reload reload
+	pawsd_stop
+}
+
 mkdir -p "$RESULTS"
 : >"$FIGURES"
 net_up
+start_background "$SV" "$TOOLS/netload" serve --background "$(endpoint 4 1 8001)"
+ip -n "$SV" route add 10.99.0.0/16 via 203.0.113.1
 # No NAT: conntrack would know the flows by their NAT, and has no room for a million.
 xt "$GW" 4 -t nat -F
 xt "$GW" 6 -t nat -F
@@ -89,4 +128,5 @@ for flows in 10000 100000 1000000; do memory_case $flows; done
 for ((round = 0; round < ROUNDS; round++)); do
 	for flows in 1000 100000 1000000; do flows_case $flows; done
 	for prefixes in 10 1000 100000; do prefixes_case $prefixes; done
+	reload_case
 done
