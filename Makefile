@@ -138,7 +138,7 @@ $(BUILD)/promtool:
 	@mkdir -p $(@D)
 	tools/fetch-promtool $@
 
-BENCH_PACKAGES := valgrind
+BENCH_PACKAGES := valgrind gnuplot-nox bsdextrautils
 KERNEL_PACKAGES := qemu-system-x86 busybox-static
 FUZZ_PACKAGES := clang libclang-rt-dev llvm
 
@@ -150,13 +150,13 @@ test-deps:
 kernel-deps:
 	@tools/install-packages $(KERNEL_PACKAGES)
 bench-deps:
-	@tools/install-packages $(BUILD_PACKAGES) $(BENCH_PACKAGES)
+	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES)
 fuzz-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
 lint-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 
-.PHONY: demo check check-unit check-netns check-kernels bench-engine coverage mutants fuzz lint
+.PHONY: demo check check-unit check-netns check-kernels bench bench-engine coverage mutants fuzz lint
 demo: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/netns/demo.sh $(BUILD)
@@ -187,6 +187,13 @@ check-netns: test-deps
 check-kernels: test-deps kernel-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/kernels/run $(BUILD)
+
+# How fast packets are forwarded, side by side with plain NAT and others: sudo make bench ROUNDS=5 LOADS="rr crr".
+bench: bench-deps
+	@$(MAKE) -s --no-print-directory all test-programs
+	@tests/bench/forward.sh $(BUILD)
+	@tests/bench/scale.sh $(BUILD)
+	@tests/bench/report.sh $(BUILD)
 
 # Instructions a packet and bytes a flow, held to their limits.
 bench-engine: bench-deps
