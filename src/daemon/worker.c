@@ -18,7 +18,8 @@
 #include <unistd.h>
 
 enum {
-	SWEEP_INTERVAL_MS = 250,
+	WAIT_MS = 250,		/* for packets; then it is looked whether something else is to be done */
+	SWEEP_INTERVAL_MS = 10, /* at least, so that packets need not wait long for a part of the table */
 	SWEEP_ROUND_MS = 10000, /* the whole table once in this time */
 	SCAN_FLOWS = 2048,	/* of the table between two batches, for an order */
 };
@@ -53,7 +54,7 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 	struct queue_options options = {
 		.max_packets = config->queue_max_packets,
 		.buffer_bytes = config->queue_buffer_kib * 1024,
-		.wait_ms = SWEEP_INTERVAL_MS,
+		.wait_ms = WAIT_MS,
 		.spin_us = config->queue_spin_us,
 	};
 
@@ -169,9 +170,12 @@ static void sweep(struct worker *worker, uint64_t tick)
 {
 	const struct flow_table *table = &worker->engine.table;
 
-	if (tick - worker->swept_tick >= SWEEP_INTERVAL_MS) {
+	uint64_t elapsed_ms = tick - worker->swept_tick;
+
+	if (elapsed_ms >= SWEEP_INTERVAL_MS) {
 		worker->swept_tick = tick;
-		engine_sweep(&worker->engine, table->capacity / (SWEEP_ROUND_MS / SWEEP_INTERVAL_MS) + 1, tick);
+		elapsed_ms = elapsed_ms < WAIT_MS ? elapsed_ms : WAIT_MS;
+		engine_sweep(&worker->engine, (uint32_t)(table->capacity * elapsed_ms / SWEEP_ROUND_MS) + 1, tick);
 	}
 	__atomic_store_n(&worker->flows_used, table->used, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->pairs_used, table->pairs_used, __ATOMIC_RELAXED);
