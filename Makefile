@@ -99,8 +99,9 @@ $(SIM_OBJECTS): $(BUILD)/tests/objects/%.o: tests/%.c
 $(SIM): $(SIM_OBJECTS) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^
 
-$(BUILD)/tests/bench_engine: $(BUILD)/tests/bench/bench_engine.o $(LIBRARY)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^
+BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
+$(BENCH_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/bench/%.o $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
 # A fuzz target is tests/fuzz/fuzz_NAME.c and what all have in common. libFuzzer drives it ("make
 # fuzz"), or replay_main.c, which runs it over its corpus; that needs no clang.
@@ -121,7 +122,7 @@ $(REPLAY_PROGRAMS): $(BUILD)/corpus/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tes
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
 .PHONY: test-programs fuzz-programs
-test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(SIM) $(REPLAY_PROGRAMS) $(BUILD)/tests/bench_engine
+test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(SIM) $(REPLAY_PROGRAMS) $(BENCH_TOOLS)
 fuzz-programs: $(FUZZ_PROGRAMS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
@@ -137,7 +138,7 @@ $(BUILD)/promtool:
 	@mkdir -p $(@D)
 	tools/fetch-promtool $@
 
-BENCH_PACKAGES := valgrind
+BENCH_PACKAGES := valgrind gnuplot-nox bsdextrautils
 KERNEL_PACKAGES := qemu-system-x86 busybox-static
 FUZZ_PACKAGES := clang libclang-rt-dev llvm
 
@@ -149,13 +150,13 @@ test-deps:
 kernel-deps:
 	@tools/install-packages $(KERNEL_PACKAGES)
 bench-deps:
-	@tools/install-packages $(BUILD_PACKAGES) $(BENCH_PACKAGES)
+	@tools/install-packages $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES)
 fuzz-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
 lint-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
 
-.PHONY: demo check check-unit check-netns check-kernels bench-engine coverage mutants fuzz lint
+.PHONY: demo check check-unit check-netns check-kernels bench bench-engine coverage mutants fuzz lint
 demo: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/netns/demo.sh $(BUILD)
@@ -186,6 +187,13 @@ check-netns: test-deps
 check-kernels: test-deps kernel-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/kernels/run $(BUILD)
+
+# How fast packets are forwarded, side by side with plain NAT and others: sudo make bench ROUNDS=5 LOADS="rr crr".
+bench: bench-deps
+	@$(MAKE) -s --no-print-directory all test-programs
+	@tests/bench/forward.sh $(BUILD)
+	@tests/bench/scale.sh $(BUILD)
+	@tests/bench/report.sh $(BUILD)
 
 # Instructions a packet and bytes a flow, held to their limits.
 bench-engine: bench-deps

@@ -29,6 +29,7 @@ struct config {
 	enum on_stop on_stop;
 	uint32_t queue_max_packets;
 	uint32_t queue_buffer_kib;
+	uint32_t queue_spin_us;
 	uint32_t flows_max;
 	uint32_t client_share_percent;
 	uint32_t timeout_s[FLOW_STATE_COUNT];

@@ -10,6 +10,7 @@
 #include "control.h"
 #include "drain.h"
 #include "state.h"
+#include "strip_counts.h"
 #include "wan.h"
 #include "worker.h"
 
@@ -26,6 +27,7 @@ struct daemon {
 	int signal_fd;
 
 	struct drain_set drain; /* what the rules in place name */
+	struct strip_counts strip_counts;
 	uint64_t stripped_since[DESTINATION_SLOTS]; /* shared clock, by slot */
 	bool rules_installed;
 	uint64_t started_tick;

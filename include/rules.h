@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "policy.h"
+#include "reason.h"
 
 /*
  * The netfilter rules that a configuration needs: made from the policy's own ranges and groups
@@ -34,6 +35,13 @@ enum placement {
 	PLACEMENT_POSTNAT, /* after source NAT, before its reverse: public addresses; nft only */
 };
 
+/* Who strips timestamps where the policy says no more than that. */
+enum rules_strip {
+	STRIP_AUTO,   /* the kernel if it can, else pawsd */
+	STRIP_KERNEL, /* the rules themselves: TCPOPTSTRIP, or nft's reset */
+	STRIP_QUEUE,  /* pawsd */
+};
+
 enum {
 	WAN_MAX = 16,
 	INTERFACE_NAME_SIZE = 16,
@@ -49,6 +57,7 @@ struct rules_config {
 	enum rules_backend backend;
 	enum rules_flavour flavour;
 	enum placement placement;
+	enum rules_strip strip;
 	char wan[WAN_MAX][INTERFACE_NAME_SIZE]; /* a trailing * stands for any ending; none: any interface */
 	size_t wan_count;
 	uint16_t queue_first; /* handshake queues: first .. first + workers - 1; established: the next */
@@ -66,10 +75,27 @@ void rules_print(FILE *out, const struct rules_config *config, const struct poli
  * Puts the rules in place of whatever rules of pawsd there are, each family's in one
  * transaction: no packet sees half of them. Returns 0, or -1 with one line of what went wrong
  * in ret_error (the command, its own words, and the kernel option that is missing where that
- * is why); the old rules then still stand.
+ * is why); the old rules then still stand. With STRIP_AUTO a kernel that cannot strip is no
+ * error: *ret_strip_error, of error_size too, then says why it cannot, else it is "".
  */
 int rules_install(const struct rules_config *config, const struct policy *policy, const struct rules_drain *drain,
-		  size_t drain_count, char *ret_error, size_t error_size);
+		  size_t drain_count, char *ret_strip_error, char *ret_error, size_t error_size);
+
+/* Whether rules for that policy strip themselves, if the kernel can. */
+bool rules_can_strip(const struct rules_config *config, const struct policy *policy);
+
+/* The reasons that rules which strip count. */
+enum {
+	RULES_STRIP_REASONS = 4,
+};
+extern const enum reason rules_strip_reasons[RULES_STRIP_REASONS];
+
+/*
+ * Adds to ret_counts[number of the destination][reason] what the rules that strip have counted
+ * since they were put in place, in packets. Returns 0, or -1 with one line in ret_error.
+ */
+int rules_read_counts(const struct rules_config *config, uint64_t (*ret_counts)[RULES_STRIP_REASONS],
+		      size_t destination_count, char *ret_error, size_t error_size);
 
 /* Removes all rules and sets of pawsd, its own and an earlier process's; none is no error. */
 int rules_remove(const struct rules_config *config, char *ret_error, size_t error_size);

@@ -33,7 +33,6 @@ struct worker {
 	uint32_t index;
 	pthread_t thread;
 	bool running; /* main: the thread is to be joined */
-	int wake_fd;  /* eventfd */
 	int done_fd;  /* eventfd of the main thread */
 	const struct state *state;
 	struct wan *wan;
@@ -41,8 +40,7 @@ struct worker {
 	bool is_postnat; /* packets may be for the gateway itself */
 	struct engine engine;
 	struct counters *counters;
-	struct queue *queues[QUEUE_ROLES];
-	struct queue_batch *batch;
+	struct queue_pair *queues;
 
 	struct worker_order order; /* main, until order_wanted is raised */
 	uint32_t order_wanted;

@@ -8,6 +8,7 @@
 static const char *const choices_placement[] = {"forward", "postnat", NULL};
 static const char *const choices_backend[] = {"none", "iptables", "nft", NULL};
 static const char *const choices_flavour[] = {"default", "legacy", "nft", NULL};
+static const char *const choices_strip[] = {"auto", "kernel", "queue", NULL};
 static const char *const choices_on_stop[] = {"remove", "keep", NULL};
 static const char *const choices_log_level[] = {"error", "warning", "info", "debug", NULL};
 static const char *const choices_mode[] = {"off", "observe", "strip", "rewrite", NULL};
@@ -52,7 +53,10 @@ const struct option_info option_table[] = {
 	       "Packets that may wait in a queue. Beyond, handshakes pass by pawsd, others are dropped\n"
 	       "and sent again by their host."),
 	NUMBER("queue", "buffer_kib", queue_buffer_kib, 256, 1048576, "16384", OPTION_STATIC,
-	       "Socket buffer of a queue, KiB; packets of 64 KiB have to fit in."),
+	       "Socket buffer of a pair of queues, KiB; packets of 64 KiB have to fit in."),
+	NUMBER("queue", "spin_us", queue_spin_us, 0, 1000, "0", OPTION_STATIC,
+	       "For how many microseconds a worker whose queues have become empty asks again before it\n"
+	       "waits to be woken: costs a processor of its own, and takes some of the latency away."),
 
 	NUMBER("flows", "max", flows_max, 1024, 16777216, "262144", OPTION_STATIC,
 	       "Flows that can be known at a time, about 100 bytes each, claimed at the start. A SYN that\n"
@@ -81,6 +85,9 @@ const struct option_info option_table[] = {
 	       "(none; `pawsd --print-rules` prints what is needed)."),
 	CHOICE("rules", "flavour", config, rules.flavour, choices_flavour, "default", OPTION_STATIC,
 	       "Which iptables: the one the system calls so, iptables-legacy or iptables-nft."),
+	CHOICE("rules", "strip_backend", config, rules.strip, choices_strip, "auto", OPTION_STATIC,
+	       "Who strips where mode is strip: the rules themselves, so that no packet comes to pawsd\n"
+	       "(kernel), pawsd (queue), or the rules if the kernel can (auto)."),
 	CHOICE("rules", "on_stop", config, on_stop, choices_on_stop, "remove", 0,
 	       "What becomes of the rules when pawsd stops. While they stay and pawsd is away, packets\n"
 	       "of rewritten connections are dropped rather than sent on with a wrong TSval."),

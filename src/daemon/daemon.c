@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@ enum {
 	DRAIN_INTERVAL_MS = 10000,
 	STOP_WAIT_MS = 1000, /* for packets still queued when the rules have gone */
 	ERROR_SIZE = 1024,
+	MAIN_NICENESS = 10,
 };
 
 static bool answer_request(void *context, const char *request, FILE *out)
@@ -118,6 +120,8 @@ static int start(struct daemon *daemon, char *error)
 	warn_about_interfaces(&config->rules);
 	if (open_workers(daemon, error) < 0)
 		return -1;
+	/* What this thread does, and the commands that it runs, give way to packets. */
+	setpriority(PRIO_PROCESS, 0, MAIN_NICENESS);
 	daemon->control = control_open(config->control_socket, config->control_group, answer_request, daemon, error,
 				       ERROR_SIZE);
 	if (!daemon->control)

@@ -58,13 +58,11 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 		values[METRIC_FLOWS_USED] += __atomic_load_n(&worker->flows_used, __ATOMIC_RELAXED);
 		values[METRIC_SYN_PAIRS_USED] += __atomic_load_n(&worker->pairs_used, __ATOMIC_RELAXED);
 		values[METRIC_SCALED_FLOWS] += __atomic_load_n(&worker->scaled_used, __ATOMIC_RELAXED);
-		for (int role = 0; role < QUEUE_ROLES; role++) {
-			struct queue_stats stats = queue_stats_read(worker->queues[role]);
+		struct queue_stats stats = queue_stats_read(worker->queues);
 
-			values[METRIC_BATCHES] += stats.batches;
-			values[METRIC_VERDICT_ERRORS] += stats.verdict_errors;
-			values[METRIC_QUEUE_MESSAGE_ERRORS] += stats.message_errors;
-		}
+		values[METRIC_BATCHES] += stats.batches;
+		values[METRIC_VERDICT_ERRORS] += stats.verdict_errors;
+		values[METRIC_QUEUE_MESSAGE_ERRORS] += stats.message_errors;
 	}
 	values[METRIC_UPTIME] = tick - daemon->started_tick;
 	values[METRIC_WORKERS] = config->rules.workers;
@@ -75,6 +73,7 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	values[METRIC_RELOADS_REFUSED] = daemon->reloads_refused;
 	values[METRIC_RELOAD_OK] = daemon->last_reload_ok;
 	values[METRIC_RULES_INSTALLED] = daemon->rules_installed;
+	values[METRIC_STRIPS_IN_KERNEL] = daemon->strip_counts.in_kernel;
 	values[METRIC_DRAINING_SERVERS] = daemon->drain.count;
 	for (size_t i = 0; i < config->policy->destination_count; i++) {
 		uint32_t flows, seconds;
@@ -113,7 +112,7 @@ static void write_queues(const struct daemon *daemon, FILE *out)
 {
 	for (uint32_t i = 0; i < daemon->config->rules.workers; i++) {
 		for (int role = 0; role < QUEUE_ROLES; role++) {
-			uint16_t number = queue_number(daemon->workers[i].queues[role]);
+			uint16_t number = queue_number(daemon->workers[i].queues, (enum queue_role)role);
 			struct queue_kernel_stats stats = {0};
 
 			queue_kernel_stats_read(number, &stats);
@@ -134,6 +133,7 @@ static void write_slot(const struct daemon *daemon, uint32_t slot, FILE *out)
 
 		for (uint32_t i = 0; i < workers; i++)
 			sum += counter_read(&daemon->workers[i].counters->reason[slot][reason]);
+		sum += strip_counts_get(&daemon->strip_counts, slot, (enum reason)reason);
 		if (sum)
 			fprintf(out, "packets %s %s %" PRIu64 "\n", name, reason_table[reason].name, sum);
 	}
@@ -151,6 +151,9 @@ void metrics_write(struct daemon *daemon, FILE *out, bool with_packets)
 {
 	uint64_t values[METRIC_COUNT];
 
+	if (with_packets)
+		strip_counts_read(&daemon->strip_counts, &daemon->config->rules, daemon->config->policy,
+				  state_now(&daemon->state), false);
 	collect(daemon, values);
 	write_infos(daemon, out);
 	for (int i = 0; i < METRIC_COUNT; i++)

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "queue_message.h"
 
@@ -21,10 +22,14 @@
 
 enum {
 	BATCH_PACKETS = 64,
-	/* A packet of 65535 bytes and the attributes before it. */
-	BUFFER_BYTES = 65536 + 4096,
-	/* Up to here one sendmsg() copies into memory that the kernel finds without searching. */
-	FLUSH_BYTES = 256 * 1024,
+	BATCH_PACKETS_LEAST = 4,
+	/* What lies in the caches when its verdict is made, and what one sendmsg() copies into memory that
+	 * the kernel finds without searching. */
+	BATCH_BYTES = 256 * 1024,
+	/* A packet of 65535 bytes and the attributes before it; the buffers begin in different lines of a
+	 * cache, so that the headers of a batch do not displace each other. */
+	BUFFER_BYTES = 65536 + 4096 + 5 * 64,
+	HUGE_PAGE_BYTES = 2 << 20,
 };
 
 const char *const queue_role_names[QUEUE_ROLES] = {
@@ -34,28 +39,29 @@ const char *const queue_role_names[QUEUE_ROLES] = {
 
 /*
  * Invariants between two calls: `verdicts` messages of `bytes` in all lie in iov[], in the order
- * of their packets; `pending` says that the packets up to number `pending_id` that came after
- * them are to be accepted as they are, and no message says so yet.
+ * of their packets; `pending` says that the packets of a queue up to number `pending_id` that
+ * came after them are to be accepted as they are, and no message says so yet.
  */
-struct queue_batch {
+struct queue_pair {
+	struct mnl_socket *socket;
+	int fd;
+	uint16_t numbers[QUEUE_ROLES];
+	uint32_t spin_us;
+	struct queue_stats stats;
+
 	uint8_t *buffers;
+	uint32_t batch_packets; /* to be received next: as many as come to about BATCH_BYTES */
+	bool had_packets;	/* at the last call */
 	struct mmsghdr messages[BATCH_PACKETS];
 	struct iovec receive_iov[BATCH_PACKETS];
 	struct queue_packet packets[BATCH_PACKETS];
 
-	struct iovec iov[2 * BATCH_PACKETS + 1];
-	uint8_t accepts[BATCH_PACKETS + 1][QUEUE_VERDICT_BYTES];
+	struct iovec iov[2 * BATCH_PACKETS + QUEUE_ROLES];
+	uint8_t accepts[BATCH_PACKETS + QUEUE_ROLES][QUEUE_VERDICT_BYTES];
 	uint32_t verdicts, accept_count;
 	size_t bytes;
-	bool pending;
-	uint32_t pending_id;
-};
-
-struct queue {
-	struct mnl_socket *socket;
-	uint16_t number;
-	enum queue_role role;
-	struct queue_stats stats;
+	bool pending[QUEUE_ROLES];
+	uint32_t pending_id[QUEUE_ROLES];
 };
 
 static void count(uint64_t *counter)
@@ -63,32 +69,23 @@ static void count(uint64_t *counter)
 	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
 }
 
-struct queue_batch *queue_batch_new(void)
+static size_t buffers_bytes(void)
 {
-	struct queue_batch *batch = calloc(1, sizeof(*batch));
-
-	if (!batch)
-		return NULL;
-	batch->buffers = mmap(NULL, (size_t)BATCH_PACKETS * BUFFER_BYTES, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (batch->buffers == MAP_FAILED) {
-		free(batch);
-		return NULL;
-	}
-	for (size_t i = 0; i < BATCH_PACKETS; i++) {
-		batch->receive_iov[i] = (struct iovec){batch->buffers + i * BUFFER_BYTES, BUFFER_BYTES};
-		batch->messages[i].msg_hdr =
-			(struct msghdr){.msg_iov = &batch->receive_iov[i], .msg_iovlen = 1};
-	}
-	return batch;
+	return ((size_t)BATCH_PACKETS * BUFFER_BYTES + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
 }
 
-void queue_batch_free(struct queue_batch *batch)
+static bool claim_buffers(struct queue_pair *pair)
 {
-	if (!batch)
-		return;
-	munmap(batch->buffers, (size_t)BATCH_PACKETS * BUFFER_BYTES);
-	free(batch);
+	pair->buffers = mmap(NULL, buffers_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+			     -1, 0);
+	if (pair->buffers == MAP_FAILED)
+		return false;
+	for (size_t i = 0; i < BATCH_PACKETS; i++) {
+		pair->receive_iov[i] = (struct iovec){pair->buffers + i * BUFFER_BYTES, BUFFER_BYTES};
+		pair->messages[i].msg_hdr = (struct msghdr){.msg_iov = &pair->receive_iov[i], .msg_iovlen = 1};
+	}
+	pair->batch_packets = BATCH_PACKETS;
+	return true;
 }
 
 bool queue_kernel_stats_read(uint16_t number, struct queue_kernel_stats *ret)
@@ -110,13 +107,13 @@ bool queue_kernel_stats_read(uint16_t number, struct queue_kernel_stats *ret)
 }
 
 /* Why the kernel refused the queue, in words. */
-static void explain_refusal(const struct queue *queue, int error, char *ret_error, size_t error_size)
+static void explain_refusal(uint16_t number, int error, char *ret_error, size_t error_size)
 {
 	struct queue_kernel_stats stats;
 	char path[64], process[64] = "";
 	FILE *file;
 
-	if (error == EPERM && queue_kernel_stats_read(queue->number, &stats)) {
+	if (error == EPERM && queue_kernel_stats_read(number, &stats)) {
 		snprintf(path, sizeof(path), "/proc/%u/comm", stats.portid);
 		file = fopen(path, "re");
 		if (file) {
@@ -126,151 +123,204 @@ static void explain_refusal(const struct queue *queue, int error, char *ret_erro
 		}
 		snprintf(ret_error, error_size,
 			 "queue %u is taken: its owner's portid is %u%s%s; allowed: a free one, see [queue] first",
-			 queue->number, stats.portid, process[0] ? ", probably the process " : "", process);
+			 number, stats.portid, process[0] ? ", probably the process " : "", process);
 	} else if (error == EPERM) {
 		snprintf(ret_error, error_size, "queue %u: not permitted; needs CAP_NET_ADMIN (run as root)",
-			 queue->number);
+			 number);
 	} else if (error == EINVAL || error == EOPNOTSUPP || error == EPROTONOSUPPORT) {
 		snprintf(ret_error, error_size,
 			 "queue %u: the kernel has no NFQUEUE: it needs CONFIG_NETFILTER_NETLINK_QUEUE (module "
 			 "nfnetlink_queue)",
-			 queue->number);
+			 number);
 	} else {
-		snprintf(ret_error, error_size, "queue %u: %s", queue->number, strerror(error));
+		snprintf(ret_error, error_size, "queue %u: %s", number, strerror(error));
 	}
 }
 
-static bool set_up_socket(struct queue *queue, uint32_t buffer_bytes)
+static bool set_up_socket(struct queue_pair *pair, const struct queue_options *options)
 {
-	int fd, on = 1, bytes = (int)(buffer_bytes > INT32_MAX / 2 ? INT32_MAX / 2 : buffer_bytes);
+	int on = 1, bytes = (int)(options->buffer_bytes > INT32_MAX / 2 ? INT32_MAX / 2 : options->buffer_bytes);
+	struct timeval wait = {options->wait_ms / 1000, options->wait_ms % 1000 * 1000};
 
-	queue->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	if (!queue->socket || mnl_socket_bind(queue->socket, 0, MNL_SOCKET_AUTOPID) < 0)
+	pair->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	if (!pair->socket || mnl_socket_bind(pair->socket, 0, MNL_SOCKET_AUTOPID) < 0)
 		return false;
-	fd = mnl_socket_get_fd(queue->socket);
+	pair->fd = mnl_socket_get_fd(pair->socket);
 	/* Losses show in the kernel's own counters; an error on the socket would only hide packets. */
-	setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof(on));
-	setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
-		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-	return true;
+	setsockopt(pair->fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof(on));
+	setsockopt(pair->fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
+	if (setsockopt(pair->fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
+		setsockopt(pair->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+	if (setsockopt(pair->fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
+		setsockopt(pair->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	return setsockopt(pair->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) == 0;
 }
 
-void queue_close(struct queue *queue)
+void queue_close(struct queue_pair *pair)
 {
-	if (!queue)
+	if (!pair)
 		return;
-	if (queue->socket)
-		mnl_socket_close(queue->socket);
-	free(queue);
+	if (pair->socket)
+		mnl_socket_close(pair->socket);
+	if (pair->buffers && pair->buffers != MAP_FAILED)
+		munmap(pair->buffers, buffers_bytes());
+	free(pair);
 }
 
-int queue_fd(const struct queue *queue)
+uint16_t queue_number(const struct queue_pair *pair, enum queue_role role)
 {
-	return mnl_socket_get_fd(queue->socket);
+	return pair->numbers[role];
 }
 
-uint16_t queue_number(const struct queue *queue)
-{
-	return queue->number;
-}
-
-enum queue_role queue_role(const struct queue *queue)
-{
-	return queue->role;
-}
-
-struct queue_stats queue_stats_read(const struct queue *queue)
+struct queue_stats queue_stats_read(const struct queue_pair *pair)
 {
 	return (struct queue_stats){
-		.verdict_errors = __atomic_load_n(&queue->stats.verdict_errors, __ATOMIC_RELAXED),
-		.message_errors = __atomic_load_n(&queue->stats.message_errors, __ATOMIC_RELAXED),
-		.batches = __atomic_load_n(&queue->stats.batches, __ATOMIC_RELAXED),
+		.verdict_errors = __atomic_load_n(&pair->stats.verdict_errors, __ATOMIC_RELAXED),
+		.message_errors = __atomic_load_n(&pair->stats.message_errors, __ATOMIC_RELAXED),
+		.batches = __atomic_load_n(&pair->stats.batches, __ATOMIC_RELAXED),
 	};
 }
 
-uint32_t queue_receive(struct queue *queue, struct queue_batch *batch)
+/* ---- receiving ---- */
+
+/* Reads a packet's message into *ret. False when it is none of ours. */
+static bool parse_packet(const struct queue_pair *pair, uint8_t *message, size_t len, struct queue_packet *ret)
+{
+	uint16_t number;
+
+	if (!queue_message_parse(message, len, ret, &number))
+		return false;
+	ret->role = number == pair->numbers[QUEUE_ESTABLISHED] ? QUEUE_ESTABLISHED : QUEUE_HANDSHAKE;
+	return number == pair->numbers[ret->role];
+}
+
+static uint32_t parse_messages(struct queue_pair *pair, uint32_t received, size_t *ret_bytes)
 {
 	uint32_t used = 0;
-	int received = recvmmsg(queue_fd(queue), batch->messages, BATCH_PACKETS, MSG_DONTWAIT, NULL);
 
-	for (int i = 0; i < received; i++) {
-		uint8_t *message = batch->receive_iov[i].iov_base;
-		size_t len = batch->messages[i].msg_len;
+	*ret_bytes = 0;
+	for (uint32_t i = 0; i < received; i++) {
+		uint8_t *message = pair->receive_iov[i].iov_base;
+		size_t len = pair->messages[i].msg_len;
 		bool is_whole = mnl_nlmsg_ok((const struct nlmsghdr *)(void *)message, (int)len);
 		int error;
 
-		if (is_whole && queue_message_is_answer(message, len, &error))
-			count(&queue->stats.verdict_errors);
-		else if (is_whole && queue_message_parse(message, len, &batch->packets[used]))
+		*ret_bytes += len;
+		if (is_whole && queue_message_is_answer(message, len, &error)) {
+			if (error) /* else queue_wake() asked for it */
+				count(&pair->stats.verdict_errors);
+		} else if (is_whole && parse_packet(pair, message, len, &pair->packets[used])) {
 			used++;
-		else
-			count(&queue->stats.message_errors);
+		} else {
+			count(&pair->stats.message_errors);
+		}
 	}
-	if (used)
-		count(&queue->stats.batches);
 	return used;
 }
 
-struct queue_packet *queue_batch_packet(struct queue_batch *batch, uint32_t i)
+static uint64_t now_us(void)
 {
-	return &batch->packets[i];
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000;
 }
 
+/* As recvmmsg() without waiting, again and again for a while. */
+static int spin(struct queue_pair *pair)
+{
+	uint64_t end = now_us() + pair->spin_us;
+	int received;
+
+	do {
+		received = recvmmsg(pair->fd, pair->messages, pair->batch_packets, MSG_DONTWAIT, NULL);
+	} while (received < 0 && errno == EAGAIN && now_us() < end);
+	return received;
+}
+
+uint32_t queue_receive(struct queue_pair *pair, bool may_wait, const struct queue_packet **ret_packets)
+{
+	uint32_t used, fitting;
+	int received = -1;
+	size_t bytes;
+
+	*ret_packets = pair->packets;
+	if (may_wait && pair->spin_us && pair->had_packets)
+		received = spin(pair);
+	if (received < 0)
+		received = recvmmsg(pair->fd, pair->messages, pair->batch_packets,
+				    may_wait ? MSG_WAITFORONE : MSG_DONTWAIT, NULL);
+	pair->had_packets = received > 0;
+	if (received <= 0)
+		return 0;
+	used = parse_messages(pair, (uint32_t)received, &bytes);
+	fitting = (uint32_t)(BATCH_BYTES / (bytes / (uint32_t)received + 1));
+	pair->batch_packets = fitting > BATCH_PACKETS	      ? BATCH_PACKETS
+			      : fitting < BATCH_PACKETS_LEAST ? BATCH_PACKETS_LEAST
+							      : fitting;
+	if (used)
+		count(&pair->stats.batches);
+	return used;
+}
+
+void queue_wake(const struct queue_pair *pair)
+{
+	/* Something that the kernel has to acknowledge and nothing else. */
+	struct nlmsghdr message = {
+		.nlmsg_len = sizeof(message), .nlmsg_type = NLMSG_NOOP, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK};
+
+	send(pair->fd, &message, sizeof(message), 0);
+}
+
+/* ---- opening ---- */
+
 /*
- * Packets up to `id` came before the queue was ready. They can only be let go: handshakes pass,
+ * Packets up to `id` came before the pair was ready. They can only be let go: handshakes pass,
  * others are dropped, to be sent again.
  */
-static void give_up_packets(struct queue *queue, uint32_t id)
+static void give_up_packets(struct queue_pair *pair, enum queue_role role, uint32_t id)
 {
 	uint8_t message[QUEUE_VERDICT_BYTES];
 
-	queue_message_put_verdict(message, queue->number, NFQNL_MSG_VERDICT_BATCH,
-				  queue->role == QUEUE_HANDSHAKE ? NF_ACCEPT : NF_DROP, id, sizeof(message));
-	if (send(queue_fd(queue), message, sizeof(message), 0) < 0)
-		count(&queue->stats.verdict_errors);
+	queue_message_put_verdict(message, pair->numbers[role], NFQNL_MSG_VERDICT_BATCH,
+				  role == QUEUE_HANDSHAKE ? NF_ACCEPT : NF_DROP, id, sizeof(message));
+	if (send(pair->fd, message, sizeof(message), 0) < 0)
+		count(&pair->stats.verdict_errors);
 }
 
 /* Waits for the answer to the configuration. Returns 0 or an errno. */
-static int await_answer(struct queue *queue)
+static int await_answer(struct queue_pair *pair)
 {
 	_Alignas(struct nlmsghdr) uint8_t buffer[8192];
 	struct queue_packet packet;
-	bool has_packets = false;
-	uint32_t last_id = 0;
 	ssize_t len;
 	int error;
 
 	for (;;) {
 		/* A long packet is cut off here, behind all that matters. */
-		len = recv(queue_fd(queue), buffer, sizeof(buffer), 0);
+		len = recv(pair->fd, buffer, sizeof(buffer), 0);
+		if (len < 0 && errno == EINTR)
+			continue;
 		if (len < 0)
 			return errno;
 		if (len < (ssize_t)sizeof(struct nlmsghdr))
 			return EPROTO;
 		if (queue_message_is_answer(buffer, (size_t)len, &error))
-			break;
-		if (queue_message_parse(buffer, (size_t)len, &packet)) {
-			has_packets = true;
-			last_id = packet.id;
-		}
+			return error;
+		if (parse_packet(pair, buffer, (size_t)len, &packet))
+			give_up_packets(pair, packet.role, packet.id);
 	}
-	if (has_packets)
-		give_up_packets(queue, last_id);
-	return error;
 }
 
 /*
  * Everything in one message: between a bind and its parameters a queue would drop packets, with
  * bypass or without. Returns 0 or an errno.
  */
-static int configure(struct queue *queue, uint32_t max_packets)
+static int configure(struct queue_pair *pair, enum queue_role role, uint32_t max_packets)
 {
-	uint32_t flags = NFQA_CFG_F_GSO | (queue->role == QUEUE_HANDSHAKE ? NFQA_CFG_F_FAIL_OPEN : 0);
+	uint32_t flags = NFQA_CFG_F_GSO | (role == QUEUE_HANDSHAKE ? NFQA_CFG_F_FAIL_OPEN : 0);
 	uint8_t buffer[1024];
-	struct nlmsghdr *message = nfq_nlmsg_put((char *)buffer, NFQNL_MSG_CONFIG, queue->number);
+	struct nlmsghdr *message = nfq_nlmsg_put((char *)buffer, NFQNL_MSG_CONFIG, pair->numbers[role]);
 
 	message->nlmsg_flags |= NLM_F_ACK;
 	nfq_nlmsg_cfg_put_cmd(message, AF_INET, NFQNL_CFG_CMD_BIND);
@@ -278,102 +328,109 @@ static int configure(struct queue *queue, uint32_t max_packets)
 	mnl_attr_put_u32(message, NFQA_CFG_FLAGS, htonl(flags));
 	mnl_attr_put_u32(message, NFQA_CFG_MASK, htonl(flags));
 	nfq_nlmsg_cfg_put_qmaxlen(message, max_packets);
-	if (mnl_socket_sendto(queue->socket, message, message->nlmsg_len) < 0)
+	if (mnl_socket_sendto(pair->socket, message, message->nlmsg_len) < 0)
 		return errno;
-	return await_answer(queue);
+	return await_answer(pair);
 }
 
-struct queue *queue_open(uint16_t number, enum queue_role role, uint32_t max_packets, uint32_t buffer_bytes,
-			 char *ret_error, size_t error_size)
+struct queue_pair *queue_open(const struct queue_options *options, char *ret_error, size_t error_size)
 {
-	struct queue *queue = calloc(1, sizeof(*queue));
-	int error;
+	struct queue_pair *pair = calloc(1, sizeof(*pair));
+	int role = 0, error = 0;
 
-	if (!queue) {
+	if (!pair || !claim_buffers(pair)) {
 		snprintf(ret_error, error_size, "out of memory");
+		queue_close(pair);
 		return NULL;
 	}
-	queue->number = number;
-	queue->role = role;
-	error = set_up_socket(queue, buffer_bytes) ? configure(queue, max_packets) : errno;
+	memcpy(pair->numbers, options->numbers, sizeof(pair->numbers));
+	pair->spin_us = options->spin_us;
+	if (!set_up_socket(pair, options))
+		error = errno;
+	for (; !error && role < QUEUE_ROLES; role++)
+		error = configure(pair, (enum queue_role)role, options->max_packets);
 	if (error) {
-		explain_refusal(queue, error, ret_error, error_size);
-		queue_close(queue);
+		explain_refusal(pair->numbers[role ? role - 1 : 0], error, ret_error, error_size);
+		queue_close(pair);
 		return NULL;
 	}
-	return queue;
+	return pair;
 }
 
-static void push(struct queue_batch *batch, void *base, size_t len)
+/* ---- verdicts ---- */
+
+static void push(struct queue_pair *pair, void *base, size_t len)
 {
-	batch->iov[batch->verdicts++] = (struct iovec){base, len};
-	batch->bytes += len;
+	pair->iov[pair->verdicts++] = (struct iovec){base, len};
+	pair->bytes += len;
 }
 
-/* Turns the accepted packets since the last message into one. */
-static void push_pending(struct queue *queue, struct queue_batch *batch)
+/* Turns the accepted packets of a queue since its last message into one. */
+static void push_pending(struct queue_pair *pair, enum queue_role role)
 {
-	uint8_t *at = batch->accepts[batch->accept_count];
+	uint8_t *at = pair->accepts[pair->accept_count];
 
-	if (!batch->pending)
+	if (!pair->pending[role])
 		return;
-	batch->pending = false;
-	batch->accept_count++;
-	queue_message_put_verdict(at, queue->number, NFQNL_MSG_VERDICT_BATCH, NF_ACCEPT, batch->pending_id,
+	pair->pending[role] = false;
+	pair->accept_count++;
+	queue_message_put_verdict(at, pair->numbers[role], NFQNL_MSG_VERDICT_BATCH, NF_ACCEPT, pair->pending_id[role],
 				  QUEUE_VERDICT_BYTES);
-	push(batch, at, QUEUE_VERDICT_BYTES);
+	push(pair, at, QUEUE_VERDICT_BYTES);
 }
 
 /*
  * The batch was refused as a whole: each verdict by itself, and where even that fails the packet
  * is dropped, for its host will send it again.
  */
-static void send_one_by_one(struct queue *queue, struct queue_batch *batch)
+static void send_one_by_one(struct queue_pair *pair)
 {
 	uint8_t drop[QUEUE_VERDICT_BYTES];
 
-	for (uint32_t i = 0; i < batch->verdicts; i++) {
-		if (send(queue_fd(queue), batch->iov[i].iov_base, batch->iov[i].iov_len, 0) >= 0)
+	for (uint32_t i = 0; i < pair->verdicts; i++) {
+		const uint8_t *verdict = pair->iov[i].iov_base;
+
+		if (send(pair->fd, verdict, pair->iov[i].iov_len, 0) >= 0)
 			continue;
-		count(&queue->stats.verdict_errors);
-		queue_message_put_verdict(drop, queue->number, NFQNL_MSG_VERDICT, NF_DROP,
-					  queue_message_verdict_id(batch->iov[i].iov_base), sizeof(drop));
-		send(queue_fd(queue), drop, sizeof(drop), 0);
+		count(&pair->stats.verdict_errors);
+		queue_message_put_verdict(drop, queue_message_verdict_queue(verdict), NFQNL_MSG_VERDICT, NF_DROP,
+					  queue_message_verdict_id(verdict), sizeof(drop));
+		send(pair->fd, drop, sizeof(drop), 0);
 	}
 }
 
-static void send_verdicts(struct queue *queue, struct queue_batch *batch)
+static void send_verdicts(struct queue_pair *pair)
 {
-	struct msghdr message = {.msg_iov = batch->iov, .msg_iovlen = batch->verdicts};
+	struct msghdr message = {.msg_iov = pair->iov, .msg_iovlen = pair->verdicts};
 
-	if (batch->verdicts && sendmsg(queue_fd(queue), &message, 0) < 0)
-		send_one_by_one(queue, batch);
-	batch->verdicts = 0;
-	batch->accept_count = 0;
-	batch->bytes = 0;
+	if (pair->verdicts && sendmsg(pair->fd, &message, 0) < 0)
+		send_one_by_one(pair);
+	pair->verdicts = 0;
+	pair->accept_count = 0;
+	pair->bytes = 0;
 }
 
-void queue_accept(struct queue *queue, struct queue_batch *batch, const struct queue_packet *packet)
+void queue_accept(struct queue_pair *pair, const struct queue_packet *packet)
 {
-	(void)queue;
-	batch->pending = true;
-	batch->pending_id = packet->id;
+	pair->pending[packet->role] = true;
+	pair->pending_id[packet->role] = packet->id;
 }
 
-void queue_accept_modified(struct queue *queue, struct queue_batch *batch, const struct queue_packet *packet)
+void queue_accept_modified(struct queue_pair *pair, const struct queue_packet *packet)
 {
 	uint8_t *start;
 	size_t len;
 
-	push_pending(queue, batch);
-	start = queue_message_wrap(packet, queue->number, &len);
-	push(batch, start, len);
-	if (batch->bytes >= FLUSH_BYTES)
-		send_verdicts(queue, batch);
+	push_pending(pair, packet->role);
+	start = queue_message_wrap(packet, pair->numbers[packet->role], &len);
+	push(pair, start, len);
+	if (pair->bytes >= BATCH_BYTES)
+		send_verdicts(pair);
 }
 
-void queue_flush(struct queue *queue, struct queue_batch *batch)
+void queue_flush(struct queue_pair *pair)
 {
-	push_pending(queue, batch);
-	send_verdicts(queue, batch);
+	for (int role = 0; role < QUEUE_ROLES; role++)
+		push_pending(pair, (enum queue_role)role);
+	send_verdicts(pair);
 }

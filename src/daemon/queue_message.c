@@ -44,10 +44,11 @@ static bool take_attribute(uint8_t *message, const struct nlattr *attribute, str
 	return true;
 }
 
-bool queue_message_parse(uint8_t *message, size_t len, struct queue_packet *ret)
+bool queue_message_parse(uint8_t *message, size_t len, struct queue_packet *ret, uint16_t *ret_queue)
 {
 	const struct nlmsghdr *header = (const struct nlmsghdr *)(void *)message;
 	const size_t attributes_at = sizeof(*header) + sizeof(struct nfgenmsg);
+	const struct nfgenmsg *nfgen = mnl_nlmsg_get_payload(header);
 	const struct nlattr *attribute;
 	bool has_id = false;
 	int left;
@@ -58,6 +59,7 @@ bool queue_message_parse(uint8_t *message, size_t len, struct queue_packet *ret)
 	if (len > header->nlmsg_len)
 		len = header->nlmsg_len;
 	*ret = (struct queue_packet){0};
+	*ret_queue = ntohs(nfgen->res_id);
 	attribute = (const struct nlattr *)(void *)(message + attributes_at);
 	for (left = (int)(len - attributes_at); mnl_attr_ok(attribute, left); attribute = mnl_attr_next(attribute)) {
 		if (!take_attribute(message, attribute, ret, &has_id))
@@ -103,6 +105,14 @@ void queue_message_put_verdict(uint8_t *at, uint16_t queue, uint16_t type, uint3
 
 	_Static_assert(sizeof(message) == QUEUE_VERDICT_BYTES, "no padding in a verdict");
 	memcpy(at, &message, sizeof(message));
+}
+
+uint16_t queue_message_verdict_queue(const uint8_t *at)
+{
+	struct nfgenmsg nfgen;
+
+	memcpy(&nfgen, at + sizeof(struct nlmsghdr), sizeof(nfgen));
+	return ntohs(nfgen.res_id);
 }
 
 uint32_t queue_message_verdict_id(const uint8_t *at)

@@ -25,11 +25,11 @@ enum {
 };
 
 /*
- * Reads a packet's message. False when it is none, does not say which packet, or has the payload
+ * Reads a packet's message, all but its role, and the number of its queue. False when it is none, does not say which packet, or has the payload
  * so far in front that a verdict would not fit before it. ret->data, if not NULL, has
  * QUEUE_HEADROOM bytes of the message before it and ret->len in it.
  */
-bool queue_message_parse(uint8_t *message, size_t len, struct queue_packet *ret);
+bool queue_message_parse(uint8_t *message, size_t len, struct queue_packet *ret, uint16_t *ret_queue);
 
 /* True when the message is an answer to a request; *ret_error is its errno, 0 for none. */
 bool queue_message_is_answer(const uint8_t *message, size_t len, int *ret_error);
@@ -41,7 +41,8 @@ bool queue_message_is_answer(const uint8_t *message, size_t len, int *ret_error)
 void queue_message_put_verdict(uint8_t *at, uint16_t queue, uint16_t type, uint32_t verdict, uint32_t id,
 			       uint32_t total_bytes);
 
-/* The number of the packet that such a verdict is about. */
+/* The number of the queue, and of the packet, that such a verdict is about. */
+uint16_t queue_message_verdict_queue(const uint8_t *at);
 uint32_t queue_message_verdict_id(const uint8_t *at);
 
 /*

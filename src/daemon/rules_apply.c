@@ -263,21 +263,24 @@ static int install_nft(const struct installation *installation, const struct rul
 	return error == 0 ? 0 : run_nft(plans, NULL, ret_error, error_size);
 }
 
-int rules_install(const struct rules_config *config, const struct policy *policy, const struct rules_drain *drain,
-		  size_t drain_count, char *ret_error, size_t error_size)
+/* What is to be installed. */
+struct request {
+	const struct rules_config *config;
+	const struct policy *policy;
+	const struct rules_drain *drain;
+	size_t drain_count;
+};
+
+static int install(const struct request *request, bool kernel_strips, char *ret_error, size_t error_size)
 {
+	const struct rules_config *config = request->config;
 	struct installation installation = {0};
 	bool done = true;
 	int error;
 
-	if (config->backend == RULES_NONE)
-		return 0;
-	if (config->backend == RULES_IPTABLES && config->placement == PLACEMENT_POSTNAT) {
-		snprintf(ret_error, error_size, "rules: placement postnat needs backend nft");
-		return -1;
-	}
 	for (enum family family = 0; family < FAMILY_COUNT; family++)
-		done &= rules_plan_init(&installation.plans[family], family, config, policy, drain, drain_count) == 0;
+		done &= rules_plan_init(&installation.plans[family], family, config, request->policy, request->drain,
+					request->drain_count, kernel_strips) == 0;
 	if (!done)
 		error = rules_complain_of_memory(ret_error, error_size);
 	else if (config->backend == RULES_NFT)
@@ -286,6 +289,36 @@ int rules_install(const struct rules_config *config, const struct policy *policy
 		error = install_iptables(&installation, config, ret_error, error_size);
 	installation_free(&installation);
 	return error;
+}
+
+bool rules_can_strip(const struct rules_config *config, const struct policy *policy)
+{
+	for (size_t i = 0; i < policy->destination_count && config->strip != STRIP_QUEUE; i++)
+		if (policy->destinations[i].mode == MODE_STRIP)
+			return true;
+	return false;
+}
+
+int rules_install(const struct rules_config *config, const struct policy *policy, const struct rules_drain *drain,
+		  size_t drain_count, char *ret_strip_error, char *ret_error, size_t error_size)
+{
+	const struct request request = {config, policy, drain, drain_count};
+
+	ret_strip_error[0] = '\0';
+	if (config->backend == RULES_NONE)
+		return 0;
+	if (config->backend == RULES_IPTABLES && config->placement == PLACEMENT_POSTNAT) {
+		snprintf(ret_error, error_size, "rules: placement postnat needs backend nft");
+		return -1;
+	}
+	if (config->strip == STRIP_AUTO && rules_can_strip(config, policy)) {
+		if (install(&request, true, ret_strip_error, error_size) == 0) {
+			ret_strip_error[0] = '\0';
+			return 0;
+		}
+		return install(&request, false, ret_error, error_size);
+	}
+	return install(&request, config->strip != STRIP_QUEUE, ret_error, error_size);
 }
 
 static int remove_iptables(const struct rules_config *config, char *ret_error, size_t error_size)

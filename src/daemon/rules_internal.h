@@ -15,6 +15,7 @@
  *   rules_words.c     what to say when it fails
  *   rules_iptables.c  reading what rules there are, and replacing them
  *   rules_apply.c     rules_install() and rules_remove()
+ *   rules_counts.c    rules_read_counts()
  */
 
 /* Which packets of a connection user space must see. */
@@ -22,11 +23,18 @@ enum rules_class {
 	CLASS_NONE,	 /* off */
 	CLASS_HANDSHAKE, /* strip, observe: packets with SYN set */
 	CLASS_FULL,	 /* rewrite: all; those with SYN set go to the handshake queue */
+	CLASS_STRIP,	 /* strip: none, the rules do it */
+};
+
+enum way {
+	WAY_OUT,
+	WAY_IN,
 };
 
 /* One candidate of a list. A list's last step has no condition. */
 struct rules_step {
 	enum rules_class class;
+	uint16_t stripped;		     /* CLASS_STRIP: number of the destination, whose packets are counted */
 	const struct destination *condition; /* its ports and sources; NULL: always */
 	uint16_t number;		     /* of that destination */
 };
@@ -47,15 +55,20 @@ struct rules_plan {
 	const struct rules_drain *drain; /* of both families */
 	size_t drain_count;		 /* likewise */
 	size_t drains;			 /* of this family */
+	bool kernel_strips;		 /* strip is CLASS_STRIP */
 	struct intern lists;
 	uint32_t *list_of_group;
 	size_t *prefix_counts; /* by list: prefixes that its addresses come to; 0: the list is unused */
 	bool *is_condition;    /* by destination: some list in use asks for its ports or sources */
-	bool is_empty;	       /* nothing of this family goes to user space */
+	bool *is_stripped;     /* by destination: some list in use has CLASS_STRIP for it */
+	bool is_empty;	       /* nothing of this family goes to user space or is stripped */
+	bool is_queued;	       /* something of this family goes to user space */
+	bool is_syn_only;      /* nothing but packets with SYN set is of interest */
 };
 
 int rules_plan_init(struct rules_plan *ret, enum family family, const struct rules_config *config,
-		    const struct policy *policy, const struct rules_drain *drain, size_t drain_count);
+		    const struct policy *policy, const struct rules_drain *drain, size_t drain_count,
+		    bool kernel_strips);
 void rules_plan_free(struct rules_plan *plan);
 
 static inline uint32_t rules_list_len(const struct rules_plan *plan, uint32_t list)

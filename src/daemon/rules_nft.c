@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The rules for nft: one table, inet pawsd, with the chains of rules_text.c under other names
- * (out, in, full, handshake, g4_3_out). A verdict map takes the place of the sets: one look-up
+ * (out, in, full, handshake, s7_out, g4_3_out). A verdict map takes the place of the sets: one look-up
  * of the server's address finds the group's chain.
  *
  * Base chains. Placement forward hooks in just behind priority mangle, where the iptables rules
@@ -22,11 +22,6 @@
 #include "policy_internal.h"
 #include "rules_internal.h"
 
-enum way {
-	WAY_OUT,
-	WAY_IN,
-};
-
 static const char *const way_names[] = {[WAY_OUT] = "out", [WAY_IN] = "in"};
 static const char *const server_field[] = {[WAY_OUT] = "daddr", [WAY_IN] = "saddr"};
 static const char *const client_field[] = {[WAY_OUT] = "saddr", [WAY_IN] = "daddr"};
@@ -36,7 +31,7 @@ static const char family_digit[FAMILY_COUNT] = {[FAMILY_IPV4] = '4', [FAMILY_IPV
 static const char *const header[FAMILY_COUNT] = {[FAMILY_IPV4] = "ip", [FAMILY_IPV6] = "ip6"};
 static const char *const address_type[FAMILY_COUNT] = {[FAMILY_IPV4] = "ipv4_addr", [FAMILY_IPV6] = "ipv6_addr"};
 
-static void write_class_verdict(FILE *out, enum rules_class class)
+static void write_step_verdict(FILE *out, const struct rules_step *step, enum way way)
 {
 	static const char *const verdicts[] = {
 		[CLASS_NONE] = "return",
@@ -44,7 +39,10 @@ static void write_class_verdict(FILE *out, enum rules_class class)
 		[CLASS_FULL] = "goto full",
 	};
 
-	fputs(verdicts[class], out);
+	if (step->class == CLASS_STRIP)
+		fprintf(out, "goto s%u_%s", step->stripped, way_names[way]);
+	else
+		fputs(verdicts[step->class], out);
 }
 
 /* ---- maps and sets ---- */
@@ -60,6 +58,7 @@ static void write_element(void *context, const struct addr *first, const struct 
 {
 	struct element_writer *writer = context;
 	const struct rules_plan *plan = writer->plan;
+	const struct rules_step only = rules_list_step(plan, list, 0);
 	char text[64];
 
 	fputs(writer->is_first ? "\t\t\t" : ",\n\t\t\t", writer->out);
@@ -74,7 +73,7 @@ static void write_element(void *context, const struct addr *first, const struct 
 	if (rules_list_len(plan, list) > 1)
 		fprintf(writer->out, "goto g%c_%u_%s", family_digit[plan->family], list, way_names[writer->way]);
 	else
-		write_class_verdict(writer->out, rules_list_step(plan, list, 0).class);
+		write_step_verdict(writer->out, &only, writer->way);
 }
 
 static bool has_addresses(const struct rules_plan *plan)
@@ -148,6 +147,53 @@ static void write_queue_chains(FILE *out, const struct rules_config *config)
 	fputs("\t}\n", out);
 }
 
+static bool is_stripped(const struct rules_plan *plans, size_t number)
+{
+	return (!plans[FAMILY_IPV4].is_empty && plans[FAMILY_IPV4].is_stripped[number]) ||
+	       (!plans[FAMILY_IPV6].is_empty && plans[FAMILY_IPV6].is_stripped[number]);
+}
+
+static void write_strip_counters(FILE *out, const struct rules_plan *plans)
+{
+	for (size_t i = 0; i < plans[0].policy->destination_count; i++)
+		for (size_t k = 0; is_stripped(plans, i) && k < RULES_STRIP_REASONS; k++)
+			fprintf(out, "\tcounter s%zu_%s {\n\t}\n", i, reason_table[rules_strip_reasons[k]].name);
+}
+
+static void write_strip_rule(FILE *out, size_t number, const char *words, enum reason reason, const char *verdict)
+{
+	fprintf(out, "\t\ttcp %s counter name s%zu_%s %s\n", words, number, reason_table[reason].name, verdict);
+}
+
+/* As in rules_text.c, for the same reasons. */
+static void write_strip_chain(FILE *out, size_t number, enum way way)
+{
+	static const char strip[] = "reset tcp option timestamp";
+
+	fprintf(out, "\tchain s%zu_%s {\n\t\ttcp flags & syn == 0 return\n\t\tct state invalid return\n", number,
+		way_names[way]);
+	fprintf(out, "\t\tct direction %s return\n", way == WAY_OUT ? "reply" : "original");
+	write_strip_rule(out, number, "option 29 exists", REASON_TCP_AO, "return");
+	write_strip_rule(out, number, "flags & (syn | ack) == syn tcp option timestamp missing",
+			 REASON_SYN_NO_TIMESTAMPS, "return");
+	write_strip_rule(out, number, "flags & (syn | ack) == (syn | ack) tcp option timestamp exists",
+			 REASON_SYNACK_STRIPPED, strip);
+	write_strip_rule(out, number, "flags & (syn | ack) == syn tcp option timestamp exists", REASON_SYN_STRIPPED,
+			 strip);
+	fputs("\t}\n", out);
+}
+
+static void write_strip_chains(FILE *out, const struct rules_plan *plans)
+{
+	for (size_t i = 0; i < plans[0].policy->destination_count; i++) {
+		if (!is_stripped(plans, i))
+			continue;
+		fprintf(out, "\t# handshakes of %s, stripped\n", plans[0].policy->destinations[i].name);
+		write_strip_chain(out, i, WAY_OUT);
+		write_strip_chain(out, i, WAY_IN);
+	}
+}
+
 static void write_sources(FILE *out, const struct rules_plan *plan, const struct destination *destination,
 			  enum way way)
 {
@@ -191,7 +237,7 @@ static void write_group_chain(FILE *out, const struct rules_plan *plan, uint32_t
 		fputs("\t\t", out);
 		if (step.condition)
 			write_condition(out, plan, step.condition, way);
-		write_class_verdict(out, step.class);
+		write_step_verdict(out, &step, way);
 		fputc('\n', out);
 	}
 	fputs("\t}\n", out);
@@ -227,7 +273,7 @@ static void write_way_chain(FILE *out, const struct rules_plan *plans, enum way 
 				way_names[way]);
 		if (rest.class != CLASS_NONE) {
 			fprintf(out, "\t\tmeta nfproto ipv%c ", digit);
-			write_class_verdict(out, rest.class);
+			write_step_verdict(out, &rest, way);
 			fputc('\n', out);
 		}
 	}
@@ -254,25 +300,29 @@ static void write_way_jumps(FILE *out, const struct rules_config *config, enum w
 	fprintf(out, "jump %s\n", way_names[way]);
 }
 
-static void begin_base_chain(FILE *out, const char *hook, const char *priority)
+static void begin_base_chain(FILE *out, const struct rules_plan *plans, const char *hook, const char *priority)
 {
 	fprintf(out, "\tchain %s {\n\t\ttype filter hook %s priority %s; policy accept;\n", hook, hook, priority);
 	fputs("\t\tmeta l4proto != tcp accept\n", out);
+	if (plans[FAMILY_IPV4].is_syn_only && plans[FAMILY_IPV6].is_syn_only)
+		fputs("\t\ttcp flags & syn == 0 accept\n", out);
 }
 
-static void write_base_chains(FILE *out, const struct rules_config *config)
+static void write_base_chains(FILE *out, const struct rules_plan *plans)
 {
+	const struct rules_config *config = plans[0].config;
+
 	if (config->placement == PLACEMENT_FORWARD) {
-		begin_base_chain(out, "forward", "mangle + 5");
+		begin_base_chain(out, plans, "forward", "mangle + 5");
 		write_way_jumps(out, config, WAY_OUT);
 		write_way_jumps(out, config, WAY_IN);
 		fputs("\t}\n", out);
 		return;
 	}
-	begin_base_chain(out, "postrouting", "srcnat + 5");
+	begin_base_chain(out, plans, "postrouting", "srcnat + 5");
 	write_way_jumps(out, config, WAY_OUT);
 	fputs("\t}\n", out);
-	begin_base_chain(out, "prerouting", "dstnat - 5");
+	begin_base_chain(out, plans, "prerouting", "dstnat - 5");
 	write_way_jumps(out, config, WAY_IN);
 	fputs("\t}\n", out);
 }
@@ -314,7 +364,7 @@ char *rules_nft_clearing(char *listing, enum placement placement)
 		chain[0] = '\0';
 		if (sscanf(line, " %15s %79s {", kind, name) != 2)
 			continue;
-		if (strcmp(kind, "map") == 0 || strcmp(kind, "set") == 0)
+		if (strcmp(kind, "map") == 0 || strcmp(kind, "set") == 0 || strcmp(kind, "counter") == 0)
 			fprintf(out, "delete %s inet pawsd %s\n", kind, name);
 		if (strcmp(kind, "chain") == 0)
 			snprintf(chain, sizeof(chain), "%s", name);
@@ -345,6 +395,7 @@ void rules_write_nft(FILE *out, const struct rules_plan *plans, const char *clea
 		return;
 	}
 	fputs("table inet pawsd {\n", out);
+	write_strip_counters(out, plans);
 	for (enum family family = 0; family < FAMILY_COUNT; family++) {
 		if (plans[family].is_empty)
 			continue;
@@ -352,12 +403,14 @@ void rules_write_nft(FILE *out, const struct rules_plan *plans, const char *clea
 		write_map(out, &plans[family], WAY_IN);
 		write_drain_set(out, &plans[family]);
 	}
-	write_queue_chains(out, plans[0].config);
+	if (plans[FAMILY_IPV4].is_queued || plans[FAMILY_IPV6].is_queued)
+		write_queue_chains(out, plans[0].config);
+	write_strip_chains(out, plans);
 	for (enum family family = 0; family < FAMILY_COUNT; family++)
 		if (!plans[family].is_empty)
 			write_group_chains(out, &plans[family]);
 	write_way_chain(out, plans, WAY_OUT);
 	write_way_chain(out, plans, WAY_IN);
-	write_base_chains(out, plans[0].config);
+	write_base_chains(out, plans);
 	fputs("}\n", out);
 }

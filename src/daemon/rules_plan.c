@@ -9,12 +9,14 @@ enum {
 	NO_CONDITION = UINT16_MAX,
 };
 
-static enum rules_class class_of_mode(enum mode mode)
+/* As a word of a list: CLASS_STRIP and the number of the destination are one. */
+static uint16_t class_word(const struct rules_plan *plan, uint16_t number)
 {
-	switch (mode) {
+	switch (plan->policy->destinations[number].mode) {
 	case MODE_REWRITE:
 		return CLASS_FULL;
 	case MODE_STRIP:
+		return plan->kernel_strips ? (uint16_t)(CLASS_STRIP + number) : CLASS_HANDSHAKE;
 	case MODE_OBSERVE:
 		return CLASS_HANDSHAKE;
 	case MODE_OFF:
@@ -44,7 +46,7 @@ static size_t make_list(const struct rules_plan *plan, const struct policy_group
 
 		if (!is_last && !has_source_of_family(destination, plan->family))
 			continue;
-		ret_words[2 * steps] = (uint16_t)class_of_mode(destination->mode);
+		ret_words[2 * steps] = class_word(plan, number);
 		ret_words[2 * steps + 1] = is_last ? NO_CONDITION : number;
 		steps++;
 	}
@@ -85,7 +87,8 @@ struct rules_step rules_list_step(const struct rules_plan *plan, uint32_t list, 
 	const uint16_t *words = plan->lists.words + plan->lists.lists[list].first + 2 * step;
 
 	return (struct rules_step){
-		.class = words[0],
+		.class = words[0] < CLASS_STRIP ? words[0] : CLASS_STRIP,
+		.stripped = words[0] < CLASS_STRIP ? 0 : (uint16_t)(words[0] - CLASS_STRIP),
 		.condition = words[1] == NO_CONDITION ? NULL : &plan->policy->destinations[words[1]],
 		.number = words[1],
 	};
@@ -143,22 +146,31 @@ static void count_range(void *context, const struct addr *first, const struct ad
 	policy_each_prefix(counter.plan->family, first, last, 1, count_prefix, &counter);
 }
 
-static void find_conditions(struct rules_plan *plan)
+/* Notes what the rules will need for the lists in use. */
+static void look_at_lists(struct rules_plan *plan)
 {
-	for (uint32_t list = 1; list < plan->lists.list_count; list++) {
-		for (uint32_t i = 0; rules_list_has_set(plan, list) && i < rules_list_len(plan, list); i++) {
+	plan->is_empty = plan->drains == 0;
+	plan->is_queued = plan->drains > 0;
+	plan->is_syn_only = plan->drains == 0;
+	for (uint32_t list = 0; list < plan->lists.list_count; list++) {
+		const bool is_used = list == 0 || rules_list_has_set(plan, list);
+
+		for (uint32_t i = 0; is_used && i < rules_list_len(plan, list); i++) {
 			const struct rules_step step = rules_list_step(plan, list, i);
 
 			if (step.condition)
 				plan->is_condition[step.number] = true;
-			if (step.class != CLASS_NONE)
-				plan->is_empty = false;
+			if (step.class == CLASS_STRIP)
+				plan->is_stripped[step.stripped] = true;
+			plan->is_empty &= step.class == CLASS_NONE;
+			plan->is_queued |= step.class == CLASS_HANDSHAKE || step.class == CLASS_FULL;
+			plan->is_syn_only &= step.class != CLASS_FULL;
 		}
 	}
 }
 
 int rules_plan_init(struct rules_plan *ret, enum family family, const struct rules_config *config,
-		    const struct policy *policy, const struct rules_drain *drain, size_t drain_count)
+		    const struct policy *policy, const struct rules_drain *drain, size_t drain_count, bool kernel_strips)
 {
 	*ret = (struct rules_plan){
 		.family = family,
@@ -166,18 +178,19 @@ int rules_plan_init(struct rules_plan *ret, enum family family, const struct rul
 		.policy = policy,
 		.drain = drain,
 		.drain_count = drain_count,
+		.kernel_strips = kernel_strips,
 	};
 	if (make_lists(ret) != 0)
 		return -1;
 	ret->prefix_counts = calloc(ret->lists.list_count, sizeof(*ret->prefix_counts));
 	ret->is_condition = calloc(policy->destination_count, sizeof(*ret->is_condition));
-	if (!ret->prefix_counts || !ret->is_condition)
+	ret->is_stripped = calloc(policy->destination_count, sizeof(*ret->is_stripped));
+	if (!ret->prefix_counts || !ret->is_condition || !ret->is_stripped)
 		return -1;
 	rules_plan_each_range(ret, count_range, ret);
 	for (size_t i = 0; i < drain_count; i++)
 		ret->drains += addr_family(&drain[i].server) == family;
-	ret->is_empty = ret->drains == 0 && rules_list_step(ret, 0, 0).class == CLASS_NONE;
-	find_conditions(ret);
+	look_at_lists(ret);
 	return 0;
 }
 
@@ -187,6 +200,7 @@ void rules_plan_free(struct rules_plan *plan)
 	free(plan->list_of_group);
 	free(plan->prefix_counts);
 	free(plan->is_condition);
+	free(plan->is_stripped);
 }
 
 void rules_list_describe(FILE *out, const struct rules_plan *plan, uint32_t list)
@@ -195,6 +209,7 @@ void rules_list_describe(FILE *out, const struct rules_plan *plan, uint32_t list
 		[CLASS_NONE] = "not queued",
 		[CLASS_HANDSHAKE] = "handshakes queued",
 		[CLASS_FULL] = "all queued",
+		[CLASS_STRIP] = "stripped here",
 	};
 
 	fprintf(out, "# group %u:", list);
@@ -206,6 +221,13 @@ void rules_list_describe(FILE *out, const struct rules_plan *plan, uint32_t list
 	}
 	fputc('\n', out);
 }
+
+const enum reason rules_strip_reasons[RULES_STRIP_REASONS] = {
+	REASON_SYN_STRIPPED,
+	REASON_SYNACK_STRIPPED,
+	REASON_SYN_NO_TIMESTAMPS,
+	REASON_TCP_AO,
+};
 
 enum rules_backend rules_backend_shown(const struct rules_config *config)
 {

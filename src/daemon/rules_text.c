@@ -4,12 +4,14 @@
  *
  *   FORWARD --(its last rule)--> PAWSD -+- PAWSD-OUT --> PAWSD-G<n>-OUT -+-> PAWSD-FULL
  *                                       +- PAWSD-IN  --> PAWSD-G<n>-IN  -+-> PAWSD-SYN
+ *                                                                        +-> PAWSD-S<n>-OUT or -IN
  *
  * PAWSD-OUT takes a packet for one from a client to a server, PAWSD-IN for one from a server
  * to a client. Each looks the server's address up in the set of each group of addresses and
  * goes on to the group's chain, which walks the candidates of the policy in their order: the
- * server's port, the client's address. PAWSD-FULL and PAWSD-SYN hand over to the queues, and
- * what they do not hand over returns to PAWSD (a chain entered by -g returns to the last -j).
+ * server's port, the client's address. PAWSD-FULL and PAWSD-SYN hand over to the queues,
+ * PAWSD-S<n>-... strip and count for destination number n; what they do not hand over returns to
+ * PAWSD (a chain entered by -g returns to the last -j).
  *
  * So where no wan interface tells the directions apart, a packet is looked at both ways and
  * queued if either wants it: an answer to a client whose own address lies in some destination's
@@ -24,11 +26,6 @@
 
 #include "policy_build.h"
 #include "rules_internal.h"
-
-enum way {
-	WAY_OUT,
-	WAY_IN,
-};
 
 static const char *const way_names[] = {[WAY_OUT] = "OUT", [WAY_IN] = "IN"};
 /* Which of a packet's two ends is the server's, which the client's. */
@@ -222,15 +219,19 @@ static void write_handshake_rule(FILE *out, const struct rules_config *config, c
 	fputs(" --queue-bypass\n", out);
 }
 
+/* IP and TCP header without options. */
+static unsigned int shortest_packet(const struct rules_plan *plan)
+{
+	return plan->family == FAMILY_IPV4 ? 20 + 20 : 40 + 20;
+}
+
 /*
  * Of a packet that ends within the TCP header iptables-legacy sees nothing but an attack, and the
  * tcp match drops it: it must go where it shall go before that match is asked.
  */
 static void write_short_rule(FILE *out, const struct rules_plan *plan, const char *chain)
 {
-	const unsigned int shortest = plan->family == FAMILY_IPV4 ? 20 + 20 : 40 + 20;
-
-	fprintf(out, "-A %s -m length --length 0:%u", chain, shortest - 1);
+	fprintf(out, "-A %s -m length --length 0:%u", chain, shortest_packet(plan) - 1);
 }
 
 static void write_queue_chains(FILE *out, const struct rules_plan *plan)
@@ -252,7 +253,48 @@ static void write_queue_chains(FILE *out, const struct rules_plan *plan)
 	write_handshake_rule(out, config, RULES_CHAIN "-SYN");
 }
 
-static void write_class_target(FILE *out, enum rules_class class)
+/* A rule of chain PAWSD-S<n>-... that counts a reason: its words for the packets, its target or NULL. */
+static void write_strip_rule(FILE *out, const char *chain, const char *words, enum reason reason, const char *target)
+{
+	fprintf(out, "-A %s -p tcp -m tcp %s -m comment --comment %s", chain, words, reason_table[reason].name);
+	if (target)
+		fprintf(out, " -j %s", target);
+	fputc('\n', out);
+}
+
+/*
+ * Only handshakes of connections that began on our side, and only what conntrack takes for sound:
+ * TCPOPTSTRIP drops what is not.
+ */
+static void write_strip_chain(FILE *out, const struct rules_plan *plan, size_t number, enum way way)
+{
+	static const char strip[] = "TCPOPTSTRIP --strip-options timestamp";
+	char chain[28];
+
+	snprintf(chain, sizeof(chain), RULES_CHAIN "-S%zu-%s", number, way_names[way]);
+	write_short_rule(out, plan, chain);
+	fputs(" -j RETURN\n", out);
+	fprintf(out, "-A %s -p tcp -m tcp ! --tcp-flags SYN SYN -j RETURN\n", chain);
+	fprintf(out, "-A %s -m conntrack --ctstate INVALID -j RETURN\n", chain);
+	fprintf(out, "-A %s -m conntrack --ctdir %s -j RETURN\n", chain, way == WAY_OUT ? "REPLY" : "ORIGINAL");
+	write_strip_rule(out, chain, "--tcp-option 29", REASON_TCP_AO, "RETURN");
+	write_strip_rule(out, chain, "--tcp-flags SYN,ACK SYN ! --tcp-option 8", REASON_SYN_NO_TIMESTAMPS, "RETURN");
+	write_strip_rule(out, chain, "--tcp-flags SYN,ACK SYN,ACK --tcp-option 8", REASON_SYNACK_STRIPPED, strip);
+	write_strip_rule(out, chain, "--tcp-flags SYN,ACK SYN --tcp-option 8", REASON_SYN_STRIPPED, strip);
+}
+
+static void write_strip_chains(FILE *out, const struct rules_plan *plan)
+{
+	for (size_t i = 0; i < plan->policy->destination_count; i++) {
+		if (!plan->is_stripped[i])
+			continue;
+		fprintf(out, "# handshakes of %s, stripped\n", plan->policy->destinations[i].name);
+		write_strip_chain(out, plan, i, WAY_OUT);
+		write_strip_chain(out, plan, i, WAY_IN);
+	}
+}
+
+static void write_step_target(FILE *out, const struct rules_step *step, enum way way)
 {
 	static const char *const targets[] = {
 		[CLASS_NONE] = "-j RETURN",
@@ -260,7 +302,10 @@ static void write_class_target(FILE *out, enum rules_class class)
 		[CLASS_FULL] = "-g " RULES_CHAIN "-FULL",
 	};
 
-	fprintf(out, " %s\n", targets[class]);
+	if (step->class == CLASS_STRIP)
+		fprintf(out, " -g " RULES_CHAIN "-S%u-%s\n", step->stripped, way_names[way]);
+	else
+		fprintf(out, " %s\n", targets[step->class]);
 }
 
 static void write_condition(FILE *out, const struct rules_plan *plan, const struct rules_step *step, enum way way,
@@ -288,7 +333,7 @@ static void write_group_chain(FILE *out, const struct rules_plan *plan, uint32_t
 		fprintf(out, "-A " RULES_CHAIN "-G%u-%s", list, way_names[way]);
 		if (step.condition)
 			write_condition(out, plan, &step, way, generation);
-		write_class_target(out, step.class);
+		write_step_target(out, &step, way);
 	}
 }
 
@@ -301,6 +346,8 @@ static void write_way_chain(FILE *out, const struct rules_plan *plan, enum way w
 		fprintf(out, "-A " RULES_CHAIN "-%s -m set --match-set " RULES_SET_PREFIX "%c%c-drain %s,%s -g "
 			RULES_CHAIN "-FULL\n", way_names[way], generation, digit, server_end[way], server_end[way]);
 	for (uint32_t list = 1; list < plan->lists.list_count; list++) {
+		const struct rules_step only = rules_list_step(plan, list, 0);
+
 		if (!rules_list_has_set(plan, list))
 			continue;
 		fprintf(out, "-A " RULES_CHAIN "-%s -m set --match-set " RULES_SET_PREFIX "%c%c-g%u %s",
@@ -308,11 +355,11 @@ static void write_way_chain(FILE *out, const struct rules_plan *plan, enum way w
 		if (rules_list_len(plan, list) > 1)
 			fprintf(out, " -g " RULES_CHAIN "-G%u-%s\n", list, way_names[way]);
 		else
-			write_class_target(out, rules_list_step(plan, list, 0).class);
+			write_step_target(out, &only, way);
 	}
 	if (rest.class != CLASS_NONE) {
 		fprintf(out, "-A " RULES_CHAIN "-%s", way_names[way]);
-		write_class_target(out, rest.class);
+		write_step_target(out, &rest, way);
 	}
 }
 
@@ -325,30 +372,40 @@ static void write_wan_jump(FILE *out, const char *wan, enum way way)
 		wan[len] ? "+" : "", way_names[way]);
 }
 
-static void write_jumps(FILE *out, const struct rules_config *config)
+static void write_jumps(FILE *out, const struct rules_plan *plan)
 {
-	for (size_t i = 0; i < config->wan_count; i++) {
-		write_wan_jump(out, config->wan[i], WAY_OUT);
-		write_wan_jump(out, config->wan[i], WAY_IN);
-	}
+	const struct rules_config *config = plan->config;
+
+	for (enum way way = WAY_OUT; way <= WAY_IN; way++)
+		for (size_t i = 0; i < config->wan_count; i++)
+			write_wan_jump(out, config->wan[i], way);
 	if (config->wan_count == 0)
 		fputs("-A " RULES_CHAIN " -j " RULES_CHAIN "-OUT\n-A " RULES_CHAIN " -j " RULES_CHAIN "-IN\n", out);
-	fputs("-A FORWARD -p tcp -j " RULES_CHAIN "\n", out);
+	fputs("-A FORWARD -p tcp", out);
+	if (plan->is_syn_only)
+		fprintf(out, " -m length --length %u:65535 -m tcp --tcp-flags SYN SYN", shortest_packet(plan));
+	fputs(" -j " RULES_CHAIN "\n", out);
 }
 
 void rules_write_chains(FILE *out, const struct rules_plan *plan, char generation)
 {
 	static const char *const fixed[] = {"", "-OUT", "-IN", "-FULL", "-SYN"};
+	const size_t fixed_count = plan->is_queued ? 5 : 3;
 
 	if (plan->is_empty)
 		return;
-	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+	for (size_t i = 0; i < fixed_count; i++)
 		fprintf(out, ":" RULES_CHAIN "%s - [0:0]\n", fixed[i]);
 	for (uint32_t list = 1; list < plan->lists.list_count; list++)
 		if (rules_list_has_set(plan, list) && rules_list_len(plan, list) > 1)
 			fprintf(out, ":" RULES_CHAIN "-G%u-OUT - [0:0]\n:" RULES_CHAIN "-G%u-IN - [0:0]\n", list,
 				list);
-	write_queue_chains(out, plan);
+	for (size_t i = 0; i < plan->policy->destination_count; i++)
+		if (plan->is_stripped[i])
+			fprintf(out, ":" RULES_CHAIN "-S%zu-OUT - [0:0]\n:" RULES_CHAIN "-S%zu-IN - [0:0]\n", i, i);
+	if (plan->is_queued)
+		write_queue_chains(out, plan);
+	write_strip_chains(out, plan);
 	for (uint32_t list = 1; list < plan->lists.list_count; list++) {
 		if (!rules_list_has_set(plan, list) || rules_list_len(plan, list) < 2)
 			continue;
@@ -358,7 +415,7 @@ void rules_write_chains(FILE *out, const struct rules_plan *plan, char generatio
 	}
 	write_way_chain(out, plan, WAY_OUT, generation);
 	write_way_chain(out, plan, WAY_IN, generation);
-	write_jumps(out, plan->config);
+	write_jumps(out, plan);
 }
 
 const char *rules_iptables_command(const struct rules_config *config, enum family family, bool is_save)
@@ -406,7 +463,8 @@ void rules_print(FILE *out, const struct rules_config *config, const struct poli
 	bool done = true;
 
 	for (enum family family = 0; family < FAMILY_COUNT; family++)
-		done &= rules_plan_init(&plans[family], family, config, policy, drain, drain_count) == 0;
+		done &= rules_plan_init(&plans[family], family, config, policy, drain, drain_count,
+					config->strip != STRIP_QUEUE) == 0;
 	if (!done)
 		fputs("# memory is short\n", out);
 	else if (rules_backend_shown(config) == RULES_NFT)

@@ -25,6 +25,9 @@ static const struct {
 	{"set type not supported", "hash:ip,port", "the kernel lacks CONFIG_IP_SET_HASH_IPPORT"},
 	{"set type not supported", "hash:net", "the kernel lacks CONFIG_IP_SET_HASH_NET"},
 	{"set type not supported", "bitmap:port", "the kernel lacks CONFIG_IP_SET_BITMAP_PORT"},
+	{"Extension TCPOPTSTRIP", NULL, "the kernel lacks CONFIG_NETFILTER_XT_TARGET_TCPOPTSTRIP"},
+	{"Extension conntrack", NULL, "the kernel lacks CONFIG_NETFILTER_XT_MATCH_CONNTRACK"},
+	{"Extension comment", NULL, "the kernel lacks CONFIG_NETFILTER_XT_MATCH_COMMENT"},
 	{"Extension NFQUEUE", NULL, "the kernel lacks CONFIG_NETFILTER_XT_TARGET_NFQUEUE"},
 	{"Extension set", NULL, "the kernel lacks CONFIG_NETFILTER_XT_SET"},
 	{"open socket to ipset", NULL, "the kernel lacks CONFIG_IP_SET"},
@@ -35,10 +38,14 @@ static const struct {
 	 "the kernel lacks CONFIG_NETFILTER_XT_TARGET_NFQUEUE or CONFIG_NFT_COMPAT"},
 	{"RULE_APPEND failed (No such file", "--match-set",
 	 "the kernel lacks CONFIG_NETFILTER_XT_SET or CONFIG_NFT_COMPAT"},
+	{"RULE_APPEND failed (No such file", "-j TCPOPTSTRIP",
+	 "the kernel lacks CONFIG_NETFILTER_XT_TARGET_TCPOPTSTRIP or CONFIG_NFT_COMPAT"},
 	{"Could not process rule: No such file", "to symhash",
 	 "the kernel lacks CONFIG_NFT_QUEUE or CONFIG_NFT_HASH"},
 	{"Could not process rule: No such file", "queue ", "the kernel lacks CONFIG_NFT_QUEUE"},
 	{"Could not process rule: No such file", "ct direction", "the kernel lacks CONFIG_NFT_CT"},
+	{"Could not process rule", "reset tcp option", "the kernel cannot reset a TCP option, which it can from 5.18 on"},
+	{"syntax error", "reset tcp option", "nft cannot reset a TCP option, which it can from 1.0.2 on"},
 	{"Could not process rule: Operation not supported", "table inet", "the kernel lacks CONFIG_NF_TABLES_INET"},
 	{"Could not process rule: Operation not supported", "hook ", "the kernel lacks CONFIG_NF_TABLES_INET"},
 	{"Unable to initialize Netlink socket", NULL, "the kernel lacks CONFIG_NF_TABLES"},
@@ -138,6 +145,10 @@ static const char *legacy_meaning(const char *command, const char *words, const 
 		return NULL;
 	if (strstr(input, "NFQUEUE") && !proc_lists(targets, "NFQUEUE"))
 		return "the kernel lacks CONFIG_NETFILTER_XT_TARGET_NFQUEUE";
+	if (strstr(input, "TCPOPTSTRIP") && !proc_lists(targets, "TCPOPTSTRIP"))
+		return "the kernel lacks CONFIG_NETFILTER_XT_TARGET_TCPOPTSTRIP";
+	if (strstr(input, "--ctstate") && !proc_lists(matches, "conntrack"))
+		return "the kernel lacks CONFIG_NETFILTER_XT_MATCH_CONNTRACK";
 	if (strstr(input, "--match-set") && !proc_lists(matches, "set"))
 		return "the kernel lacks CONFIG_NETFILTER_XT_SET";
 	return NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The loop of a worker thread: wait for one of its two queues, take a batch, let the engine
+ * The loop of a worker thread: wait for its pair of queues, take a batch, let the engine
  * decide about each packet, send the verdicts. In between: an order of the main thread, and a
  * part of the flow table to be swept.
  */
@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <linux/netfilter/nfnetlink_queue.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +18,8 @@
 #include <unistd.h>
 
 enum {
-	SWEEP_INTERVAL_MS = 250,
+	WAIT_MS = 250,		/* for packets; then it is looked whether something else is to be done */
+	SWEEP_INTERVAL_MS = 10, /* at least, so that packets need not wait long for a part of the table */
 	SWEEP_ROUND_MS = 10000, /* the whole table once in this time */
 	SCAN_FLOWS = 2048,	/* of the table between two batches, for an order */
 };
@@ -38,9 +38,7 @@ static int open_table(struct worker *worker, const struct config *config, const 
 	index = mmap(NULL, flow_table_index_bytes(capacity), PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	worker->counters = calloc(1, sizeof(*worker->counters));
-	worker->batch = queue_batch_new();
-	if (index == MAP_FAILED || !worker->counters || !worker->batch ||
-	    getrandom(secret, sizeof(secret), 0) != sizeof(secret)) {
+	if (index == MAP_FAILED || !worker->counters || getrandom(secret, sizeof(secret), 0) != sizeof(secret)) {
 		snprintf(ret_error, error_size, "[flows] max = %u: out of memory", config->flows_max);
 		return -1;
 	}
@@ -53,18 +51,18 @@ static int open_table(struct worker *worker, const struct config *config, const 
 int worker_open(struct worker *worker, uint32_t index, const struct config *config, struct state *state,
 		struct wan *wan, int done_fd, const uint16_t *slots, char *ret_error, size_t error_size)
 {
-	uint16_t first = config->rules.queue_first;
+	struct queue_options options = {
+		.max_packets = config->queue_max_packets,
+		.buffer_bytes = config->queue_buffer_kib * 1024,
+		.wait_ms = WAIT_MS,
+		.spin_us = config->queue_spin_us,
+	};
 
 	worker->index = index;
 	worker->state = state;
 	worker->wan = wan;
 	worker->done_fd = done_fd;
 	worker->is_postnat = config->rules.placement == PLACEMENT_POSTNAT;
-	worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (worker->wake_fd < 0) {
-		snprintf(ret_error, error_size, "eventfd: %s", strerror(errno));
-		return -1;
-	}
 	if (open_table(worker, config, slots, ret_error, error_size) < 0)
 		return -1;
 	worker->engine.clock = (struct clock){.shared = state->clock,
@@ -78,18 +76,13 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 	worker->engine.rules_lag = true; /* until reload_apply() */
 	worker->swept_tick = state_now(state);
 	memcpy(worker->engine.timeout_s, config->timeout_s, sizeof(worker->engine.timeout_s));
-	for (int role = 0; role < QUEUE_ROLES; role++) {
-		uint32_t number = first + index + (uint32_t)role * config->rules.workers;
-
-		worker->queues[role] = queue_open((uint16_t)number, (enum queue_role)role, config->queue_max_packets,
-						  config->queue_buffer_kib * 1024, ret_error, error_size);
-		if (!worker->queues[role])
-			return -1;
-	}
-	return 0;
+	for (uint32_t role = 0; role < QUEUE_ROLES; role++)
+		options.numbers[role] = (uint16_t)(config->rules.queue_first + index + role * config->rules.workers);
+	worker->queues = queue_open(&options, ret_error, error_size);
+	return worker->queues ? 0 : -1;
 }
 
-static void handle_packet(struct worker *worker, struct queue *queue, const struct queue_packet *packet, uint64_t tick)
+static void handle_packet(struct worker *worker, const struct queue_packet *packet, uint64_t tick)
 {
 	struct packet_input input = {
 		.data = packet->data,
@@ -107,27 +100,14 @@ static void handle_packet(struct worker *worker, struct queue *queue, const stru
 	reason = engine_handle(&worker->engine, &input, tick);
 
 	if (reason_table[reason].action == ACTION_MODIFY)
-		queue_accept_modified(queue, worker->batch, packet);
+		queue_accept_modified(worker->queues, packet);
 	else
-		queue_accept(queue, worker->batch, packet);
+		queue_accept(worker->queues, packet);
 }
 
 static uint64_t now(struct worker *worker)
 {
 	return clock_publish(&worker->engine.clock, state_now(worker->state));
-}
-
-static void handle_queue(struct worker *worker, struct queue *queue)
-{
-	uint32_t count = queue_receive(queue, worker->batch);
-	uint64_t tick;
-
-	if (count == 0)
-		return;
-	tick = now(worker);
-	for (uint32_t i = 0; i < count; i++)
-		handle_packet(worker, queue, queue_batch_packet(worker->batch, i), tick);
-	queue_flush(queue, worker->batch);
 }
 
 /* What the policy in force would do with the connection of `flow`. */
@@ -186,14 +166,16 @@ static bool handle_order(struct worker *worker)
 	return false;
 }
 
-static void sweep(struct worker *worker)
+static void sweep(struct worker *worker, uint64_t tick)
 {
 	const struct flow_table *table = &worker->engine.table;
-	uint64_t tick = now(worker);
 
-	if (tick - worker->swept_tick >= SWEEP_INTERVAL_MS) {
+	uint64_t elapsed_ms = tick - worker->swept_tick;
+
+	if (elapsed_ms >= SWEEP_INTERVAL_MS) {
 		worker->swept_tick = tick;
-		engine_sweep(&worker->engine, table->capacity / (SWEEP_ROUND_MS / SWEEP_INTERVAL_MS) + 1, tick);
+		elapsed_ms = elapsed_ms < WAIT_MS ? elapsed_ms : WAIT_MS;
+		engine_sweep(&worker->engine, (uint32_t)(table->capacity * elapsed_ms / SWEEP_ROUND_MS) + 1, tick);
 	}
 	__atomic_store_n(&worker->flows_used, table->used, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->pairs_used, table->pairs_used, __ATOMIC_RELAXED);
@@ -204,24 +186,18 @@ static void sweep(struct worker *worker)
 static void *run(void *context)
 {
 	struct worker *worker = context;
-	struct pollfd polls[QUEUE_ROLES + 1];
+	const struct queue_packet *packets;
 	bool busy = false;
-	eventfd_t wakes;
 
-	for (int role = 0; role < QUEUE_ROLES; role++)
-		polls[role] = (struct pollfd){.fd = queue_fd(worker->queues[role]), .events = POLLIN};
-	polls[QUEUE_ROLES] = (struct pollfd){.fd = worker->wake_fd, .events = POLLIN};
 	while (!__atomic_load_n(&worker->stop, __ATOMIC_ACQUIRE)) {
-		if (poll(polls, QUEUE_ROLES + 1, busy ? 0 : SWEEP_INTERVAL_MS) > 0) {
-			for (int role = 0; role < QUEUE_ROLES; role++) {
-				if (polls[role].revents)
-					handle_queue(worker, worker->queues[role]);
-			}
-			if (polls[QUEUE_ROLES].revents)
-				eventfd_read(worker->wake_fd, &wakes);
-		}
+		uint32_t count = queue_receive(worker->queues, !busy, &packets);
+		uint64_t tick = now(worker);
+
+		for (uint32_t i = 0; i < count; i++)
+			handle_packet(worker, &packets[i], tick);
+		queue_flush(worker->queues);
 		busy = handle_order(worker);
-		sweep(worker);
+		sweep(worker, tick);
 	}
 	return NULL;
 }
@@ -250,7 +226,7 @@ void worker_give_order(struct worker *worker, const struct worker_order *order)
 {
 	worker->order = *order;
 	__atomic_add_fetch(&worker->order_wanted, 1, __ATOMIC_RELEASE);
-	eventfd_write(worker->wake_fd, 1);
+	queue_wake(worker->queues);
 }
 
 bool worker_has_done(const struct worker *worker)
@@ -262,12 +238,10 @@ void worker_stop(struct worker *worker)
 {
 	__atomic_store_n(&worker->stop, true, __ATOMIC_RELEASE);
 	if (worker->running) {
-		eventfd_write(worker->wake_fd, 1);
+		queue_wake(worker->queues);
 		pthread_join(worker->thread, NULL);
 	}
-	for (int role = 0; role < QUEUE_ROLES; role++)
-		queue_close(worker->queues[role]);
-	queue_batch_free(worker->batch);
+	queue_close(worker->queues);
 	free(worker->counters);
 	if (worker->engine.table.heads)
 		munmap(worker->engine.table.heads, flow_table_index_bytes(worker->engine.table.capacity));

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench_packet.h"
 #include "engine.h"
 #include "policy_build.h"
 
@@ -17,8 +18,6 @@
  */
 
 enum {
-	DESTINATIONS = 200,
-	SERVERS_EACH = 16,
 	FLOWS_A_MS = 50, /* while the table fills */
 	GRO_BYTES = 60000,
 	SMALL_BYTES = 52, /* behind the TCP header */
@@ -63,39 +62,6 @@ static void *allocate(size_t count, size_t size)
 	if (!memory)
 		abort();
 	return memory;
-}
-
-static void put16(uint8_t *at, uint32_t value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
-static void put32(uint8_t *at, uint32_t value)
-{
-	put16(at, value >> 16);
-	put16(at + 2, value & 0xffff);
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
-/* 198.18.0.0/15 and 10.0.0.0/8, or the last bytes of addresses in 2001:db8::/32. */
-static struct addr make_addr(bool ipv6, uint32_t number)
-{
-	struct addr addr = {.byte = {0x20, 0x01, 0x0d, 0xb8}};
-	uint8_t ipv4[4];
-
-	put32(ipv4, number);
-	put32(addr.byte + 12, number);
-	return ipv6 ? addr : addr_from_ipv4(ipv4);
-}
-
-static uint32_t server_number(uint32_t destination, uint32_t server)
-{
-	return 0xc6120000 + destination * 256 + server;
 }
 
 /* ---- the engine ---- */
@@ -149,79 +115,18 @@ static void make_engine(struct engine *engine, uint32_t capacity)
 
 /* ---- packets ---- */
 
-struct shape {
-	uint32_t flow;
-	bool outbound, gro, syn;
-	uint8_t flags;
-	uint32_t isn, tsval, tsecr;
-};
-
-/* Odd flows are IPv6. */
-static bool is_ipv6(uint32_t flow)
-{
-	return flow % 2;
-}
-
-static uint32_t put_ip(const struct shape *shape, uint32_t tcp_bytes)
-{
-	uint32_t place = shape->flow / 2, server = place % (DESTINATIONS * SERVERS_EACH);
-	struct addr client = make_addr(is_ipv6(shape->flow), 0x0a000000 + place / 50);
-	struct addr far = make_addr(is_ipv6(shape->flow),
-				    server_number(server / SERVERS_EACH, 1 + server % SERVERS_EACH));
-	const uint8_t *src = shape->outbound ? client.byte : far.byte, *dst = shape->outbound ? far.byte : client.byte;
-
-	if (is_ipv6(shape->flow)) {
-		memcpy(packet, (uint8_t[]){0x60, 0, 0, 0, 0, 0, 6, 63}, 8);
-		put16(packet + 4, tcp_bytes);
-		memcpy(packet + 8, src, 16);
-		memcpy(packet + 24, dst, 16);
-		return 40;
-	}
-	memcpy(packet, (uint8_t[]){0x45, 0, 0, 0, 0, 1, 0x40, 0, 63, 6, 0, 0}, 12);
-	put16(packet + 2, 20 + tcp_bytes);
-	memcpy(packet + 12, src + 12, 4);
-	memcpy(packet + 16, dst + 12, 4);
-	return 20;
-}
-
-/* NOP NOP TS; in a SYN and a SYN/ACK MSS, SACK permitted, TS, NOP, window scale. Returns their bytes. */
-static uint32_t put_options(uint8_t *options, bool syn, uint32_t *ret_ts_at)
-{
-	if (syn) {
-		memcpy(options, (uint8_t[]){2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 3, 7}, 20);
-		*ret_ts_at = 8;
-		return 20;
-	}
-	memcpy(options, (uint8_t[]){1, 1, 8, 10}, 4);
-	*ret_ts_at = 4;
-	return 12;
-}
-
-/* The TCP checksum is not looked at by the engine, only updated, so that any will do. */
 static enum reason send(struct bench *bench, const struct shape *shape, uint32_t *ret_tsval)
 {
-	uint32_t payload = shape->syn ? 0 : shape->gro ? GRO_BYTES : SMALL_BYTES;
-	uint32_t tcp_bytes = (shape->syn ? 40 : 32) + payload, ip_bytes = put_ip(shape, tcp_bytes), ts_at;
-	uint8_t *tcp = packet + ip_bytes;
-	uint16_t client_port = (uint16_t)(10000 + shape->flow / 2 % 50);
+	struct made made = make_packet(packet, shape);
 	struct packet_input input = {
-		.data = packet, .len = ip_bytes + tcp_bytes, .gso = shape->gro,
+		.data = packet,
+		.len = made.len,
+		.gso = shape->payload > SMALL_BYTES,
 		.direction = shape->outbound ? DIRECTION_OUT : DIRECTION_IN,
 	};
-	enum reason reason;
+	enum reason reason = engine_handle(&bench->engine, &input, bench->tick);
 
-	put16(tcp, shape->outbound ? client_port : 443);
-	put16(tcp + 2, shape->outbound ? 443 : client_port);
-	put32(tcp + 4, shape->isn);
-	put32(tcp + 8, 9);
-	tcp[12] = (uint8_t)((20 + put_options(tcp + 20, shape->syn, &ts_at)) / 4 << 4);
-	tcp[13] = shape->flags;
-	put32(tcp + 14, 0x03e8beef); /* window, checksum */
-	put16(tcp + 18, 0);
-	put32(tcp + 20 + ts_at, shape->tsval);
-	put32(tcp + 24 + ts_at, shape->tsecr);
-	reason = engine_handle(&bench->engine, &input, bench->tick);
-	*ret_tsval = get32(tcp + 20 + ts_at);
+	*ret_tsval = get32(packet + made.tsval_at);
 	return reason;
 }
 
@@ -235,7 +140,7 @@ static void must_be(enum reason got, enum reason expected)
 
 static uint32_t client_clock(const struct bench *bench, uint32_t flow)
 {
-	return (flow + 1) * 2654435761u + (uint32_t)bench->tick - bench->flows[flow].syn_tick;
+	return client_tsval(flow, (uint32_t)bench->tick - bench->flows[flow].syn_tick);
 }
 
 static void send_syn(struct bench *bench, uint32_t flow, uint32_t isn, enum reason expected)
@@ -257,10 +162,15 @@ static void send_synack(struct bench *bench, uint32_t flow)
 	must_be(send(bench, &shape, &tsval), REASON_SYNACK_REWRITTEN);
 }
 
+static uint32_t payload_of(bool gro)
+{
+	return gro ? GRO_BYTES : SMALL_BYTES;
+}
+
 /* `ahead_ms`: the client's clock ticks that much earlier than ours. */
 static void send_out(struct bench *bench, uint32_t flow, bool gro, uint32_t ahead_ms)
 {
-	struct shape shape = {.flow = flow, .outbound = true, .gro = gro, .flags = TCP_ACK, .isn = 2,
+	struct shape shape = {.flow = flow, .outbound = true, .payload = payload_of(gro), .flags = TCP_ACK, .isn = 2,
 			      .tsval = client_clock(bench, flow) + ahead_ms, .tsecr = 55};
 
 	must_be(send(bench, &shape, &bench->flows[flow].emitted), REASON_OUT_REWRITTEN);
@@ -268,7 +178,7 @@ static void send_out(struct bench *bench, uint32_t flow, bool gro, uint32_t ahea
 
 static void send_in(struct bench *bench, uint32_t flow, bool gro)
 {
-	struct shape shape = {.flow = flow, .gro = gro, .flags = TCP_ACK, .isn = 10, .tsval = 77,
+	struct shape shape = {.flow = flow, .payload = payload_of(gro), .flags = TCP_ACK, .isn = 10, .tsval = 77,
 			      .tsecr = bench->flows[flow].emitted};
 	uint32_t tsval;
 

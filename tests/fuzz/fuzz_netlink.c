@@ -111,12 +111,14 @@ static void check_packet(uint8_t *buffer, size_t len, size_t room)
 {
 	struct queue_packet packet, expected;
 	size_t payload_at;
+	uint16_t queue = 0;
 	bool is_packet = read_naively(buffer, len, &expected, &payload_at);
 
 	memset(&packet, 0xa5, sizeof(packet));
-	FUZZ_CHECK(queue_message_parse(buffer, len, &packet) == is_packet);
+	FUZZ_CHECK(queue_message_parse(buffer, len, &packet, &queue) == is_packet);
 	if (!is_packet)
 		return;
+	FUZZ_CHECK(queue == (buffer[18] << 8 | buffer[19]));
 	FUZZ_CHECK(packet.id == expected.id && packet.len == expected.len && packet.truncated == expected.truncated);
 	FUZZ_CHECK(packet.indev == expected.indev && packet.outdev == expected.outdev);
 	FUZZ_CHECK(packet.skb_info == expected.skb_info);
@@ -135,12 +137,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t room = (size + 3) / 4 * 4;
 	uint8_t *buffer = calloc(1, room + 4);
 	struct queue_packet packet;
+	uint16_t queue;
 	int error = -1;
 
 	/* First with not a byte to spare, to see what is read; then with a word's end to write into. */
-	queue_message_parse(exact, size, &packet);
+	queue_message_parse(exact, size, &packet, &queue);
 	if (queue_message_is_answer(exact, size, &error))
-		FUZZ_CHECK(!queue_message_parse(exact, size, &packet));
+		FUZZ_CHECK(!queue_message_parse(exact, size, &packet, &queue));
 	else
 		FUZZ_CHECK(error != 0);
 	free(exact);

@@ -20,6 +20,7 @@
 # the pid of the test; whatever way it ends, they are removed and what runs in them is ended.
 #
 # XT (default, legacy, nft) chooses the iptables flavour of all rules, the gateway's NAT and pawsd's.
+# NET_BOX=no leaves the box out: the server has its address on the gateway's side, for benchmarks.
 
 REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 BUILD_DIR="$(cd "${1:-$REPO/build}" && pwd)"
@@ -27,6 +28,7 @@ TOOLS="$BUILD_DIR/tests"
 PAWSD="$BUILD_DIR/pawsd"
 PAWSCTL="$BUILD_DIR/pawsctl"
 XT="${XT:-default}"
+NET_BOX="${NET_BOX:-yes}"
 
 CL=pawsd-cl-$$ GW=pawsd-gw-$$ BX=pawsd-bx-$$ SV=pawsd-sv-$$
 CLIENT_COUNT=64 SERVER_COUNT=16
@@ -224,20 +226,29 @@ net_addresses() {
 		echo "route add default via 203.0.113.254"
 		echo "route add default via 2001:db8:99::fe"
 	} | ip -n "$GW" -batch -
+	[ "$NET_BOX" = no ] || net_box_addresses
+	{
+		for ((i = 1; i <= SERVER_COUNT; i++)); do
+			echo "addr add $(server_addr 4 $i)/24 dev net0"
+			echo "addr add $(server_addr 6 $i)/64 dev net0 nodad"
+		done
+		if [ "$NET_BOX" = no ]; then
+			echo "addr add 203.0.113.254/24 dev net0"
+			echo "addr add 2001:db8:99::fe/64 dev net0 nodad"
+		else
+			echo "route add default via 198.51.100.254"
+			echo "route add default via 2001:db8:100::fe"
+		fi
+	} | ip -n "$SV" -batch -
+}
+
+net_box_addresses() {
 	{
 		echo "addr add 203.0.113.254/24 dev gw0"
 		echo "addr add 2001:db8:99::fe/64 dev gw0 nodad"
 		echo "addr add 198.51.100.254/24 dev srv0"
 		echo "addr add 2001:db8:100::fe/64 dev srv0 nodad"
 	} | ip -n "$BX" -batch -
-	{
-		for ((i = 1; i <= SERVER_COUNT; i++)); do
-			echo "addr add $(server_addr 4 $i)/24 dev net0"
-			echo "addr add $(server_addr 6 $i)/64 dev net0 nodad"
-		done
-		echo "route add default via 198.51.100.254"
-		echo "route add default via 2001:db8:100::fe"
-	} | ip -n "$SV" -batch -
 }
 
 # net_up: builds the topology of the drawing, with NAT, and waits until it carries connections.
@@ -253,8 +264,12 @@ net_up() {
 		ns_write "$ns" net/ipv6/conf/all/forwarding 1
 	done
 	net_link "$CL" lan0 "$GW" lan0
-	net_link "$GW" wan0 "$BX" gw0
-	net_link "$BX" srv0 "$SV" net0
+	if [ "$NET_BOX" = no ]; then
+		net_link "$GW" wan0 "$SV" net0
+	else
+		net_link "$GW" wan0 "$BX" gw0
+		net_link "$BX" srv0 "$SV" net0
+	fi
 	net_addresses
 	for family in 4 6; do
 		xt "$GW" $family -t nat -A POSTROUTING -o wan0 -p tcp -j MASQUERADE
@@ -275,6 +290,7 @@ path_works() { load --from "$(client_addr "$1" 1)" --to "$(endpoint "$1" $SERVER
 net_offload() {
 	local pair
 	for pair in "$CL lan0" "$GW lan0" "$GW wan0" "$BX gw0" "$BX srv0" "$SV net0"; do
+		[ "$NET_BOX" = yes ] || [ "${pair% *}" != "$BX" ] || continue
 		# shellcheck disable=SC2086
 		set -- $1 $pair
 		in_ns "$2" ethtool -K "$3" rx "$1" tx "$1" tso "$1" gso "$1" gro "$1" >/dev/null
@@ -349,6 +365,7 @@ pawsd_config() {
 		[rules]
 		backend = ${PAWSD_BACKEND:-iptables}
 		flavour = ${PAWSD_FLAVOUR:-$XT}
+		strip_backend = ${PAWSD_STRIP:-queue}
 		[control]
 		socket = $WORK/run/control.sock
 		[daemon]

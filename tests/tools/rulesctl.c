@@ -49,6 +49,7 @@ static void read_option(struct options *options, const char *text)
 	static const char *const backends[] = {"none", "iptables", "nft"};
 	static const char *const flavours[] = {"default", "legacy", "nft"};
 	static const char *const placements[] = {"forward", "postnat"};
+	static const char *const strips[] = {"auto", "kernel", "queue"};
 	struct rules_config *config = &options->config;
 	const char *value = strchr(text, '=');
 
@@ -60,6 +61,8 @@ static void read_option(struct options *options, const char *text)
 		config->flavour = (enum rules_flavour)choose(value, flavours, 3);
 	else if (strncmp(text, "placement=", 10) == 0)
 		config->placement = (enum placement)choose(value, placements, 2);
+	else if (strncmp(text, "strip=", 6) == 0)
+		config->strip = (enum rules_strip)choose(value, strips, 3);
 	else if (strncmp(text, "wan=", 4) == 0 && config->wan_count < WAN_MAX)
 		snprintf(config->wan[config->wan_count++], INTERFACE_NAME_SIZE, "%s", value);
 	else if (strncmp(text, "first=", 6) == 0)
@@ -83,8 +86,9 @@ static struct policy *read_policy(void)
 
 int main(int argc, char **argv)
 {
-	struct options options = {.config = {.backend = RULES_IPTABLES, .queue_first = 9470, .workers = 1}};
-	char error[512] = "";
+	struct options options = {
+		.config = {.backend = RULES_IPTABLES, .queue_first = 9470, .workers = 1, .strip = STRIP_QUEUE}};
+	char error[512] = "", strip_error[512];
 	int result = 0;
 
 	if (argc < 2)
@@ -99,8 +103,8 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], "print") == 0)
 			rules_print(stdout, &options.config, policy, options.drain, options.drain_count);
 		else
-			result = rules_install(&options.config, policy, options.drain, options.drain_count, error,
-					       sizeof(error));
+			result = rules_install(&options.config, policy, options.drain, options.drain_count,
+					       strip_error, error, sizeof(error));
 		policy_free(policy);
 	}
 	if (result != 0)

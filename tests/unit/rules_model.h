@@ -19,7 +19,7 @@ enum model_result {
 };
 
 struct model_verdict {
-	enum { JUMP, GOTO, RETURN, QUEUE, ACCEPT } kind;
+	enum { JUMP, GOTO, RETURN, QUEUE, ACCEPT, STRIP } kind;
 	char target[32]; /* chain */
 	uint32_t queue, queues;
 	bool bypass;
@@ -40,12 +40,12 @@ struct model_set {
 
 struct model_condition {
 	enum model_kind {
-		IS_SYN, IS_NOT_TCP, IS_IPV4, IS_IPV6, IN_SET, IN_MAP, IN_PORTS, IN_INTERFACE, NOT_IN_INTERFACE,
+		IS_SYN, IS_ONLY_SYN, IS_SYNACK, HAS_TIMESTAMPS, HAS_AO, IS_INVALID, IS_NEVER, IS_NOT_TCP, IS_IPV4, IS_IPV6, IN_SET, IN_MAP, IN_PORTS, IN_INTERFACE, NOT_IN_INTERFACE,
 		IS_ORIGINAL, IS_REPLY,
 	} kind;
 	bool of_dst;	/* the end that a set or port is compared with; of interfaces: outgoing */
 	char text[800]; /* name of set or interface, or ports or prefixes as a list */
-	bool is_prefixes;
+	bool is_prefixes, is_negated;
 };
 
 struct model_rule {
@@ -53,6 +53,7 @@ struct model_rule {
 	size_t condition_count;
 	struct model_verdict verdict;
 	bool has_verdict;
+	char counter[48]; /* of rules that strip: "s3_tcp_ao" */
 };
 
 struct model_chain {
@@ -67,12 +68,14 @@ struct model {
 	size_t set_count;
 	struct model_chain *chains;
 	size_t chain_count;
+	char counter[48]; /* of the rule that has counted the packet */
+	bool is_stripped, is_counted_twice;
 };
 
 struct model_packet {
 	struct addr src, dst;
 	uint16_t sport, dport;
-	bool syn, is_reply;
+	bool syn, ack, is_reply, is_invalid, has_timestamps, has_ao;
 	const char *iif, *oif;
 };
 
@@ -221,7 +224,18 @@ static bool model_holds(struct model *model, const struct model_condition *condi
 	switch (condition->kind) {
 	case IS_SYN:
 		return packet->syn;
+	case IS_ONLY_SYN:
+		return packet->syn && !packet->ack;
+	case IS_SYNACK:
+		return packet->syn && packet->ack;
+	case HAS_TIMESTAMPS:
+		return packet->has_timestamps && !model->is_stripped;
+	case HAS_AO:
+		return packet->has_ao;
+	case IS_INVALID:
+		return packet->is_invalid;
 	case IS_NOT_TCP:
+	case IS_NEVER:
 		return false;
 	case IS_IPV4:
 		return addr_family(&packet->src) == FAMILY_IPV4;
@@ -263,9 +277,14 @@ static struct model_outcome model_walk(struct model *model, const struct model_c
 		char target[48];
 
 		for (size_t k = 0; k < rule->condition_count && holds; k++)
-			holds = model_holds(model, &rule->conditions[k], packet, &verdict, &has_verdict);
+			holds = model_holds(model, &rule->conditions[k], packet, &verdict, &has_verdict) !=
+				rule->conditions[k].is_negated;
 		if (!holds)
 			continue;
+		if (rule->counter[0]) {
+			model->is_counted_twice |= model->counter[0] != '\0';
+			snprintf(model->counter, sizeof(model->counter), "%s", rule->counter);
+		}
 		if (!has_verdict)
 			spec_die(chain->name, "a rule without verdict");
 		/* Chains of iptables are per family. */
@@ -280,6 +299,9 @@ static struct model_outcome model_walk(struct model *model, const struct model_c
 			return (struct model_outcome){.result = MODEL_PASS};
 		case RETURN:
 			return outcome;
+		case STRIP:
+			model->is_stripped = true;
+			break;
 		case GOTO:
 			return model_walk(model, model_find_chain(model, target), packet);
 		case JUMP:

@@ -61,22 +61,39 @@ static void model_read_add(struct model *model, char **save)
 static void model_read_iptables_word(struct model_rule *rule, const char *word, char **save)
 {
 	struct model_condition *condition;
+	const bool is_negated = strcmp(word, "!") == 0;
+
+	if (is_negated)
+		word = model_word(save);
 	const char *value = model_word(save);
 
-	if (strcmp(word, "-p") == 0 || strcmp(word, "-m") == 0)
+	if (strcmp(word, "-p") == 0 || strcmp(word, "-m") == 0 || strcmp(word, "--strip-options") == 0)
 		return;
 	if (strcmp(word, "--tcp-flags") == 0) {
-		if (strcmp(value, "SYN") != 0 || strcmp(model_word(save), "SYN") != 0)
+		const bool with_ack = strcmp(value, "SYN,ACK") == 0;
+
+		value = model_word(save);
+		if (strncmp(value, "SYN", 3) != 0)
 			spec_die(value, "other flags than SYN");
-		model_condition(rule, IS_SYN);
+		condition = model_condition(rule, !with_ack ? IS_SYN : value[3] ? IS_SYNACK : IS_ONLY_SYN);
+		condition->is_negated = is_negated;
+	} else if (strcmp(word, "--tcp-option") == 0) {
+		condition = model_condition(rule, strcmp(value, "8") == 0 ? HAS_TIMESTAMPS : HAS_AO);
+		condition->is_negated = is_negated;
+	} else if (strcmp(word, "--ctstate") == 0) {
+		model_condition(rule, IS_INVALID);
+	} else if (strcmp(word, "--ctdir") == 0) {
+		model_condition(rule, value[0] == 'O' ? IS_ORIGINAL : IS_REPLY);
+	} else if (strcmp(word, "--comment") == 0) {
+		snprintf(rule->counter, sizeof(rule->counter), "%s", value);
 	} else if (strcmp(word, "--dport") == 0 || strcmp(word, "--sport") == 0) {
 		condition = model_condition(rule, IN_PORTS);
 		condition->of_dst = word[2] == 'd';
 		snprintf(condition->text, sizeof(condition->text), "%s", value);
 	} else if (strcmp(word, "--length") == 0) {
 		/* no packet of the model ends within its TCP header */
-		condition = model_condition(rule, IN_INTERFACE);
-		snprintf(condition->text, sizeof(condition->text), "none");
+		if (value[0] == '0')
+			model_condition(rule, IS_NEVER);
 	} else if (strcmp(word, "--match-set") == 0) {
 		condition = model_condition(rule, IN_SET);
 		snprintf(condition->text, sizeof(condition->text), "%s", value);
@@ -93,6 +110,8 @@ static void model_read_iptables_word(struct model_rule *rule, const char *word, 
 			rule->verdict.kind = RETURN;
 		if (strcmp(value, "NFQUEUE") == 0)
 			rule->verdict.kind = QUEUE;
+		if (strcmp(value, "TCPOPTSTRIP") == 0)
+			rule->verdict.kind = STRIP;
 		snprintf(rule->verdict.target, sizeof(rule->verdict.target), "%s", value);
 	} else if (strcmp(word, "--queue-num") == 0 || strcmp(word, "--queue-balance") == 0) {
 		char *end;
@@ -130,6 +149,12 @@ static void model_read_iptables_line(struct model *model, char *line, char digit
 			else
 				model_read_iptables_word(&rule, word, &save);
 		}
+		if (rule.counter[0]) {
+			char reason[sizeof(rule.counter)];
+
+			memcpy(reason, rule.counter, sizeof(reason));
+			snprintf(rule.counter, sizeof(rule.counter), "s%u_%.36s", (unsigned int)atoi(name + 9), reason);
+		}
 		model_add_rule(model_find_chain(model, name), &rule);
 	} else {
 		spec_die(command, "not a known command");
@@ -164,6 +189,10 @@ static void model_read_verdict(struct model_verdict *verdict, const char *word, 
 	if (strcmp(word, "goto") == 0 || strcmp(word, "jump") == 0) {
 		verdict->kind = word[0] == 'g' ? GOTO : JUMP;
 		snprintf(verdict->target, sizeof(verdict->target), "%s", model_word(save));
+		return;
+	}
+	if (strcmp(word, "reset") == 0) {
+		verdict->kind = STRIP;
 		return;
 	}
 	if (strcmp(word, "queue") != 0)
@@ -226,6 +255,28 @@ static void model_read_address(struct model_rule *rule, bool is_ipv6, char **sav
 	snprintf(condition->text, sizeof(condition->text), "%s", word + 1);
 }
 
+/* "& syn != 0", "& syn == 0", "& (syn | ack) == syn", "& (syn | ack) == (syn | ack)" */
+static void model_read_nft_flags(struct model_rule *rule, char **save)
+{
+	model_word(save); /* & */
+	if (strcmp(model_word(save), "syn") == 0) {
+		const bool is_negated = strcmp(model_word(save), "==") == 0;
+
+		model_condition(rule, IS_SYN)->is_negated = is_negated;
+		model_word(save); /* 0 */
+		return;
+	}
+	for (int i = 0; i < 3; i++)
+		model_word(save); /* | ack) == */
+	if (strcmp(model_word(save), "syn") == 0) {
+		model_condition(rule, IS_ONLY_SYN);
+		return;
+	}
+	model_word(save); /* | */
+	model_word(save); /* ack) */
+	model_condition(rule, IS_SYNACK);
+}
+
 static bool model_read_nft_condition(struct model_rule *rule, const char *word, char **save)
 {
 	struct model_condition *condition;
@@ -242,9 +293,10 @@ static bool model_read_nft_condition(struct model_rule *rule, const char *word, 
 	} else if (strcmp(word, "tcp") == 0) {
 		word = model_word(save);
 		if (strcmp(word, "flags") == 0) {
-			for (int i = 0; i < 4; i++)
-				model_word(save); /* & syn != 0 */
-			model_condition(rule, IS_SYN);
+			model_read_nft_flags(rule, save);
+		} else if (strcmp(word, "option") == 0) {
+			condition = model_condition(rule, strcmp(model_word(save), "29") == 0 ? HAS_AO : HAS_TIMESTAMPS);
+			condition->is_negated = strcmp(model_word(save), "missing") == 0;
 		} else {
 			condition = model_condition(rule, IN_PORTS);
 			condition->of_dst = word[0] == 'd';
@@ -260,8 +312,13 @@ static bool model_read_nft_condition(struct model_rule *rule, const char *word, 
 		}
 		snprintf(condition->text, sizeof(condition->text), "%.*s", (int)strcspn(word + 1, "\""), word + 1);
 	} else if (strcmp(word, "ct") == 0) {
-		model_word(save);
-		model_condition(rule, model_word(save)[0] == 'o' ? IS_ORIGINAL : IS_REPLY);
+		const bool is_state = strcmp(model_word(save), "state") == 0;
+
+		word = model_word(save);
+		model_condition(rule, is_state ? IS_INVALID : word[0] == 'o' ? IS_ORIGINAL : IS_REPLY);
+	} else if (strcmp(word, "counter") == 0) {
+		model_word(save); /* name */
+		snprintf(rule->counter, sizeof(rule->counter), "%s", model_word(save));
 	} else {
 		return false;
 	}
@@ -327,6 +384,8 @@ static void model_read_nft(struct model *model, char *text)
 			in_elements = false;
 		} else if (sscanf(line, "map %47s {", name) == 1 || sscanf(line, "set %47s {", name) == 1) {
 			set = model_add_set(model, name);
+		} else if (!chain && sscanf(line, "counter %47s {", name) == 1) {
+			continue;
 		} else if (sscanf(line, "chain %47s {", name) == 1) {
 			model_add_chain(model, name);
 			chain = &model->chains[model->chain_count - 1];

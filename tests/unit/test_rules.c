@@ -29,15 +29,22 @@ static char *print_rules(const struct rules_config *config, const struct policy 
 
 /* ---- what must happen ---- */
 
-static enum rules_class wanted_class(const struct policy *policy, const struct rules_drain *drain, size_t drain_count,
-				     const struct addr *server, uint16_t port, const struct addr *client)
+/* `ret_number`: of the destination. */
+static enum rules_class wanted_class(const struct rules_config *config, const struct policy *policy,
+				     const struct rules_drain *drain, size_t drain_count, const struct addr *server,
+				     uint16_t port, const struct addr *client, uint32_t *ret_number)
 {
-	const enum mode mode = policy_match(policy, server, port, client)->mode;
+	const struct destination *destination = policy_match(policy, server, port, client);
 
+	*ret_number = (uint32_t)(destination - policy->destinations);
 	for (size_t i = 0; i < drain_count; i++)
 		if (drain[i].port == port && addr_equal(&drain[i].server, server))
 			return CLASS_FULL;
-	return mode == MODE_REWRITE ? CLASS_FULL : mode == MODE_OFF ? CLASS_NONE : CLASS_HANDSHAKE;
+	if (destination->mode == MODE_STRIP && config->strip != STRIP_QUEUE)
+		return CLASS_STRIP;
+	return destination->mode == MODE_REWRITE ? CLASS_FULL
+	       : destination->mode == MODE_OFF	 ? CLASS_NONE
+						 : CLASS_HANDSHAKE;
 }
 
 static bool is_wan(const struct rules_config *config, const char *name)
@@ -49,8 +56,29 @@ static bool is_wan(const struct rules_config *config, const char *name)
 }
 
 struct expected {
-	bool is_queued, is_handshake;
+	bool is_queued, is_handshake, is_stripped;
+	char counter[48];
 };
+
+static bool is_queued(enum rules_class class, const struct model_packet *packet)
+{
+	return class == CLASS_FULL || (class == CLASS_HANDSHAKE && packet->syn);
+}
+
+/* What the rules that strip for destination `number` do with the packet. */
+static void expect_strip(const struct model_packet *packet, uint32_t number, struct expected *ret)
+{
+	const char *reason = packet->has_ao				 ? "tcp_ao"
+			     : packet->has_timestamps && packet->ack ? "synack_stripped"
+			     : packet->has_timestamps			 ? "syn_stripped"
+			     : packet->ack				 ? NULL
+									 : "syn_no_timestamps";
+
+	if (!packet->syn || packet->is_invalid || !reason)
+		return;
+	snprintf(ret->counter, sizeof(ret->counter), "s%u_%s", number, reason);
+	ret->is_stripped = packet->has_timestamps && !packet->has_ao;
+}
 
 /* `hook` is one of "forward", "postrouting", "prerouting". */
 static struct expected expect(const struct rules_config *config, const struct policy *policy,
@@ -58,7 +86,9 @@ static struct expected expect(const struct rules_config *config, const struct po
 			      const struct model_packet *packet)
 {
 	bool out = strcmp(hook, "prerouting") != 0, in = strcmp(hook, "postrouting") != 0;
-	enum rules_class class = CLASS_NONE, other = CLASS_NONE;
+	struct expected expected = {.is_handshake = packet->syn};
+	enum rules_class class;
+	uint32_t number;
 
 	if (config->wan_count > 0) {
 		out &= is_wan(config, packet->oif);
@@ -67,30 +97,38 @@ static struct expected expect(const struct rules_config *config, const struct po
 		out &= !packet->is_reply && strcmp(packet->oif, "lo") != 0;
 		in &= packet->is_reply && strcmp(packet->iif, "lo") != 0;
 	}
-	if (out)
-		class = wanted_class(policy, drain, drain_count, &packet->dst, packet->dport, &packet->src);
-	if (in)
-		other = wanted_class(policy, drain, drain_count, &packet->src, packet->sport, &packet->dst);
-	if (other > class)
-		class = other;
-	return (struct expected){
-		.is_queued = class == CLASS_FULL || (class == CLASS_HANDSHAKE && packet->syn),
-		.is_handshake = packet->syn,
-	};
+	if (out) {
+		class = wanted_class(config, policy, drain, drain_count, &packet->dst, packet->dport, &packet->src,
+				     &number);
+		expected.is_queued = is_queued(class, packet);
+		if (class == CLASS_STRIP && !packet->is_reply)
+			expect_strip(packet, number, &expected);
+	}
+	if (in && !expected.is_queued) {
+		class = wanted_class(config, policy, drain, drain_count, &packet->src, packet->sport, &packet->dst,
+				     &number);
+		expected.is_queued = is_queued(class, packet);
+		if (class == CLASS_STRIP && packet->is_reply)
+			expect_strip(packet, number, &expected);
+	}
+	return expected;
 }
 
-static void check_outcome(const struct rules_config *config, struct expected expected,
-			  const struct model_outcome *outcome, uint64_t seed, const char *text)
+static void check_outcome(const struct rules_config *config, const struct expected *expected,
+			  const struct model_outcome *outcome, const struct model *model, uint64_t seed,
+			  const char *text)
 {
-	const uint32_t first = config->queue_first + (expected.is_handshake ? 0u : config->workers);
+	const uint32_t first = config->queue_first + (expected->is_handshake ? 0u : config->workers);
 
-	if ((outcome->result == MODEL_QUEUE) == expected.is_queued &&
-	    (!expected.is_queued || (outcome->queue == first && outcome->queues == config->workers &&
-				     outcome->bypass == expected.is_handshake)))
+	if ((outcome->result == MODEL_QUEUE) == expected->is_queued && model->is_stripped == expected->is_stripped &&
+	    strcmp(model->counter, expected->counter) == 0 && !model->is_counted_twice &&
+	    (!expected->is_queued || (outcome->queue == first && outcome->queues == config->workers &&
+				      outcome->bypass == expected->is_handshake)))
 		return;
-	fail_msg("seed %lu: queued %d to %u of %u bypass %d, expected %d %u\n%s", (unsigned long)seed,
-		 outcome->result == MODEL_QUEUE, outcome->queue, outcome->queues, outcome->bypass,
-		 expected.is_queued, first, text);
+	fail_msg("seed %lu: queued %d to %u of %u bypass %d, stripped %d counted \"%s\", expected %d %u, %d \"%s\"\n%s",
+		 (unsigned long)seed, outcome->result == MODEL_QUEUE, outcome->queue, outcome->queues, outcome->bypass,
+		 model->is_stripped, model->counter, expected->is_queued, first, expected->is_stripped,
+		 expected->counter, text);
 }
 
 /* ---- random policies ---- */
@@ -100,6 +138,8 @@ static const char *const interfaces[] = {"lan0", "eth0", "ppp7", "lo", "eth01"};
 static struct rules_config random_config(enum rules_backend backend)
 {
 	struct rules_config config = {.backend = backend, .queue_first = 9470, .workers = 1};
+
+	config.strip = random_below(2) ? STRIP_KERNEL : STRIP_QUEUE;
 
 	if (random_below(2))
 		config.workers = (uint16_t)(2 + random_below(4));
@@ -120,7 +160,11 @@ static struct model_packet random_packet(const struct destination *destinations,
 		.dport = (uint16_t)random_below(25),
 		.sport = (uint16_t)(random_below(2) ? random_below(25) : 40000),
 		.syn = random_below(2),
+		.ack = random_below(2),
 		.is_reply = random_below(2),
+		.is_invalid = random_below(8) == 0,
+		.has_timestamps = random_below(4) > 0,
+		.has_ao = random_below(8) == 0,
 		.iif = interfaces[random_below(5)],
 		.oif = interfaces[random_below(5)],
 	};
@@ -142,12 +186,11 @@ static struct model_packet random_packet(const struct destination *destinations,
 
 static const char *const hooks[] = {"forward", "postrouting", "prerouting"};
 
-/* Returns how many packets were queued. */
-static size_t check_packets(struct model *model, const struct rules_config *config, const struct policy *policy,
-			    const struct rules_drain *drain, size_t drain_count, uint64_t seed, const char *text)
+/* Counts the packets that were queued and those that were stripped. */
+static void check_packets(struct model *model, const struct rules_config *config, const struct policy *policy,
+			    const struct rules_drain *drain, size_t drain_count, uint64_t seed, const char *text,
+			  size_t *queued, size_t *stripped)
 {
-	size_t queued = 0;
-
 	for (int i = 0; i < 300; i++) {
 		struct model_packet packet = random_packet(policy->destinations, policy->destination_count);
 		const size_t first = config->placement == PLACEMENT_POSTNAT;
@@ -164,19 +207,21 @@ static size_t check_packets(struct model *model, const struct rules_config *conf
 					   : addr_family(&packet.src) == FAMILY_IPV4 ? "4 FORWARD"
 										     : "6 FORWARD";
 
+			model->counter[0] = '\0';
+			model->is_stripped = false;
 			for (size_t c = 0; c < model->chain_count; c++)
 				if (strcmp(model->chains[c].name, base) == 0)
 					outcome = model_walk(model, &model->chains[c], &packet);
-			check_outcome(config, expected, &outcome, seed, text);
-			queued += expected.is_queued;
+			check_outcome(config, &expected, &outcome, model, seed, text);
+			*queued += expected.is_queued;
+			*stripped += expected.is_stripped;
 		}
 	}
-	return queued;
 }
 
 static void check_random(enum rules_backend backend)
 {
-	size_t queued = 0;
+	size_t queued = 0, stripped = 0;
 
 	for (uint64_t seed = 1; seed <= 300; seed++) {
 		size_t count;
@@ -202,7 +247,7 @@ static void check_random(enum rules_backend backend)
 			model_read_nft(&model, copy);
 		else
 			model_read_script(&model, copy);
-		queued += check_packets(&model, &config, policy, drain, drain_count, seed, text);
+		check_packets(&model, &config, policy, drain, drain_count, seed, text, &queued, &stripped);
 		model_free(&model);
 		policy_free(policy);
 		free(copy);
@@ -210,6 +255,7 @@ static void check_random(enum rules_backend backend)
 	}
 	/* 90 000 packets, of postnat twice: a good part must be queued, and a good part not. */
 	assert_in_range(queued, 15000, 75000);
+	assert_in_range(stripped, 1000, 20000);
 }
 
 static void test_iptables_follow_policy(void **state)
@@ -250,7 +296,7 @@ static void assert_has(const char *text, const char *part, size_t times)
 		fail_msg("\"%s\" is there %zu times, not %zu, in:\n%s", part, count_of(text, part), times, text);
 }
 
-static const struct rules_config plain = {.backend = RULES_IPTABLES, .queue_first = 9470, .workers = 1};
+static const struct rules_config plain = {.backend = RULES_IPTABLES, .queue_first = 9470, .workers = 1, .strip = STRIP_QUEUE};
 
 static void test_nothing_to_queue(void **state)
 {
@@ -425,14 +471,14 @@ static void test_refusals(void **state)
 {
 	struct policy *policy = spec_policy("default off\n");
 	struct rules_config config = plain;
-	char error[200] = "";
+	char error[200] = "", strip_error[200];
 	(void)state;
 
 	config.placement = PLACEMENT_POSTNAT;
-	assert_int_equal(rules_install(&config, policy, NULL, 0, error, sizeof(error)), -1);
+	assert_int_equal(rules_install(&config, policy, NULL, 0, strip_error, error, sizeof(error)), -1);
 	assert_string_equal(error, "rules: placement postnat needs backend nft");
 	config.backend = RULES_NONE;
-	assert_int_equal(rules_install(&config, policy, NULL, 0, error, sizeof(error)), 0);
+	assert_int_equal(rules_install(&config, policy, NULL, 0, strip_error, error, sizeof(error)), 0);
 	assert_int_equal(rules_remove(&config, error, sizeof(error)), 0);
 	policy_free(policy);
 }
