@@ -45,6 +45,9 @@ enum flow_flag {
 	FLOW_SCALED = 0x200,	  /* the client's clock is too fast: scaled.h */
 	FLOW_STAMPED = 0x400,	  /* both sides use timestamps */
 	FLOW_WENT_BACK = 0x800,	  /* the client has sent something older than its SYN */
+	FLOW_HAS_ELDER = 0x1000,  /* another flow on the four-tuple may be alive: engine_elder.c */
+	FLOW_ANSWERED = 0x4000,	  /* in CLOSE: there had been a SYN/ACK before the RST */
+	FLOW_OFFSET_MOVED = 0x2000, /* SYNs without SYN pairs have had different offsets */
 };
 
 /*
@@ -95,7 +98,8 @@ enum {
  * from client to server. Sets and clears FLOW_FIN_*, FLOW_ALIVE_* and FLOW_HAS_LIVED in
  * flow->flags. Follows the table in nf_conntrack_proto_tcp.c, except that a RST is believed
  * less: the client's own during the handshake is its answer to a SYN/ACK it disliked, and it
- * will try again; and a flow on which both sides go on after a RST was not reset.
+ * will try again; and a flow on which both sides go on after a RST was not reset. A client that acknowledges
+ * something has had its SYN/ACK, whatever RST came in between.
  */
 enum flow_state flow_next_state(struct flow *flow, bool outbound, uint8_t tcp_flags);
 

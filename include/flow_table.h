@@ -39,7 +39,7 @@ size_t flow_table_index_bytes(uint32_t capacity);
 
 /*
  * Sets up the index over what is in `kept` (zeroed, or from an earlier process; flows with
- * impossible contents are freed). `index` may have any contents. Both are aligned as struct flow is
+ * impossible contents are freed, and all but one on a four-tuple, but for one with FLOW_HAS_ELDER). `index` may have any contents. Both are aligned as struct flow is
  * in an array that begins on a cache line.
  */
 void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t capacity, const uint64_t secret[2]);
@@ -58,6 +58,9 @@ static inline struct flow *flow_table_find(const struct flow_table *table, const
 
 	return flow_table_look_up(table, &ends, ret_outbound);
 }
+
+/* The next flow on the same four-tuple, made before `flow`; NULL where there is none. */
+struct flow *flow_table_find_elder(const struct flow_table *table, const struct flow *flow);
 
 /*
  * A new flow with its key set, all else 0 and state FLOW_FREE: the caller fills it and sets

@@ -52,6 +52,8 @@ enum reason packet_parse(const struct packet_input *input, struct packet *ret);
 
 /* Its sequence number; seldom asked. */
 uint32_t packet_seq(const struct packet *packet);
+/* Its acknowledgment number, host byte order. */
+uint32_t packet_ack(const struct packet *packet);
 
 /* Sets the TSval or TSecr of a segment that has the option, and keeps its checksum right (P6). */
 void packet_set_tsval(struct packet *packet, uint32_t tsval);

@@ -322,6 +322,9 @@ __attribute__((noinline)) static void change_state(struct passage *p)
 {
 	struct flow *flow = p->flow;
 
+	/* An earlier connection's last segments tell nothing about this one's handshake. */
+	if (p->outbound && flow_in_handshake(flow) && !engine_is_of_connection(p, flow))
+		return;
 	if (flow->state == FLOW_CLOSE && !(p->packet.flags & TCP_RST) &&
 	    engine_seconds(p->tick) - flow->last_seen_s >= RESET_SILENCE_S)
 		flow->flags |= FLOW_ALIVE_OUT | FLOW_ALIVE_IN;
@@ -342,6 +345,8 @@ static enum reason dispatch(struct passage *p)
 	enum reason reason;
 
 	p->flow = flow_table_look_up(&p->engine->table, &p->packet.ends, &p->outbound);
+	if (p->flow && (p->flow->flags & FLOW_HAS_ELDER))
+		p->flow = engine_choose_flow(p);
 	if (p->flow)
 		p->slot = p->flow->slot;
 	if ((p->packet.flags & syn_ack) == TCP_SYN)

@@ -56,6 +56,16 @@ struct syn_pairs *engine_open_syn_pairs(struct passage *p);
 /* Remembers that the client's `tsval` has left as `emitted`; of several with the same, the newest. */
 void engine_remember_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted);
 
+/*
+ * engine_elder.c. Whether a segment (in: one that acknowledges something) is of the connection that `flow`'s SYN
+ * opened, while that is new: by its sequence or acknowledgment number.
+ */
+bool engine_is_of_connection(const struct passage *p, const struct flow *flow);
+/* Whether the flow is to be kept behind a new one on its four-tuple. */
+bool engine_may_be_elder(const struct flow *flow);
+/* Of p->flow, which has an elder, and that elder the one that the packet is about. */
+struct flow *engine_choose_flow(struct passage *p);
+
 enum reason engine_handle_syn(struct passage *p);
 /* Where it makes the packet one of no flow, p->flow is NULL afterwards. */
 enum reason engine_handle_synack(struct passage *p);

@@ -155,53 +155,106 @@ static bool are_rules_ready(const struct engine *engine, const struct packet *pa
 						    &packet->ends.src)->mode == MODE_REWRITE;
 }
 
-/* A SYN that opens a connection: on a new four-tuple, or on one whose old flow is past. */
-static enum reason handle_new_syn(struct passage *p)
+/* True where the client of the SYN may not have another flow. */
+static bool is_at_quota(const struct passage *p)
 {
-	struct engine *engine = p->engine;
-	const struct packet *packet = &p->packet;
-	const struct destination *destination;
-	enum direction direction = engine_find_direction(p, &destination);
-	uint32_t last_tsval = 0;
-	const uint32_t *previous = NULL;
-	enum reason reason;
+	const struct engine *engine = p->engine;
 
-	if (p->flow) {
-		if (p->flow->mode == MODE_REWRITE || p->flow->mode == MODE_OBSERVE) {
-			last_tsval = p->flow->tsval_high;
-			previous = &last_tsval;
-		}
-		engine_forget_flow(engine, p->flow);
-	}
+	return engine->client_quota &&
+	       flow_table_count_of_client(&engine->table, &p->packet.ends.src) >= engine->client_quota;
+}
+
+/*
+ * Forgets the flow whose place the SYN is to take, but for one that may be alive and that there is room for.
+ * Returns whether such a one stays; *ret_last_tsval, if *ret_has_last, is the newest on the four-tuple.
+ */
+static bool make_way(struct passage *p, uint32_t *ret_last_tsval, bool *ret_has_last)
+{
+	struct flow *flow = p->flow, *elder = NULL;
+
+	*ret_has_last = flow && (flow->mode == MODE_REWRITE || flow->mode == MODE_OBSERVE);
+	if (!flow)
+		return false;
+	*ret_last_tsval = flow->tsval_high;
+	if (flow->flags & FLOW_HAS_ELDER)
+		elder = flow_table_find_elder(&p->engine->table, flow);
+	if (elder)
+		*ret_last_tsval = seq_max(elder->tsval_high, flow->tsval_high);
+	else if (engine_may_be_elder(flow) && p->engine->table.free_flow && !is_at_quota(p))
+		return true;
+	engine_forget_flow(p->engine, flow);
+	return elder != NULL;
+}
+
+/* Why no flow is to be made for a new SYN; REASON_COUNT where one is. */
+static enum reason find_reason_to_pass(const struct passage *p, enum direction direction,
+				       const struct destination *destination)
+{
+	const struct packet *packet = &p->packet;
+	struct clock *clock = &p->engine->clock;
+
 	if (direction == DIRECTION_IN)
 		return REASON_SYN_FROM_OUTSIDE;
-	if (destination->mode == MODE_OFF || (destination->mode == MODE_REWRITE && !are_rules_ready(engine, packet))) {
-		engine_note_foreign_tsval(p);
+	if (destination->mode == MODE_OFF ||
+	    (destination->mode == MODE_REWRITE && !are_rules_ready(p->engine, packet)))
 		return REASON_SYN_POLICY_OFF;
-	}
-	if (!packet->ts)
-		return clock_is_stamped(&engine->clock, p->tick, &packet->ends.dst) ? REASON_SYN_NO_TIMESTAMPS_MIXED
-									       : REASON_SYN_NO_TIMESTAMPS;
-	if (engine->client_quota && flow_table_count_of_client(&engine->table, &packet->ends.src) >= engine->client_quota) {
+	if (packet->ts)
+		return REASON_COUNT;
+	return clock_is_stamped(clock, p->tick, &packet->ends.dst) ? REASON_SYN_NO_TIMESTAMPS_MIXED
+								   : REASON_SYN_NO_TIMESTAMPS;
+}
+
+/* The SYN passes: what it opens is none of our flows, nor is what was there before. */
+static enum reason pass_new_syn(struct passage *p, enum reason reason)
+{
+	if (p->flow)
+		engine_forget_flow(p->engine, p->flow);
+	if (reason != REASON_SYN_FROM_OUTSIDE)
 		engine_note_foreign_tsval(p);
-		return REASON_CLIENT_QUOTA;
-	}
+	return reason;
+}
+
+/* A place in the table for a flow of the SYN's ends; NULL where there is none. */
+static struct flow *add_flow(struct passage *p)
+{
+	struct engine *engine = p->engine;
+	const struct endpoints *ends = &p->packet.ends;
+
 	/* Once a tick, so that a flood of SYNs does not pay for it one by one. */
 	if (!engine->table.free_flow && engine->full_tick != p->tick) {
 		engine->full_tick = p->tick;
 		engine_sweep(engine, ENGINE_SWEEP_WHEN_FULL, p->tick);
 	}
-	p->flow = flow_table_add(&engine->table, &packet->ends.src, packet->ends.src_port, &packet->ends.dst, packet->ends.dst_port);
-	if (!p->flow) {
-		engine_note_foreign_tsval(p);
-		return REASON_TABLE_FULL;
-	}
-	flow_table_syn(&engine->table, p->flow)->isn = packet_seq(packet);
+	return flow_table_add(&engine->table, &ends->src, ends->src_port, &ends->dst, ends->dst_port);
+}
+
+/* A SYN that opens a connection: on a new four-tuple, or on one whose old flow is past, or will be. */
+static enum reason handle_new_syn(struct passage *p)
+{
+	struct engine *engine = p->engine;
+	const struct destination *destination;
+	enum direction direction = engine_find_direction(p, &destination);
+	enum reason reason = find_reason_to_pass(p, direction, destination);
+	uint32_t last_tsval = 0;
+	bool has_last, has_elder;
+
+	if (reason != REASON_COUNT)
+		return pass_new_syn(p, reason);
+	has_elder = make_way(p, &last_tsval, &has_last);
+	p->flow = NULL;
+	if (is_at_quota(p))
+		return pass_new_syn(p, REASON_CLIENT_QUOTA);
+	p->flow = add_flow(p);
+	if (!p->flow)
+		return pass_new_syn(p, REASON_TABLE_FULL);
+	flow_table_syn(&engine->table, p->flow)->isn = packet_seq(&p->packet);
 	p->flow->mode = destination->mode & 0xf;
 	p->flow->repair = destination->repair & 0xf;
 	p->flow->slot = destination->slot;
 	p->flow->last_seen_s = engine_seconds(p->tick);
-	reason = apply_mode_to_syn(p, previous);
+	if (has_elder)
+		p->flow->flags |= FLOW_HAS_ELDER;
+	reason = apply_mode_to_syn(p, has_last ? &last_tsval : NULL);
 	engine_set_state(engine, p->flow, FLOW_SYN_SENT);
 	return reason;
 }
@@ -273,8 +326,10 @@ static enum reason handle_repeated_syn(struct passage *p)
 	engine_note_seen(p);
 	if (!p->packet.ts)
 		return REASON_SYN_NO_TIMESTAMPS;
-	if (flow->state == FLOW_CLOSE && flow_in_handshake(flow))
+	if (flow->state == FLOW_CLOSE && flow_in_handshake(flow)) {
+		flow->flags &= (uint16_t)~FLOW_ANSWERED;
 		engine_set_state(p->engine, flow, FLOW_SYN_SENT);
+	}
 	if (flow->mode == MODE_STRIP) {
 		packet_strip_timestamps(&p->packet);
 		return REASON_SYN_STRIPPED;

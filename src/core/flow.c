@@ -13,17 +13,21 @@ const char *const flow_state_names[FLOW_STATE_COUNT] = {
 static enum flow_state after_reset(struct flow *flow, bool outbound)
 {
 	flow->flags &= (uint16_t) ~(FLOW_ALIVE_OUT | FLOW_ALIVE_IN);
+	if (flow->state == FLOW_SYN_RECV)
+		flow->flags |= FLOW_ANSWERED;
 	if (outbound && (flow->state == FLOW_SYN_SENT || flow->state == FLOW_SYN_RECV))
 		return FLOW_SYN_SENT;
 	return FLOW_CLOSE;
 }
 
 /* Both directions seen since the RST: it was not believed. */
-static bool is_alive_again(struct flow *flow, bool outbound)
+static bool is_alive_again(struct flow *flow, bool outbound, uint8_t tcp_flags)
 {
 	const uint8_t both = FLOW_ALIVE_OUT | FLOW_ALIVE_IN;
 
 	flow->flags |= outbound ? FLOW_ALIVE_OUT : FLOW_ALIVE_IN;
+	if (outbound && (tcp_flags & TCP_ACK) && (flow->flags & FLOW_ANSWERED))
+		flow->flags |= FLOW_HAS_LIVED;
 	return (flow->flags & FLOW_HAS_LIVED) && (flow->flags & both) == both;
 }
 
@@ -47,7 +51,7 @@ enum flow_state flow_next_state(struct flow *flow, bool outbound, uint8_t tcp_fl
 		state = FLOW_ESTABLISHED;
 	}
 	if (state == FLOW_CLOSE) {
-		if (!is_alive_again(flow, outbound))
+		if (!is_alive_again(flow, outbound, tcp_flags))
 			return state;
 		state = FLOW_ESTABLISHED;
 	}

@@ -191,27 +191,42 @@ static void rebuild_free_lists(struct flow_table *table)
 	}
 }
 
+/* What there is on the flow's four-tuple already. */
+static struct flow *find_twin(const struct flow_table *table, const struct flow *flow)
+{
+	bool outbound;
+
+	return flow_table_find(table, &flow->client, flow->client_port, &flow->server, flow->server_port, &outbound);
+}
+
+/* Takes a flow of an earlier process into the index, or frees it. */
+static void adopt_flow(struct flow_table *table, struct flow *flow)
+{
+	const struct flow *twin = is_sound(table, flow) ? find_twin(table, flow) : flow;
+
+	if ((twin && (twin == flow || !(flow->flags & FLOW_HAS_ELDER) || (twin->flags & FLOW_HAS_ELDER))) ||
+	    ((flow->flags & FLOW_SCALED) && !adopt_scaled(table, flow))) {
+		flow->state = FLOW_FREE;
+		push_flow(table, &table->free_flow, flow);
+		return;
+	}
+	adopt_pairs(table, flow);
+	link_flow(table, flow);
+}
+
 static void rebuild_index(struct flow_table *table)
 {
 	for (uint32_t i = 0; i < table->pair_capacity; i++)
 		table->pairs[i].next_free = 0;
 	for (uint32_t i = 0; i < table->scaled_capacity; i++)
 		table->scaled[i].next_free = 0;
-	for (uint32_t i = table->capacity; i-- > 0;) {
-		struct flow *flow = &table->flows[i];
-		bool outbound;
-
-		if (is_sound(table, flow) &&
-		    !flow_table_find(table, &flow->client, flow->client_port, &flow->server, flow->server_port,
-				     &outbound) &&
-		    (!(flow->flags & FLOW_SCALED) || adopt_scaled(table, flow))) {
-			adopt_pairs(table, flow);
-			link_flow(table, flow);
-			continue;
-		}
-		flow->state = FLOW_FREE;
-		push_flow(table, &table->free_flow, flow);
-	}
+	/* Elders first, for they stand behind the younger. */
+	for (uint32_t i = table->capacity; i-- > 0;)
+		if (!(table->flows[i].flags & FLOW_HAS_ELDER))
+			adopt_flow(table, &table->flows[i]);
+	for (uint32_t i = table->capacity; i-- > 0;)
+		if (table->flows[i].flags & FLOW_HAS_ELDER)
+			adopt_flow(table, &table->flows[i]);
 	rebuild_free_lists(table);
 }
 
@@ -261,6 +276,18 @@ struct flow *flow_table_look_up(const struct flow_table *table, const struct end
 			return flow;
 		}
 		next = flow->next;
+	}
+	return NULL;
+}
+
+struct flow *flow_table_find_elder(const struct flow_table *table, const struct flow *flow)
+{
+	for (uint32_t next = flow->next; next; next = table->flows[next - 1].next) {
+		struct flow *other = &table->flows[next - 1];
+
+		if (other->client_port == flow->client_port && other->server_port == flow->server_port &&
+		    addr_equal(&other->client, &flow->client) && addr_equal(&other->server, &flow->server))
+			return other;
 	}
 	return NULL;
 }

@@ -156,6 +156,11 @@ uint32_t packet_seq(const struct packet *packet)
 	return load32(packet->tcp + 4);
 }
 
+uint32_t packet_ack(const struct packet *packet)
+{
+	return load32(packet->tcp + 8);
+}
+
 /*
  * What follows are the two places that change packet bytes. The kernel makes the checksum of a GSO
  * packet when it cuts it into segments; elsewhere a sum that is not ready is made here, since the

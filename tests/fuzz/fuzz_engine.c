@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "../tools/table_check.h"
 #include "fuzz_engine.h"
 
 #include <stdlib.h>
@@ -151,7 +152,7 @@ void fuzz_engine_check(const struct fuzz_engine *engine)
 	const struct flow_table *table = &engine->engine.table;
 	uint64_t gauges[FUZZ_SLOTS][FLOW_STATE_COUNT] = {{0}};
 	uint32_t used = 0, pairs = 0, scaled = 0, free_flows = 0, free_pairs = 0, free_scaled = 0;
-	bool outbound;
+
 
 	for (uint32_t i = 0; i < engine->capacity; i++) {
 		const struct flow *flow = &engine->flows[i];
@@ -164,8 +165,7 @@ void fuzz_engine_check(const struct fuzz_engine *engine)
 		pairs += flow_table_pairs(table, flow) != NULL;
 		scaled += flow_table_scaled(table, flow) != NULL;
 		/* Found, and no other in its place. */
-		FUZZ_CHECK(flow_table_find(table, &flow->client, flow->client_port, &flow->server, flow->server_port,
-					   &outbound) == flow);
+		FUZZ_CHECK(table_reaches(table, flow));
 	}
 	for (int slot = 0; slot < FUZZ_SLOTS; slot++)
 		for (int state = FLOW_FREE + 1; state < FLOW_STATE_COUNT; state++)

@@ -73,7 +73,8 @@ static enum reason send(const struct connection *c, bool outbound, uint8_t flags
 	struct test_segment segment = {
 		.src = outbound ? c->client : c->server, .dst = outbound ? c->server : c->client,
 		.src_port = outbound ? c->port : 443, .dst_port = outbound ? 443 : c->port,
-		.seq = flags == TCP_SYN ? c->isn : c->isn + 1, .flags = flags, .payload = test_random(3),
+		.seq = flags == TCP_SYN ? c->isn : c->isn + 1, .ack = outbound ? 0 : c->isn + 1, .flags = flags,
+		.payload = test_random(3),
 	};
 	uint8_t data[TEST_PACKET_MAX];
 	struct packet_input input = {.data = data, .direction = outbound ? DIRECTION_OUT : DIRECTION_IN};

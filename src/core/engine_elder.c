@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Two connections on one four-tuple.
+ *
+ * A SYN with another ISN on a four-tuple in use says that the client has begun anew, or it is an
+ * old connection's SYN that the network has held back: only what is said about it tells. So the
+ * flow that runs there is kept for a while, behind the new one in its chain: the elder. Segments go to
+ * whom their sequence numbers mean. Once the server has taken the new SYN the elder is past;
+ * if it never does, the new flow is forgotten in its time, and nothing has happened to the elder.
+ */
+#include "engine_internal.h"
+
+enum {
+	/* What a client may send before it is known that the server has taken its SYN: a window, and data in the SYN. */
+	HANDSHAKE_BYTES_MAX = 128 * 1024,
+};
+
+/* How much further than the first byte behind its SYN the flow would have come with this segment. */
+static uint32_t bytes_since_syn(const struct passage *p, const struct flow *flow)
+{
+	uint32_t number = p->outbound ? packet_seq(&p->packet) : packet_ack(&p->packet);
+
+	if (!p->outbound && !(p->packet.flags & TCP_ACK))
+		return UINT32_MAX;
+	return number - flow_table_syn(&p->engine->table, flow)->isn - 1;
+}
+
+bool engine_is_of_connection(const struct passage *p, const struct flow *flow)
+{
+	return bytes_since_syn(p, flow) < HANDSHAKE_BYTES_MAX;
+}
+
+bool engine_may_be_elder(const struct flow *flow)
+{
+	return flow->mode == MODE_REWRITE && (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_FIN_WAIT ||
+					      flow->state == FLOW_CLOSE_WAIT);
+}
+
+/* A SYN or SYN/ACK of the client means the flow with its ISN, any other the younger. */
+static bool is_elders_syn(const struct passage *p, const struct flow *elder)
+{
+	return p->outbound && flow_table_syn(&p->engine->table, elder)->isn == packet_seq(&p->packet);
+}
+
+struct flow *engine_choose_flow(struct passage *p)
+{
+	struct flow *younger = p->flow, *elder = flow_table_find_elder(&p->engine->table, younger);
+	const uint8_t flags = p->packet.flags;
+
+	if (!elder) {
+		younger->flags &= (uint16_t)~FLOW_HAS_ELDER;
+		return younger;
+	}
+	if ((flags & TCP_SYN) && (p->outbound || !(flags & TCP_ACK)))
+		return is_elders_syn(p, elder) ? elder : younger;
+	if (!engine_is_of_connection(p, younger) || bytes_since_syn(p, younger) >= bytes_since_syn(p, elder))
+		return elder;
+	/* A RST may be the answer to an old SYN. */
+	if (!(flags & TCP_RST)) {
+		engine_forget_flow(p->engine, elder);
+		younger->flags &= (uint16_t)~FLOW_HAS_ELDER;
+	}
+	return younger;
+}
