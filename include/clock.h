@@ -86,6 +86,13 @@ void clock_raise_server(struct clock *clock, uint64_t tick, const struct addr *s
  */
 uint64_t clock_mark_ahead(const struct clock *clock, uint64_t tick, uint32_t slot);
 
+/*
+ * Forgets the marks among the next `count` places from *hand on that are no longer fresh at `tick`, and moves
+ * *hand on, round and round. All must have been visited within a month, or an old mark looks new again: the tick in it
+ * has 32 bits.
+ */
+void clock_sweep(struct clock *clock, uint64_t tick, uint32_t count, uint32_t *hand);
+
 /* A connection with timestamps to `server` was alive at second `seen_s` of the clock. */
 void clock_note_stamped(struct clock *clock, uint32_t seen_s, const struct addr *server);
 

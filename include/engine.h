@@ -33,6 +33,7 @@ struct engine {
 	const struct policy *rules_policy;
 	struct counters *counters;
 	uint64_t full_tick;    /* when the table was last found full */
+	uint32_t mark_hand;    /* where clock_sweep() has got to */
 	uint32_t client_quota; /* flows that one client may have (P9); 0: as many as there are */
 	uint32_t timeout_s[FLOW_STATE_COUNT]; /* by state; [FLOW_FREE] is unused */
 };
@@ -45,7 +46,7 @@ struct engine {
 enum reason engine_handle(struct engine *engine, const struct packet_input *input, uint64_t tick);
 
 /*
- * Frees flows whose time is up among the next `count` places of the table, and goes round.
+ * Frees flows whose time is up among the next `count` places of the table, and goes round; likewise the clock's marks.
  * Call it so that the whole table is visited every ten seconds or so.
  */
 void engine_sweep(struct engine *engine, uint32_t count, uint64_t tick);

@@ -31,7 +31,7 @@ enum {
 };
 
 struct scaled {
-	uint32_t switch_tsval; /* tsval_high when it began */
+	uint32_t switch_tsval; /* tsval_high when it began; once knows_switch is gone and the clock has caught up, the clock's */
 	uint32_t switch_clock; /* the clock's TSval then; older than that where the flow had run ahead */
 	uint32_t newest_clock; /* the clock's TSval when echo[count - 1] was sent last */
 	uint8_t count;

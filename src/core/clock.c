@@ -136,6 +136,24 @@ uint64_t clock_mark_ahead(const struct clock *clock, uint64_t tick, uint32_t slo
 	return mark_is_fresh(mark, tick, CLOCK_MARK_AGE_MS) && ahead_ms(clock, tick, mark_floor(mark, tick)) ? mark : 0;
 }
 
+static void forget_if_stale(uint64_t *mark, uint64_t tick)
+{
+	uint64_t seen = __atomic_load_n(mark, __ATOMIC_RELAXED);
+
+	if (seen && !mark_is_fresh(seen, tick, CLOCK_MARK_AGE_MS))
+		__atomic_compare_exchange_n(mark, &seen, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+void clock_sweep(struct clock *clock, uint64_t tick, uint32_t count, uint32_t *hand)
+{
+	if (count)
+		forget_if_stale(&clock->shared->high, tick);
+	for (; count > 0; count--) {
+		forget_if_stale(&clock->shared->server[*hand], tick);
+		*hand = (*hand + 1) % CLOCK_SERVER_SLOTS;
+	}
+}
+
 void clock_note_stamped(struct clock *clock, uint32_t seen_s, const struct addr *server)
 {
 	uint32_t *stamped_s = &clock->shared->stamped_s[server_slot(clock, server)];

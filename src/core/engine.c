@@ -147,15 +147,14 @@ static void anchor(struct passage *p)
  * True when a TSval is further ahead of the last SYN's than a clock of 1 kHz can bring it: by more
  * than the lead, which covers what the SYN may have been held back on its way here, and 1/256,
  * eight times what clocks are usually off by. After 24 days one that has fallen behind, as a clock of
- * 100 Hz does, can no longer be told from one that is ahead; a fast one is long known by then. A
- * RST during the handshake decides nothing: another SYN may follow, with an offset of its own.
+ * 100 Hz does, can no longer be told from one that is ahead; a fast one is long known by then.
  */
 static bool has_run_away(const struct passage *p, uint32_t tsval)
 {
 	uint64_t age_ms = engine_syn_age_ms(p);
 	uint32_t ahead = tsval - p->flow->syn_tsval - (uint32_t)age_ms;
 
-	return !flow_in_handshake(p->flow) && age_ms <= INT32_MAX &&
+	return age_ms <= INT32_MAX &&
 	       seq_after(ahead, engine_lead_ms(p->engine) + (uint32_t)(age_ms / FAST_CLOCK_SHARE));
 }
 
@@ -181,6 +180,15 @@ static inline void note_emitted(struct passage *p, uint32_t tsval)
 		p->flow->tsval_high = tsval;
 	else if (seq_after(p->flow->syn_tsval, tsval))
 		p->flow->flags |= FLOW_WENT_BACK;
+}
+
+/*
+ * True for what the client sends before it has a connection: a RST to a SYN/ACK that it dislikes, or the end of
+ * another connection. Its TSval may be anything, and another SYN may follow with an offset of its own.
+ */
+static bool is_beside_handshake(const struct flow *flow)
+{
+	return flow_in_handshake(flow) && !(flow->flags & FLOW_SIMULTANEOUS);
 }
 
 /* TSval 0 of a client that sends 0 where it means none: in its SYN, and maybe in a RST or a keep-alive. */
@@ -219,8 +227,12 @@ __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 		reason = REASON_OUT_ANCHORED;
 	}
 	tsval = p->packet.tsval + flow->offset;
-	if (!(flow->flags & FLOW_SCALED) && has_run_away(p, tsval) && !is_no_reading(p) && !start_scaling(p))
-		reason = REASON_OUT_UNSCALED;
+	if (!(flow->flags & FLOW_SCALED) && has_run_away(p, tsval) && !is_no_reading(p)) {
+		if (is_beside_handshake(flow))
+			tsval = flow->tsval_high;
+		else if (!start_scaling(p))
+			reason = REASON_OUT_UNSCALED;
+	}
 	if (is_no_reading(p)) {
 		tsval = flow->tsval_high;
 	} else if (was_overtaken(p, tsval)) {
@@ -377,7 +389,12 @@ void engine_sweep(struct engine *engine, uint32_t count, uint64_t tick)
 	struct flow_table *table = &engine->table;
 	uint32_t now_s = engine_seconds(tick);
 
-	for (uint32_t i = 0; i < count && i < table->capacity; i++) {
+	if (count > table->capacity)
+		count = table->capacity;
+	/* Marks as often as flows. */
+	clock_sweep(&engine->clock, tick, (uint32_t)((uint64_t)count * CLOCK_SERVER_SLOTS / table->capacity) + 1,
+		    &engine->mark_hand);
+	for (uint32_t i = 0; i < count; i++) {
 		struct flow *flow = &table->flows[table->sweep_hand];
 
 		table->sweep_hand = (table->sweep_hand + 1) % table->capacity;

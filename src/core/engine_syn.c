@@ -45,7 +45,9 @@ bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsv
 
 	if (flow->block && find_syn_pair(p, tsecr, ret_tsval))
 		return true;
-	if ((flow->flags & FLOW_SYN_ZERO) && tsecr == flow->syn_tsval) {
+	/* After so long it is the clock's round after. */
+	if ((flow->flags & FLOW_SYN_ZERO) && tsecr == flow->syn_tsval &&
+	    ((flow->flags & FLOW_ANCHOR_PENDING) || engine_syn_age_ms(p) <= INT32_MAX)) {
 		*ret_tsval = 0;
 		return true;
 	}
@@ -115,12 +117,12 @@ static void note_syn(struct passage *p, uint32_t emitted)
 	flow_table_syn(&p->engine->table, flow)->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
 }
 
-/* Sends the SYN at hand out with TSval `emitted`. */
-static void emit_syn(struct passage *p, uint32_t emitted)
+/* Sends the SYN at hand out with TSval `emitted`; `reading`: the newest that the client's SYNs have had. */
+static void emit_syn(struct passage *p, uint32_t emitted, uint32_t reading)
 {
 	struct flow *flow = p->flow;
 
-	flow->offset = emitted - p->packet.tsval;
+	flow->offset = emitted - reading;
 	if (p->packet.tsval == 0)
 		flow->flags |= FLOW_ANCHOR_PENDING | FLOW_SYN_ZERO;
 	else
@@ -133,7 +135,7 @@ static enum reason apply_mode_to_syn(struct passage *p, const uint32_t *previous
 {
 	switch ((enum mode)p->flow->mode) {
 	case MODE_REWRITE:
-		emit_syn(p, clock_syn_tsval(&p->engine->clock, p->tick, &p->flow->server, previous));
+		emit_syn(p, clock_syn_tsval(&p->engine->clock, p->tick, &p->flow->server, previous), p->packet.tsval);
 		return REASON_SYN_REWRITTEN;
 	case MODE_STRIP:
 		packet_strip_timestamps(&p->packet);
@@ -279,11 +281,13 @@ static uint32_t choose_repeated_tsval(struct passage *p)
 		flow->flags &= (uint16_t)~FLOW_ONE_OFFSET; /* the SYNs before the block was had are forgotten */
 	} else if (shifted - emitted <= p->engine->clock.max_lead_ms) {
 		emitted = shifted ? shifted : emitted;
-		flow->flags |= FLOW_ONE_OFFSET;
+		if (!(flow->flags & FLOW_OFFSET_MOVED))
+			flow->flags |= FLOW_ONE_OFFSET;
 		if (seq_after(emitted, clock_tsval(&p->engine->clock, p->tick)))
 			clock_raise(&p->engine->clock, p->tick, &flow->server, emitted);
 	} else {
 		flow->flags &= (uint16_t)~FLOW_ONE_OFFSET;
+		flow->flags |= FLOW_OFFSET_MOVED;
 	}
 	return emitted;
 }
@@ -318,6 +322,31 @@ static uint32_t emitted_with(const struct passage *p, uint32_t tsval)
 	return shifted ? shifted : UINT32_MAX;
 }
 
+/* True when that TSval of the client's has left in one of the SYNs that are remembered. */
+static bool was_said_in_syn(const struct passage *p, uint32_t tsval)
+{
+	const struct syn_pairs *block = flow_table_pairs(&p->engine->table, p->flow);
+
+	for (uint32_t i = 0; block && i < block->count; i++) {
+		if (block->pair[i].tsval == tsval)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A SYN of the handshake once more. If it is a copy of an older one the client's clock has come further since: its
+ * next segment must not be older than this SYN, whatever its clock's rate.
+ */
+static void emit_repeated_syn(struct passage *p)
+{
+	uint32_t said = said_in_syn(p->flow), reading = p->packet.tsval, emitted;
+	bool is_old_copy = said && reading && seq_after(said, reading) && was_said_in_syn(p, reading);
+
+	emitted = choose_repeated_tsval(p);
+	emit_syn(p, emitted, is_old_copy ? said : reading);
+}
+
 /* The SYN of a known connection once more. */
 static enum reason handle_repeated_syn(struct passage *p)
 {
@@ -337,7 +366,7 @@ static enum reason handle_repeated_syn(struct passage *p)
 	if (flow->mode != MODE_REWRITE)
 		return observe_repeated_syn(p);
 	if (flow_in_handshake(flow))
-		emit_syn(p, choose_repeated_tsval(p));
+		emit_repeated_syn(p);
 	else /* a copy that the network held back */
 		packet_set_tsval(&p->packet, emitted_with(p, p->packet.tsval));
 	return REASON_SYN_RETRANSMITTED;

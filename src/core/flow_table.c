@@ -191,20 +191,20 @@ static void rebuild_free_lists(struct flow_table *table)
 	}
 }
 
-/* What there is on the flow's four-tuple already. */
-static struct flow *find_twin(const struct flow_table *table, const struct flow *flow)
+/* Whether the flow's four-tuple is free, or has a flow that may be this one's elder. */
+static bool has_place(const struct flow_table *table, const struct flow *flow)
 {
-	bool outbound;
+	bool same_way;
+	const struct flow *there = flow_table_find(table, &flow->client, flow->client_port, &flow->server,
+						   flow->server_port, &same_way);
 
-	return flow_table_find(table, &flow->client, flow->client_port, &flow->server, flow->server_port, &outbound);
+	return !there || (same_way && (flow->flags & FLOW_HAS_ELDER) && !(there->flags & FLOW_HAS_ELDER));
 }
 
 /* Takes a flow of an earlier process into the index, or frees it. */
 static void adopt_flow(struct flow_table *table, struct flow *flow)
 {
-	const struct flow *twin = is_sound(table, flow) ? find_twin(table, flow) : flow;
-
-	if ((twin && (twin == flow || !(flow->flags & FLOW_HAS_ELDER) || (twin->flags & FLOW_HAS_ELDER))) ||
+	if (!is_sound(table, flow) || !has_place(table, flow) ||
 	    ((flow->flags & FLOW_SCALED) && !adopt_scaled(table, flow))) {
 		flow->state = FLOW_FREE;
 		push_flow(table, &table->free_flow, flow);

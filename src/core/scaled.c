@@ -85,6 +85,9 @@ uint32_t scaled_emit(struct scaled *scaled, uint32_t tsval, uint32_t offset, uin
 		return emitted_before(scaled, tsval, offset);
 	scaled->newest_clock = clock;
 	emitted = current_tsval(scaled, clock);
+	/* The clock has caught up, and must not be found behind again when it has gone round. */
+	if (!scaled->knows_switch && emitted == clock)
+		scaled->switch_tsval = scaled->switch_clock = clock;
 	/* What follows the offset and what does not is never emitted as the same. */
 	if (last == 0 && scaled->knows_switch && emitted == scaled->switch_tsval)
 		emitted = emitted + 1 ? emitted + 1 : 1;
