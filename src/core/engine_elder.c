@@ -47,6 +47,7 @@ struct flow *engine_choose_flow(struct passage *p)
 	struct flow *younger = p->flow, *elder = flow_table_find_elder(&p->engine->table, younger);
 	const uint8_t flags = p->packet.flags;
 
+	p->elder = elder;
 	if (!elder) {
 		younger->flags &= (uint16_t)~FLOW_HAS_ELDER;
 		return younger;

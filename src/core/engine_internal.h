@@ -12,6 +12,7 @@ struct passage {
 	struct packet packet;
 	uint64_t tick;
 	struct flow *flow;	  /* NULL if unknown */
+	struct flow *elder;	  /* of a flow with FLOW_HAS_ELDER */
 	bool outbound;		  /* of a known flow: from client to server */
 	uint16_t slot;		  /* where it is counted */
 };

@@ -172,14 +172,12 @@ static bool is_at_quota(const struct passage *p)
  */
 static bool make_way(struct passage *p, uint32_t *ret_last_tsval, bool *ret_has_last)
 {
-	struct flow *flow = p->flow, *elder = NULL;
+	struct flow *flow = p->flow, *elder = flow && (flow->flags & FLOW_HAS_ELDER) ? p->elder : NULL;
 
 	*ret_has_last = flow && (flow->mode == MODE_REWRITE || flow->mode == MODE_OBSERVE);
 	if (!flow)
 		return false;
 	*ret_last_tsval = flow->tsval_high;
-	if (flow->flags & FLOW_HAS_ELDER)
-		elder = flow_table_find_elder(&p->engine->table, flow);
 	if (elder)
 		*ret_last_tsval = seq_max(elder->tsval_high, flow->tsval_high);
 	else if (engine_may_be_elder(flow) && p->engine->table.free_flow && !is_at_quota(p))

@@ -234,7 +234,7 @@ static uint32_t pick_flow(struct bench *bench, enum step step, bool ipv6, uint32
 	if (step == STEP_SYN || step == STEP_SYN_AGAIN || step == STEP_SYNACK)
 		return bench->live + number * 2 + ipv6;
 	if (step == STEP_TABLE_FULL)
-		return bench->live + (bench->packets + number) * 2 + ipv6;
+		return bench->live + (3 * bench->packets + number) * 2 + ipv6;
 	bench->random = bench->random * 1664525 + 1013904223;
 	return (bench->random >> 8) % (bench->live / 2) * 2 + ipv6;
 }
@@ -252,6 +252,13 @@ static void run_trace(struct bench *bench, const char *name, enum step step, boo
 	       ipv6 ? 6 : 4, name, gro ? ", GRO" : "");
 }
 
+/* What room the traces have left. */
+static void fill_rest(struct bench *bench)
+{
+	for (uint32_t i = 2 * bench->packets; bench->engine.table.free_flow; i++)
+		send_syn(bench, bench->live + i, 1, REASON_SYN_REWRITTEN);
+}
+
 static void run_traces(struct bench *bench)
 {
 	for (int ipv6 = 0; ipv6 < 2; ipv6++)
@@ -266,7 +273,7 @@ static void run_traces(struct bench *bench)
 		run_trace(bench, "SYN again", STEP_SYN_AGAIN, ipv6, false);
 		run_trace(bench, "SYN on a known four-tuple", STEP_REUSE, ipv6, false);
 	}
-	/* The traces above have taken what room there was. */
+	fill_rest(bench);
 	for (int ipv6 = 0; ipv6 < 2; ipv6++)
 		run_trace(bench, "SYN, the table full", STEP_TABLE_FULL, ipv6, false);
 }
@@ -300,8 +307,8 @@ int main(int argc, char **argv)
 	}
 	bench.live = (uint32_t)strtoul(argv[1], NULL, 10);
 	bench.packets = (uint32_t)strtoul(argv[2], NULL, 10);
-	capacity = bench.live + 2 * bench.packets; /* room for the traces' new flows */
-	bench.flows = allocate(capacity + 2 * bench.packets, sizeof(*bench.flows));
+	capacity = bench.live + 4 * bench.packets; /* room for the traces' new flows, and elders */
+	bench.flows = allocate(bench.live + 8 * bench.packets, sizeof(*bench.flows));
 	make_engine(&bench.engine, capacity);
 	bench.engine.policy = bench.policy = make_policy();
 	fill_table(&bench);
