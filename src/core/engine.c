@@ -183,12 +183,20 @@ static inline void note_emitted(struct passage *p, uint32_t tsval)
 }
 
 /*
- * True for what the client sends before it has a connection: a RST to a SYN/ACK that it dislikes, or the end of
- * another connection. Its TSval may be anything, and another SYN may follow with an offset of its own.
+ * A flow has run away with `tsval`. Returns what is to be said instead, if no scaled flow comes of it. What a
+ * client sends before it has a connection, a RST to a SYN/ACK that it dislikes or the end of another connection, may
+ * say anything, and another SYN may follow with an offset of its own: nothing newer than the SYN then. It is only in
+ * a simultaneous open that segments of the handshake tell the time.
  */
-static bool is_beside_handshake(const struct flow *flow)
+static uint32_t hold_back(struct passage *p, uint32_t tsval, enum reason *reason)
 {
-	return flow_in_handshake(flow) && !(flow->flags & FLOW_SIMULTANEOUS);
+	struct flow *flow = p->flow;
+
+	if (flow_in_handshake(flow))
+		return flow->flags & FLOW_SIMULTANEOUS ? tsval : flow->tsval_high;
+	if (!start_scaling(p))
+		*reason = REASON_OUT_UNSCALED;
+	return tsval;
 }
 
 /* TSval 0 of a client that sends 0 where it means none: in its SYN, and maybe in a RST or a keep-alive. */
@@ -227,12 +235,8 @@ __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 		reason = REASON_OUT_ANCHORED;
 	}
 	tsval = p->packet.tsval + flow->offset;
-	if (!(flow->flags & FLOW_SCALED) && has_run_away(p, tsval) && !is_no_reading(p)) {
-		if (is_beside_handshake(flow))
-			tsval = flow->tsval_high;
-		else if (!start_scaling(p))
-			reason = REASON_OUT_UNSCALED;
-	}
+	if (!(flow->flags & FLOW_SCALED) && has_run_away(p, tsval) && !is_no_reading(p))
+		tsval = hold_back(p, tsval, &reason);
 	if (is_no_reading(p)) {
 		tsval = flow->tsval_high;
 	} else if (was_overtaken(p, tsval)) {

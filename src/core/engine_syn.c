@@ -267,13 +267,13 @@ static enum reason handle_new_syn(struct passage *p)
 static uint32_t choose_repeated_tsval(struct passage *p)
 {
 	struct flow *flow = p->flow;
+	struct syn_pairs *block = engine_open_syn_pairs(p);
 	uint32_t tsval = p->packet.tsval, shifted = tsval + flow->offset, emitted;
+	bool is_mere_copy = block ? block->pair[block->count - 1].tsval == tsval : shifted == flow->syn_tsval;
 	/* Newer than the SYN before it, so that an echo tells them apart; a mere copy need not be. */
-	uint32_t previous = shifted == flow->syn_tsval ? flow->syn_tsval - 1 : flow->tsval_high;
-	struct syn_pairs *block;
+	uint32_t previous = is_mere_copy ? flow->syn_tsval - 1 : flow->tsval_high;
 
 	emitted = clock_syn_tsval(&p->engine->clock, p->tick, &flow->server, &previous);
-	block = engine_open_syn_pairs(p);
 	if (block) {
 		push_syn_pair(block, tsval, emitted);
 		flow->flags &= (uint16_t)~FLOW_ONE_OFFSET; /* the SYNs before the block was had are forgotten */

@@ -13,10 +13,10 @@ const char *const flow_state_names[FLOW_STATE_COUNT] = {
 static enum flow_state after_reset(struct flow *flow, bool outbound)
 {
 	flow->flags &= (uint16_t) ~(FLOW_ALIVE_OUT | FLOW_ALIVE_IN);
-	if (flow->state == FLOW_SYN_RECV)
-		flow->flags |= FLOW_ANSWERED;
 	if (outbound && (flow->state == FLOW_SYN_SENT || flow->state == FLOW_SYN_RECV))
 		return FLOW_SYN_SENT;
+	if (flow->state == FLOW_SYN_RECV)
+		flow->flags |= FLOW_ANSWERED;
 	return FLOW_CLOSE;
 }
 

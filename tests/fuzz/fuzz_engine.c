@@ -191,10 +191,15 @@ uint32_t fuzz_engine_server_slot(const struct fuzz_engine *engine, const struct 
 	return (uint32_t)(hash_bytes16(server->byte, engine->engine.clock.shared->secret) % CLOCK_SERVER_SLOTS);
 }
 
-bool fuzz_engine_has_flow(const struct fuzz_engine *engine, const struct addr *client, uint16_t client_port,
-			  const struct addr *server, uint16_t server_port)
+bool fuzz_engine_has_flow(const struct fuzz_engine *engine, const struct endpoints *ends, uint32_t isn)
 {
+	const struct flow_table *table = &engine->engine.table;
+	const struct flow *flow;
 	bool outbound;
 
-	return flow_table_find(&engine->engine.table, client, client_port, server, server_port, &outbound) != NULL;
+	for (flow = flow_table_look_up(table, ends, &outbound); flow; flow = flow_table_find_elder(table, flow)) {
+		if (flow_table_syn(table, flow)->isn == isn)
+			return true;
+	}
+	return false;
 }

@@ -45,8 +45,7 @@ uint32_t fuzz_engine_clock_tsval(const struct fuzz_engine *engine, uint64_t tick
 /* Which mark of the shared clock a server has; others may have the same. */
 uint32_t fuzz_engine_server_slot(const struct fuzz_engine *engine, const struct addr *server);
 
-/* True when the engine still knows this connection. */
-bool fuzz_engine_has_flow(const struct fuzz_engine *engine, const struct addr *client, uint16_t client_port,
-			  const struct addr *server, uint16_t server_port);
+/* True when the engine still knows this connection, whose SYN had that ISN. */
+bool fuzz_engine_has_flow(const struct fuzz_engine *engine, const struct endpoints *ends, uint32_t isn);
 
 #endif

@@ -10,6 +10,10 @@
 #include "seq.h"
 #include "traffic.h"
 
+enum {
+	HANDSHAKE_BYTES = 131072, /* what a client may send before it is known that the server has its SYN */
+};
+
 /* One packet before the judge. */
 struct trial {
 	struct naive *naive;
@@ -75,11 +79,32 @@ static struct change note_syn(struct trial *t, const uint32_t *previous)
 
 	naive_judge_syn_tsval(t->naive, flow, previous, t->tick, t->tsval);
 	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick, true);
+	/* A copy of an old SYN: the client's clock has come further since. If that SYN is forgotten it is not known for one. */
+	flow->has_other_offset = flow->reading && t->segment.tsval && seq_after(flow->reading, t->segment.tsval) &&
+				 naive_has_said_in_syn(flow, t->segment.tsval);
+	flow->other_offset = t->tsval - t->segment.tsval;
+	if (!flow->has_other_offset)
+		flow->reading = t->segment.tsval;
 	naive_note_echo(flow, t->segment.tsval, t->tsval, true);
-	flow->offset = t->tsval - t->segment.tsval;
+	flow->offset = t->tsval - flow->reading;
+	flow->syn_tick = t->tick;
 	flow->newest = t->tsval;
 	flow->pending = flow->is_zero_none = t->segment.tsval == 0;
 	return tsval_of(t);
+}
+
+/*
+ * Of what there was on the four-tuple one connection may go on behind the new one: the elder, if its handshake was
+ * complete. Returns the newest TSval of all.
+ */
+static uint32_t make_way(struct trial *t)
+{
+	struct naive_flow *flow = t->flow, *elder = naive_find_elder(flow);
+	uint32_t newest = elder ? seq_max(elder->newest, flow->newest) : flow->newest;
+
+	if (elder || flow->handshaking || t->naive->mode != MODE_REWRITE || !naive_engine_has(t->naive, flow))
+		naive_remove(t->naive, flow);
+	return newest;
 }
 
 static struct change judge_first_syn(struct trial *t)
@@ -89,10 +114,9 @@ static struct change judge_first_syn(struct trial *t)
 	uint32_t newest;
 
 	if (t->flow) {
-		newest = t->flow->newest;
+		newest = make_way(t);
 		if (naive->mode == MODE_REWRITE)
 			previous = &newest;
-		naive_remove(naive, t->flow);
 		t->flow = NULL;
 	}
 	if (comes_in(t))
@@ -132,10 +156,11 @@ static struct change judge_repeated_syn(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
 	uint32_t shifted = t->segment.tsval + flow->offset, before = flow->newest;
+	bool is_mere_copy = t->segment.tsval == flow->syn_tsval;
 
 	if (!t->segment.has_ts)
 		return nothing;
-	flow->refused = false;
+	flow->refused = flow->was_answered = false;
 	if (t->naive->mode == MODE_STRIP)
 		return strip(t);
 	claim_pairs(t);
@@ -152,8 +177,8 @@ static struct change judge_repeated_syn(struct trial *t)
 		return tsval_of(t);
 	}
 	/* A mere copy of the last may leave with the same TSval. */
-	if (shifted == flow->newest_syn)
-		before = shifted - 1;
+	if (is_mere_copy)
+		before = flow->newest_syn - 1;
 	return note_syn(t, &before);
 }
 
@@ -204,6 +229,27 @@ static void judge_scaled_out(struct trial *t)
 		fuzz_fail("P9: a scaled TSval %u is further ahead than the lead", t->tsval);
 }
 
+static bool is_beside_handshake(const struct naive_flow *flow)
+{
+	return flow->handshaking && !flow->simultaneous && !flow->scaled;
+}
+
+/* How much further from the SYN than time has come since, as the shorter way round goes. */
+static int64_t ahead_of_syn(const struct trial *t, uint32_t tsval)
+{
+	return (int32_t)(tsval - t->flow->newest_syn - (uint32_t)(t->tick - t->flow->syn_tick));
+}
+
+/* Ahead of the clock, and further than the lead, 1/256 of the time and what the SYN's time is rounded by can explain. */
+static bool is_too_far_ahead(const struct trial *t)
+{
+	uint32_t lead = t->naive->engine->engine.clock.max_lead_ms;
+	int64_t age = (int64_t)(t->tick - t->flow->syn_tick);
+
+	return naive_distance(t->naive, t->tsval, t->tick) > (int64_t)lead &&
+	       ahead_of_syn(t, t->tsval) > age / 256 + (lead > 500 ? lead : 500) + 32;
+}
+
 static struct change judge_segment_out(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
@@ -217,7 +263,14 @@ static struct change judge_segment_out(struct trial *t)
 		return nothing;
 	if (flow->pending && t->segment.tsval)
 		judge_anchor(t);
+	if (flow->has_other_offset && t->tsval == t->segment.tsval + flow->other_offset)
+		flow->offset = flow->other_offset;
 	expected = t->segment.tsval + flow->offset;
+	/* Before there is a connection the client may say anything, but nothing that is too far ahead. */
+	if (is_beside_handshake(flow) && ahead_of_syn(t, expected) > 0 && t->tsval == flow->newest)
+		expected = t->tsval;
+	if (is_beside_handshake(flow) && is_too_far_ahead(t))
+		fuzz_fail("P9: a TSval %u in the handshake is further ahead than the lead", t->tsval);
 	/* A client whose SYN said 0 says no time with it later either: nothing newer, nothing older is sent. */
 	if (flow->is_zero_none && t->segment.tsval == 0)
 		expected = flow->newest;
@@ -283,9 +336,10 @@ static struct change judge_repair(struct trial *t)
 			fuzz_fail("P4: a TSecr to be set to 0 is %u", t->tsecr);
 		return tsecr_of(t);
 	case REPAIR_ECHO:
-		if (flow->handshaking && !flow->simultaneous && !flow->scaled && t->tsecr != flow->syn_tsval)
+		if (flow->handshaking && !flow->simultaneous && !flow->scaled && t->tsecr != flow->reading &&
+		    !(flow->has_other_offset && t->tsecr == flow->syn_tsval))
 			fuzz_fail("P4: a TSecr was repaired to %u, the client's TSval is %u", t->tsecr,
-				  flow->syn_tsval);
+				  flow->reading);
 		if (!naive_has_said(flow, t->tsecr) && t->tsecr != flow->newest - flow->offset)
 			fuzz_fail("P4: a TSecr was repaired to %u, which the client has not said", t->tsecr);
 		return tsecr_of(t);
@@ -302,6 +356,7 @@ static struct change judge_synack_in(struct trial *t)
 	enum naive_echo_is kind;
 
 	flow->refused = false;
+	flow->is_answered = true;
 	if (!t->segment.has_ts)
 		return nothing;
 	if (t->naive->mode == MODE_STRIP)
@@ -339,24 +394,69 @@ static struct change judge_synack(struct trial *t)
 	return judge_stranger(t);
 }
 
-static struct change judge_segment(struct trial *t)
+/* How far into its connection the segment takes the flow. */
+static uint32_t bytes_since_syn(const struct trial *t, const struct naive_flow *flow)
+{
+	if (!t->outbound && !(t->segment.flags & TCP_ACK))
+		return UINT32_MAX;
+	return (t->outbound ? t->segment.seq : t->segment.ack) - flow->isn - 1;
+}
+
+static void note_in_handshake(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
 	uint8_t flags = t->segment.flags;
 
+	if (!t->outbound && (flags & TCP_RST)) {
+		flow->was_answered |= flow->is_answered && !flow->refused;
+		flow->refused = true;
+		flow->is_answered = false;
+	}
+	/* The end of another connection says nothing about this one. */
+	if (!t->outbound || bytes_since_syn(t, flow) >= HANDSHAKE_BYTES)
+		return;
+	if ((flags & TCP_RST) && !flow->refused)
+		flow->is_answered = false;
+	/* The client's ACK completes the handshake, unless the server has refused. */
+	if ((flags & TCP_ACK) && !(flags & TCP_RST) && (!flow->refused || flow->was_answered))
+		flow->handshaking = false;
+}
+
+static struct change judge_segment(struct trial *t)
+{
+	struct naive_flow *flow = t->flow;
+
 	if (!flow)
 		return judge_stranger(t);
-	if (flow->handshaking && (flags & TCP_RST) && !t->outbound)
-		flow->refused = true;
-	/* The client's ACK completes the handshake, unless the server has refused. */
-	if (flow->handshaking && t->outbound && (flags & TCP_ACK) && !(flags & TCP_RST) && !flow->refused)
-		flow->handshaking = false;
+	if (flow->handshaking)
+		note_in_handshake(t);
 	return t->outbound ? judge_segment_out(t) : judge_segment_in(t);
 }
 
 static uint32_t load32(const uint8_t *at)
 {
 	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/*
+ * Two connections on the four-tuple: SYNs tell by their ISN, the rest by what is nearer. Once the server has taken the
+ * younger one's SYN the elder is past.
+ */
+static void choose_flow(struct trial *t)
+{
+	struct naive_flow *younger = t->flow, *elder = naive_find_elder(younger);
+	uint8_t flags = t->segment.flags;
+	uint32_t bytes = bytes_since_syn(t, younger);
+
+	if ((flags & TCP_SYN) && (t->outbound || !(flags & TCP_ACK))) {
+		if (t->outbound && t->segment.seq == elder->isn)
+			t->flow = elder;
+		return;
+	}
+	if (bytes >= HANDSHAKE_BYTES || bytes >= bytes_since_syn(t, elder))
+		t->flow = elder;
+	else if (!(flags & TCP_RST))
+		naive_remove(t->naive, elder);
 }
 
 static struct change judge(struct trial *t)
@@ -368,7 +468,10 @@ static struct change judge(struct trial *t)
 		t->tsecr = load32(t->input->data + t->segment.ts_at + 6);
 	}
 	t->flow = naive_find(t->naive, &t->segment, &t->outbound);
-	if (t->flow)
+	if (t->flow && naive_find_elder(t->flow))
+		choose_flow(t);
+	/* A SYN of another connection is none of the flow's. */
+	if (t->flow && !(kind == TCP_SYN && t->outbound && t->segment.seq != t->flow->isn))
 		t->flow->last_seen_s = t->tick / 1000;
 	if (kind == TCP_SYN)
 		return judge_syn(t);
@@ -388,25 +491,4 @@ void naive_judge(struct naive *naive, const struct packet_input *input, const ui
 		fuzz_fail("reason %s: the packet must %s", reason_table[reason].name,
 			  change.len ? "be changed" : "not be changed");
 	naive_check_bytes(input, before, &trial.segment, change.at, change.len);
-}
-
-void naive_judge_sweep(struct naive *naive, uint64_t tick, uint32_t timeout_s, bool was_complete)
-{
-	struct naive_flow *next;
-
-	for (struct naive_flow *flow = naive->flows; flow; flow = next) {
-		uint64_t silent_s = tick / 1000 - flow->last_seen_s;
-
-		next = flow->next;
-		if (fuzz_engine_has_flow(naive->engine, &flow->client, flow->client_port, &flow->server,
-					 flow->server_port)) {
-			if (was_complete && silent_s > timeout_s)
-				fuzz_fail("P9: a flow outlives its time-out: silent for %llu s",
-					  (unsigned long long)silent_s);
-			continue;
-		}
-		if (silent_s <= timeout_s)
-			fuzz_fail("P10: a flow is gone, silent for %llu s only", (unsigned long long)silent_s);
-		naive_remove(naive, flow);
-	}
 }

@@ -15,7 +15,7 @@
 struct naive_segment {
 	struct addr src, dst;
 	uint16_t src_port, dst_port;
-	uint32_t seq;
+	uint32_t seq, ack;
 	uint8_t flags;
 	size_t tcp_at, tcp_len;
 	bool has_ts;

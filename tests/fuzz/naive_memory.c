@@ -153,6 +153,16 @@ struct naive_flow *naive_find(const struct naive *naive, const struct naive_segm
 	return NULL;
 }
 
+struct naive_flow *naive_find_elder(const struct naive_flow *flow)
+{
+	struct naive_flow *other = flow->next;
+
+	while (other && !(other->client_port == flow->client_port && other->server_port == flow->server_port &&
+			  addr_equal(&other->client, &flow->client) && addr_equal(&other->server, &flow->server)))
+		other = other->next;
+	return other;
+}
+
 struct naive_flow *naive_add(struct naive *naive, const struct naive_segment *segment)
 {
 	struct naive_flow *flow = calloc(1, sizeof(*flow));
@@ -191,8 +201,20 @@ void naive_note_echo(struct naive_flow *flow, uint32_t tsval, uint32_t emitted, 
 	flow->syn_count += is_syn;
 	if (!is_syn)
 		return;
+	/* Whoever sends a SYN again has not had an answer to anything else. */
+	for (size_t i = 0; i < flow->echo_count; i++)
+		flow->echoes[i].is_early |= !flow->echoes[i].is_syn;
 	flow->newest_syn = emitted;
 	flow->syn_tsval = tsval;
+}
+
+bool naive_has_said_in_syn(const struct naive_flow *flow, uint32_t tsval)
+{
+	for (size_t i = 0; i < flow->echo_count; i++) {
+		if (flow->echoes[i].is_syn && flow->echoes[i].tsval == tsval)
+			return true;
+	}
+	return false;
 }
 
 bool naive_has_left_so(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted)
@@ -245,6 +267,12 @@ enum naive_echo_is naive_classify_echo(const struct naive_flow *flow, uint32_t t
 	return ECHO_EITHER;
 }
 
+/* What the flow's offset makes of it. */
+static bool is_shifted_back(const struct naive_flow *flow, uint32_t tsecr, uint32_t back)
+{
+	return back == tsecr - flow->offset || (flow->has_other_offset && back == tsecr - flow->other_offset);
+}
+
 /* Of the client's TSvals after number `i`. */
 static bool was_said_later(const struct naive_flow *flow, size_t i, uint32_t tsval)
 {
@@ -272,7 +300,7 @@ static bool is_scaled_back(const struct naive_flow *flow, uint32_t tsecr, uint32
 		if (!flow->is_unsteady && seq_after(echo->tsval, back) && !was_said_later(flow, i, back))
 			return false;
 	}
-	return naive_has_said(flow, back) || ((!is_known || flow->went_back) && back == tsecr - flow->offset);
+	return naive_has_said(flow, back) || ((!is_known || flow->went_back) && is_shifted_back(flow, tsecr, back));
 }
 
 bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_t back)
@@ -296,7 +324,7 @@ bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_
 	 */
 	if (!is_known || tsecr == UINT32_MAX || flow->is_syn_forgotten || flow->syn_count > REMEMBERED_SYNS ||
 	    is_vague(flow))
-		return back == tsecr - flow->offset;
+		return is_shifted_back(flow, tsecr, back);
 	return false;
 }
 
@@ -307,4 +335,31 @@ bool naive_has_said(const struct naive_flow *flow, uint32_t tsval)
 			return true;
 	}
 	return false;
+}
+
+bool naive_engine_has(const struct naive *naive, const struct naive_flow *flow)
+{
+	const struct endpoints ends = {flow->client, flow->server, flow->client_port, flow->server_port};
+
+	return fuzz_engine_has_flow(naive->engine, &ends, flow->isn);
+}
+
+void naive_judge_sweep(struct naive *naive, uint64_t tick, uint32_t timeout_s, bool was_complete)
+{
+	struct naive_flow *next;
+
+	for (struct naive_flow *flow = naive->flows; flow; flow = next) {
+		uint64_t silent_s = tick / 1000 - flow->last_seen_s;
+
+		next = flow->next;
+		if (naive_engine_has(naive, flow)) {
+			if (was_complete && silent_s > timeout_s)
+				fuzz_fail("P9: a flow outlives its time-out: silent for %llu s",
+					  (unsigned long long)silent_s);
+			continue;
+		}
+		if (silent_s <= timeout_s)
+			fuzz_fail("P10: a flow is gone, silent for %llu s only", (unsigned long long)silent_s);
+		naive_remove(naive, flow);
+	}
 }

@@ -31,7 +31,9 @@ struct naive_flow {
 	uint32_t isn;
 	uint64_t last_seen_s;
 	bool handshaking;      /* the client has not yet completed the handshake */
+	bool is_answered;      /* the server answered with SYN/ACK */
 	bool refused;	       /* the server answered with RST; the client may yet try again */
+	bool was_answered;     /* by SYN/ACK, before that RST */
 	bool simultaneous;     /* both sides sent SYNs: what was echoed is less certain */
 	bool is_zero_none;     /* the last SYN's TSval was 0 */
 	bool pending;	       /* TSval 0 in the SYN, no real one yet (P3) */
@@ -44,6 +46,10 @@ struct naive_flow {
 	uint32_t offset;
 	uint32_t newest; /* TSval emitted */
 	uint32_t newest_syn, syn_tsval; /* emitted for the last SYN, and what the client sent in it */
+	uint32_t reading;      /* the newest that the client has sent in a SYN */
+	uint32_t other_offset; /* that of a copy of an old SYN, if it was not known for one */
+	bool has_other_offset;
+	uint64_t syn_tick;     /* of the last SYN */
 	struct naive_echo *echoes;
 	size_t echo_count, syn_count;
 };
@@ -71,9 +77,17 @@ void naive_note_sent(struct naive *naive, const struct addr *server, uint32_t ts
 void naive_judge_syn_tsval(const struct naive *naive, const struct naive_flow *flow, const uint32_t *previous,
 			   uint64_t tick, uint32_t tsval);
 
+/* The newest flow of the segment's ends, or the one before `flow`; NULL where there is none. */
+struct naive_flow *naive_find_elder(const struct naive_flow *flow);
 struct naive_flow *naive_find(const struct naive *naive, const struct naive_segment *segment, bool *ret_outbound);
 struct naive_flow *naive_add(struct naive *naive, const struct naive_segment *segment);
 void naive_remove(struct naive *naive, struct naive_flow *flow);
+
+/* True when the engine still knows the flow. */
+bool naive_engine_has(const struct naive *naive, const struct naive_flow *flow);
+
+/* True when the flow's client has sent this in a SYN before. */
+bool naive_has_said_in_syn(const struct naive_flow *flow, uint32_t tsval);
 
 /* True if the client's `tsval` has left as `emitted` before. */
 bool naive_has_left_so(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted);

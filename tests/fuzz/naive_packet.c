@@ -112,6 +112,7 @@ bool naive_parse(const uint8_t *data, size_t len, struct naive_segment *ret)
 	ret->src_port = (uint16_t)number(tcp, 2);
 	ret->dst_port = (uint16_t)number(tcp + 2, 2);
 	ret->seq = number(tcp + 4, 4);
+	ret->ack = number(tcp + 8, 4);
 	ret->flags = tcp[13];
 	if ((ret->flags & TCP_SYN) && (ret->flags & (TCP_RST | TCP_FIN)))
 		return false;

@@ -252,7 +252,7 @@ static void build(const struct segment *segment, struct fuzz_input *input, struc
 	put16(bytes + at, segment->outbound ? c->client_port : c->server_port);
 	put16(bytes + at + 2, segment->outbound ? c->server_port : c->client_port);
 	put32(bytes + at + 4, segment->seq);
-	put32(bytes + at + 8, c->isn);
+	put32(bytes + at + 8, segment->outbound ? 5001 : c->isn + 1);
 	bytes[at + 12] = (uint8_t)((5 + option_len / 4) << 4 | (segment->extras & 16 ? 0xf : 0));
 	bytes[at + 13] = segment->flags;
 	put16(bytes + at + 14, 1000);
@@ -302,7 +302,7 @@ static void take_segment(struct fuzz_traffic *traffic, struct fuzz_input *input,
 	segment.checksum = layout >> 3 & 3;
 	segment.payload = layout >> 5;
 	if (selectors & 0x40)
-		segment.seq += fuzz_take8(input);
+		segment.seq += fuzz_take8(input) - 128u;
 	if ((selectors & 0x80) && outbound)
 		c->isn = segment.seq;
 	if (outbound) {
