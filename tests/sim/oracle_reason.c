@@ -101,6 +101,18 @@ static uint64_t fit_in(const struct crossing *c, const struct oracle_flow *flow)
 	return BIT(IN_FOREIGN_TSECR) | (flow->scaled ? BIT(IN_SCALED) : BIT(IN_REWRITTEN));
 }
 
+/* A segment of an older connection on the four-tuple, whose flow may still be known behind the new one's. */
+static uint64_t fit_elder(const struct crossing *c)
+{
+	if (c->before.flags & SYN)
+		return 0;
+	if (c->before.ts_at < 0)
+		return BIT(FLOW_NO_TIMESTAMPS);
+	if (c->segment->outbound)
+		return BIT(OUT_REWRITTEN) | BIT(OUT_SCALED) | BIT(OUT_UNSCALED);
+	return c->before.tsecr == 0 ? BIT(IN_TSECR_ZERO) : BIT(IN_REWRITTEN) | BIT(IN_SCALED) | BIT(IN_FOREIGN_TSECR);
+}
+
 void oracle_check_reason(struct world *world, const struct oracle *oracle, const struct crossing *c,
 			 const struct oracle_flow *flow, bool first, bool maybe_gone)
 {
@@ -126,6 +138,8 @@ void oracle_check_reason(struct world *world, const struct oracle *oracle, const
 		fit |= fit & BIT(MIDSTREAM_IN) ? BIT(MIDSTREAM_OUT) : 0;
 		fit |= fit & BIT(SYN_FROM_OUTSIDE) ? BIT(SYN_POLICY_OFF) : 0;
 	}
+	if (flow && flow->plan != c->segment->plan)
+		fit |= fit_elder(c);
 	if (maybe_gone)
 		fit |= BIT(MIDSTREAM_OUT) | BIT(MIDSTREAM_IN) | BIT(NO_TIMESTAMPS) | BIT(SYNACK_UNKNOWN);
 	check_rule(world, RULE_P7_REASON, fit >> c->reason & 1,
