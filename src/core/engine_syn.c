@@ -46,8 +46,7 @@ bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsv
 	if (flow->block && find_syn_pair(p, tsecr, ret_tsval))
 		return true;
 	/* After so long it is the clock's round after. */
-	if ((flow->flags & FLOW_SYN_ZERO) && tsecr == flow->syn_tsval &&
-	    ((flow->flags & FLOW_ANCHOR_PENDING) || engine_syn_age_ms(p) <= INT32_MAX)) {
+	if ((flow->flags & FLOW_SYN_ZERO) && tsecr == flow->syn_tsval && engine_syn_age_ms(p) <= INT32_MAX) {
 		*ret_tsval = 0;
 		return true;
 	}
