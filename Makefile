@@ -41,7 +41,6 @@ parts = $(call objects,tests/tools/$(1)/*.c)
 # The simulator: its own program, whose head (tests/sim/main.c) says how it is built.
 SIM := $(BUILD)/tests/sim
 SEED ?= 1
-PACKETS ?= 400000
 
 MANUALS := $(patsubst man/%.in,$(BUILD)/man/%,$(wildcard man/*.in))
 UNITS := $(patsubst systemd/%.in,$(BUILD)/systemd/%,$(wildcard systemd/*.in))
@@ -169,14 +168,15 @@ check-unit:
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/run $(BUILD) unit replay sim corpus tools
 
-# One seed of the simulator, the same as in check-unit but longer; and many, some 10 million packets through pawsd.
+# The simulator: the sixteen worlds of a seed, or one by its number; and many, some 10 million packets through pawsd.
+# PACKETS: of each world.
 .PHONY: sim sim-long
 sim:
 	@$(MAKE) -s --no-print-directory $(SIM)
-	@$(SIM) --seed $(SEED) --packets $(PACKETS)
+	@$(SIM) $(if $(WORLD),--world $(WORLD),--seed $(SEED)) $(if $(PACKETS),--packets $(PACKETS))
 sim-long:
 	@$(MAKE) -s --no-print-directory $(SIM)
-	@$(SIM) --long --seed $(SEED) --packets $(PACKETS)
+	@$(SIM) --long --seed $(SEED) $(if $(PACKETS),--packets $(PACKETS))
 
 # One namespace test: make check-netns TEST=strip
 check-netns: test-deps

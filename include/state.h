@@ -63,8 +63,8 @@ uint64_t state_now(const struct state *state);
 
 /*
  * Writes down how far the clock has come, so that it does not step back after a reboot with a
- * wrong time of day, and its marks; `is_last`: at a stop. And follows the time of day: ahead, by a second
- * at a time; back, by a thousandth of the time since it did so last. To be called every
+ * wrong time of day, and its marks; `is_last`: at a stop. And follows the time of day: ahead, by a 20th
+ * of the time since it did so last; back, by a thousandth of it. To be called every
  * STATE_SAVE_INTERVAL_MS. Returns -1 with a line in ret_error when it cannot be written.
  */
 int state_save_clock(struct state *state, const struct clock *clock, bool is_last, char *ret_error, size_t error_size);

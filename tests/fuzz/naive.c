@@ -85,6 +85,8 @@ static struct change note_syn(struct trial *t, const uint32_t *previous)
 	flow->other_offset = t->tsval - t->segment.tsval;
 	if (!flow->has_other_offset)
 		flow->reading = t->segment.tsval;
+	else if (naive_has_many_syns(flow))
+		flow->is_offset_open = flow->is_echo_vague = true;
 	naive_note_echo(flow, t->segment.tsval, t->tsval, true);
 	flow->offset = t->tsval - flow->reading;
 	flow->syn_tick = t->tick;
@@ -265,6 +267,10 @@ static struct change judge_segment_out(struct trial *t)
 		judge_anchor(t);
 	if (flow->has_other_offset && t->tsval == t->segment.tsval + flow->other_offset)
 		flow->offset = flow->other_offset;
+	if (flow->is_offset_open && !flow->handshaking && !is_reason(t, "out_scaled")) {
+		flow->offset = t->tsval - t->segment.tsval;
+		flow->is_offset_open = false;
+	}
 	expected = t->segment.tsval + flow->offset;
 	/* Before there is a connection the client may say anything, but nothing that is too far ahead. */
 	if (is_beside_handshake(flow) && ahead_of_syn(t, expected) > 0 && t->tsval == flow->newest)

@@ -217,6 +217,11 @@ bool naive_has_said_in_syn(const struct naive_flow *flow, uint32_t tsval)
 	return false;
 }
 
+bool naive_has_many_syns(const struct naive_flow *flow)
+{
+	return flow->syn_count >= REMEMBERED_SYNS;
+}
+
 bool naive_has_left_so(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted)
 {
 	for (size_t i = 0; i < flow->echo_count; i++) {

@@ -49,6 +49,7 @@ struct naive_flow {
 	uint32_t reading;      /* the newest that the client has sent in a SYN */
 	uint32_t other_offset; /* that of a copy of an old SYN, if it was not known for one */
 	bool has_other_offset;
+	bool is_offset_open;   /* several such, of more SYNs than are remembered: the next segment shows it */
 	uint64_t syn_tick;     /* of the last SYN */
 	struct naive_echo *echoes;
 	size_t echo_count, syn_count;
@@ -88,6 +89,8 @@ bool naive_engine_has(const struct naive *naive, const struct naive_flow *flow);
 
 /* True when the flow's client has sent this in a SYN before. */
 bool naive_has_said_in_syn(const struct naive_flow *flow, uint32_t tsval);
+/* More SYNs than are remembered. */
+bool naive_has_many_syns(const struct naive_flow *flow);
 
 /* True if the client's `tsval` has left as `emitted` before. */
 bool naive_has_left_so(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted);

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The tick that the daemon gives to its engine, after src/daemon/state.c: time since boot plus an offset
- * that follows the time of day, ahead by a second at each save, back by a thousandth of the time since the
- * last; what was published is never undone. After a reboot it is made from the time of day, but no less
+ * that follows the time of day, ahead by a 20th of the time since the last save, back by a thousandth; what was published is never undone. After a reboot it is made from the time of day, but no less
  * than what was written down and, after a crash, may have been reached since.
  */
 #include "gateway.h"
 
 enum {
-	FOLLOW_STEP_MS = 1000,
+	FOLLOW_STEP_MS = 250,
 	FOLLOW_BACK_SHARE = 1000,
 };
 

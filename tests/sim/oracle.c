@@ -111,9 +111,14 @@ static struct oracle_flow *judge_syn(struct world *world, struct oracle *oracle,
 	return flow;
 }
 
-/* Of a scaled flow: in the order of the client's, as far as that can be told. */
+/*
+ * Of a scaled flow: in the order of the client's, as far as that can be told. What comes late may leave as one of its
+ * successors, for not all are remembered; but not as anything newer than has been sent.
+ */
 static bool is_in_order(const struct world *world, const struct crossing *c, const struct oracle_flow *flow)
 {
+	bool is_late = !seq_after(c->after.tsval, flow->newest);
+
 	for (uint32_t i = flow->pair_count, n = 0; i-- > 0 && n < 64; n++) {
 		const struct pair *pair = &flow->pairs[i];
 
@@ -123,7 +128,7 @@ static bool is_in_order(const struct world *world, const struct crossing *c, con
 			continue;
 		if (seq_after(c->before.tsval, pair->tsval) && seq_after(pair->emitted, c->after.tsval))
 			return false;
-		if (seq_after(pair->tsval, c->before.tsval) && seq_after(c->after.tsval, pair->emitted))
+		if (!is_late && seq_after(pair->tsval, c->before.tsval) && seq_after(c->after.tsval, pair->emitted))
 			return false;
 	}
 	return true;

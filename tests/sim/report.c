@@ -89,7 +89,7 @@ void report_print(const struct tally tallies[RUN_COUNT])
 }
 
 /* A check that cannot fail proves nothing: without pawsd each must have failed. */
-bool report_tap(const struct tally tallies[RUN_COUNT])
+bool report_tap(const struct tally tallies[RUN_COUNT], bool all)
 {
 	bool all_good = true;
 	int number = 0;
@@ -102,12 +102,16 @@ bool report_tap(const struct tally tallies[RUN_COUNT])
 		if (rules[i].kind == RULE_APART)
 			continue;
 		all_good &= good;
+		++number;
+		if (!all && good)
+			continue;
 		printf("%sok %d - %s (%llu checks; violated %llu times by plain NAT, %llu by the textbook, "
 		       "%llu by pawsd)\n",
-		       good ? "" : "not ", ++number, rules[i].text, (unsigned long long)checks,
+		       good ? "" : "not ", number, rules[i].text, (unsigned long long)checks,
 		       (unsigned long long)tallies[RUN_PLAIN].violations[i],
 		       (unsigned long long)tallies[RUN_TEXTBOOK].violations[i], (unsigned long long)with);
 	}
-	printf("1..%d\n", number);
+	if (all)
+		printf("1..%d\n", number);
 	return all_good;
 }

@@ -8,7 +8,7 @@ void report_add(struct tally *sum, const struct tally *tally);
 /* Of all that is promised. */
 uint64_t report_violations(const struct tally *tally);
 void report_print(const struct tally tallies[RUN_COUNT]);
-/* A line for each rule. False where one was violated by pawsd, or by nobody. */
-bool report_tap(const struct tally tallies[RUN_COUNT]);
+/* A line for each rule, or only for those of which it is false that pawsd never violates them and others do. */
+bool report_tap(const struct tally tallies[RUN_COUNT], bool all);
 
 #endif

@@ -72,6 +72,13 @@ static void repeat_synack(struct world *world, struct socket *socket, const stru
 {
 	bool fails = tcp_paws_fails(world, socket, syn);
 
+	/* With cookies there is nothing to compare with: each SYN is answered. */
+	if (server_of(world, socket->server)->cookies && syn->seq == socket->irs) {
+		socket->ts_recent = syn->tsval;
+		socket->recent = syn->source;
+		send_synack(world, socket);
+		return;
+	}
 	if (fails || syn->seq != socket->irs) {
 		if (syn->plan != socket->plan.number)
 			tcp_note_met_open(world, syn);
