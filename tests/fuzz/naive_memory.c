@@ -275,7 +275,8 @@ enum naive_echo_is naive_classify_echo(const struct naive_flow *flow, uint32_t t
 /* What the flow's offset makes of it. */
 static bool is_shifted_back(const struct naive_flow *flow, uint32_t tsecr, uint32_t back)
 {
-	return back == tsecr - flow->offset || (flow->has_other_offset && back == tsecr - flow->other_offset);
+	return flow->is_offset_open || back == tsecr - flow->offset ||
+	       (flow->has_other_offset && back == tsecr - flow->other_offset);
 }
 
 /* Of the client's TSvals after number `i`. */
