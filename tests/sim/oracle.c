@@ -172,14 +172,24 @@ static bool was_overtaken(const struct crossing *c, const struct oracle_flow *fl
 }
 
 /* A segment of a connection that is rewritten: P3, and P10 where a restart lies before it. */
+/* No faster than 1 kHz and what a clock may be off by: such a client's flow has no need to be scaled. */
+static bool is_slow_clock(const struct client *client)
+{
+	return client->ticks_per_us < 0.001 * 1.0006 && !client->wild;
+}
+
 static void judge_offset(struct world *world, const struct crossing *c, struct oracle_flow *flow)
 {
+	const struct client *client = client_of(world, c->segment->client);
 	uint32_t offset = c->after.tsval - c->before.tsval;
 	bool same = offset == flow->offset || (c->after.tsval == UINT32_MAX && offset == flow->offset - 1);
 
 	if (c->reason == REASON_OUT_SCALED) {
 		int64_t position = oracle_position(c->tick, c->after.tsval), tick = (int64_t)c->tick;
 		int64_t run_on = flow->newest_position + 2 + (int64_t)(world->now_us - flow->newest_us) / 1000;
+
+		check_rule(world, RULE_P3_OFFSET, !is_slow_clock(client), "plan %u: scaled, with %.3f ticks a ms",
+			   c->segment->plan, client->ticks_per_us * 1000);
 
 		/*
 		 * Where its SYN had to be ahead, or it had run ahead when blocks were short, it stays so. One held

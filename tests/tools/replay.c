@@ -16,7 +16,7 @@
  *   only ipv4 | only ipv6           this file is about one of them
  *   clock 7100                      the shared clock at time 0 (default 1000000)
  *   tsval_base 0                    the clock's TSval at tick 0
- *   max_lead 60000                  ms
+ *   max_lead 1000                   ms
  *   quota 0                         flows that one client may have; 0: no limit
  *   table 64                        capacity
  *   timeout SYN_SENT 30             seconds

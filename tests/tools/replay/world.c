@@ -233,7 +233,7 @@ void world_init(struct world *world, const char *path)
 	world->path = path;
 	world->capacity = 64;
 	world->clock = 1000000;
-	world->engine.clock.max_lead_ms = 60000;
+	world->engine.clock.max_lead_ms = 1000;
 	memcpy(world->engine.timeout_s, timeouts, sizeof(timeouts));
 	slot_of_name(world, "none");
 	slot_of_name(world, "default");
