@@ -50,13 +50,19 @@ static void test_clock_never_steps_back_over_a_reboot(void **unused)
 static void test_clock_never_steps_back_over_a_crash(void **unused)
 {
 	struct state state = open_state();
-	uint64_t reached = state_now(&state) + 20000;
+	struct clock clock = clock_of(&state);
+	uint64_t reached = state_now(&state) + 20000, high;
+	struct addr server = {.byte = {1}};
 
 	(void)unused;
+	clock_raise(&clock, state_now(&state), &server, clock_tsval(&clock, state_now(&state)) + 700);
+	high = state.clock->high;
+	assert_int_not_equal(high, 0);
 	state.clock->published = reached;
 	state_close(&state);
 	state = open_state();
 	assert_true(state_now(&state) >= reached);
+	assert_int_equal(state.clock->high, high);
 	state_close(&state);
 }
 
