@@ -65,11 +65,11 @@ static void watch(int operation, int fd, uint32_t events, void *context)
 		load_die("epoll_ctl");
 }
 
-static void set_no_delay(int fd)
+static void set_option(int fd, int level, int option)
 {
 	int on = 1;
 
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, level, option, &on, sizeof(on));
 }
 
 /* ---- the server ---- */
@@ -142,7 +142,7 @@ static void serve_accept(const struct peer *listener)
 		if (!peer)
 			load_die("calloc");
 		peer->fd = fd;
-		set_no_delay(fd);
+		set_option(fd, IPPROTO_TCP, TCP_NODELAY);
 		watch(EPOLL_CTL_ADD, fd, EPOLLIN, peer);
 	}
 }
@@ -151,13 +151,12 @@ static void serve_listen(const struct load_addrs *at)
 {
 	for (size_t i = 0; i < at->count; i++) {
 		struct peer *listener = calloc(1, sizeof(*listener));
-		int on = 1;
 
 		if (!listener)
 			load_die("calloc");
 		listener->is_listener = true;
 		listener->fd = socket(at->addr[i].ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
-		setsockopt(listener->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+		set_option(listener->fd, SOL_SOCKET, SO_REUSEADDR);
 		if (listener->fd < 0 || bind(listener->fd, (struct sockaddr *)&at->addr[i].ss, at->addr[i].len) < 0 ||
 		    listen(listener->fd, 4096) < 0)
 			load_die("listen");
@@ -231,16 +230,15 @@ static uint32_t mixed_size(void)
 static void client_open(struct client *client)
 {
 	const struct load_addr *to = &config.to.addr[run.opened % config.to.count];
-	int on = 1;
 
 	client->fd = socket(to->ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	if (client->fd < 0)
 		load_die("socket");
-	set_no_delay(client->fd);
+	set_option(client->fd, IPPROTO_TCP, TCP_NODELAY);
 	if (config.from.count > 0) {
 		const struct load_addr *from = &config.from.addr[run.opened % config.from.count];
 
-		setsockopt(client->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+		set_option(client->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT);
 		if (bind(client->fd, (const struct sockaddr *)&from->ss, from->len) < 0)
 			load_die("bind");
 	}
@@ -252,16 +250,11 @@ static void client_open(struct client *client)
 	watch(EPOLL_CTL_ADD, client->fd, EPOLLOUT, client);
 }
 
-static void client_reopen(struct client *client)
+static void client_reopen(struct client *client, bool has_failed)
 {
+	run.failed += has_failed;
 	close(client->fd);
 	client_open(client);
-}
-
-static void client_fail(struct client *client)
-{
-	run.failed++;
-	client_reopen(client);
 }
 
 static void client_request(struct client *client)
@@ -275,7 +268,7 @@ static void client_request(struct client *client)
 	client->is_idle = false;
 	client->awaited = request.answer_bytes;
 	if (send(client->fd, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request))
-		client_fail(client);
+		client_reopen(client, true);
 }
 
 static void note_latency(const struct client *client)
@@ -305,7 +298,7 @@ static void client_answered(struct client *client)
 			break;
 		}
 		run.closed++;
-		client_reopen(client);
+		client_reopen(client, false);
 	}
 }
 
@@ -315,7 +308,7 @@ static void client_connected(struct client *client)
 	socklen_t len = sizeof(error);
 
 	if (getsockopt(client->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error) {
-		client_fail(client);
+		client_reopen(client, true);
 		return;
 	}
 	client->is_connecting = false;
@@ -338,7 +331,7 @@ static void client_handle(struct client *client)
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n <= 0 || (uint64_t)n > client->awaited) {
-		client_fail(client);
+		client_reopen(client, true);
 		return;
 	}
 	client->awaited -= (uint64_t)n;

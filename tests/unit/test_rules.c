@@ -42,9 +42,7 @@ static enum rules_class wanted_class(const struct rules_config *config, const st
 			return CLASS_FULL;
 	if (destination->mode == MODE_STRIP && config->strip != STRIP_QUEUE)
 		return CLASS_STRIP;
-	return destination->mode == MODE_REWRITE ? CLASS_FULL
-	       : destination->mode == MODE_OFF	 ? CLASS_NONE
-						 : CLASS_HANDSHAKE;
+	return destination->mode == MODE_REWRITE ? CLASS_FULL : destination->mode == MODE_OFF ? CLASS_NONE : CLASS_HANDSHAKE;
 }
 
 static bool is_wan(const struct rules_config *config, const char *name)
@@ -57,7 +55,7 @@ static bool is_wan(const struct rules_config *config, const char *name)
 
 struct expected {
 	bool is_queued, is_handshake, is_stripped;
-	char counter[48];
+	char counter[48]; /* "s3_syn_stripped" */
 };
 
 static bool is_queued(enum rules_class class, const struct model_packet *packet)
