@@ -267,9 +267,9 @@ static struct change judge_segment_out(struct trial *t)
 		judge_anchor(t);
 	if (flow->has_other_offset && t->tsval == t->segment.tsval + flow->other_offset)
 		flow->offset = flow->other_offset;
-	if (flow->is_offset_open && !flow->handshaking && !is_reason(t, "out_scaled")) {
+	if (flow->is_offset_open && !is_reason(t, "out_scaled")) {
 		flow->offset = t->tsval - t->segment.tsval;
-		flow->is_offset_open = false;
+		flow->is_offset_open = flow->handshaking;
 	}
 	expected = t->segment.tsval + flow->offset;
 	/* Before there is a connection the client may say anything, but nothing that is too far ahead. */
