@@ -172,14 +172,14 @@ static struct change judge_repeated_syn(struct trial *t)
 	}
 	if (!flow->handshaking) {
 		/* A copy that was held back on the way: as it left, or, where that is forgotten, by the offset. */
-		if (!naive_has_left_so(flow, t->segment.tsval, t->tsval) && t->tsval != shifted &&
+		if (!naive_has_left_so(flow, t->segment.tsval, t->tsval) &&
+		    !naive_is_shifted(flow, t->segment.tsval, t->tsval) &&
 		    !(seq_after(shifted, flow->newest) && t->tsval == flow->newest_syn) &&
 		    !(shifted == 0 && t->tsval == UINT32_MAX))
 			fuzz_fail("P3: a late SYN's TSval is %u, not %u", t->tsval, shifted);
 		return tsval_of(t);
 	}
-	/* A mere copy of the last may leave with the same TSval. */
-	if (is_mere_copy)
+	if (is_mere_copy) /* may leave with the same TSval */
 		before = flow->newest_syn - 1;
 	return note_syn(t, &before);
 }

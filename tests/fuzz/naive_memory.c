@@ -217,6 +217,12 @@ bool naive_has_said_in_syn(const struct naive_flow *flow, uint32_t tsval)
 	return false;
 }
 
+bool naive_is_shifted(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted)
+{
+	return flow->is_offset_open || emitted - tsval == flow->offset ||
+	       (flow->has_other_offset && emitted - tsval == flow->other_offset);
+}
+
 bool naive_has_many_syns(const struct naive_flow *flow)
 {
 	return flow->syn_count >= REMEMBERED_SYNS;
@@ -272,13 +278,6 @@ enum naive_echo_is naive_classify_echo(const struct naive_flow *flow, uint32_t t
 	return ECHO_EITHER;
 }
 
-/* What the flow's offset makes of it. */
-static bool is_shifted_back(const struct naive_flow *flow, uint32_t tsecr, uint32_t back)
-{
-	return flow->is_offset_open || back == tsecr - flow->offset ||
-	       (flow->has_other_offset && back == tsecr - flow->other_offset);
-}
-
 /* Of the client's TSvals after number `i`. */
 static bool was_said_later(const struct naive_flow *flow, size_t i, uint32_t tsval)
 {
@@ -306,7 +305,7 @@ static bool is_scaled_back(const struct naive_flow *flow, uint32_t tsecr, uint32
 		if (!flow->is_unsteady && seq_after(echo->tsval, back) && !was_said_later(flow, i, back))
 			return false;
 	}
-	return naive_has_said(flow, back) || ((!is_known || flow->went_back) && is_shifted_back(flow, tsecr, back));
+	return naive_has_said(flow, back) || ((!is_known || flow->went_back) && naive_is_shifted(flow, back, tsecr));
 }
 
 bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_t back)
@@ -330,7 +329,7 @@ bool naive_is_turned_back(const struct naive_flow *flow, uint32_t tsecr, uint32_
 	 */
 	if (!is_known || tsecr == UINT32_MAX || flow->is_syn_forgotten || flow->syn_count > REMEMBERED_SYNS ||
 	    is_vague(flow))
-		return is_shifted_back(flow, tsecr, back);
+		return naive_is_shifted(flow, back, tsecr);
 	return false;
 }
 

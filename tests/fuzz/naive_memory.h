@@ -89,6 +89,8 @@ bool naive_engine_has(const struct naive *naive, const struct naive_flow *flow);
 
 /* True when the flow's client has sent this in a SYN before. */
 bool naive_has_said_in_syn(const struct naive_flow *flow, uint32_t tsval);
+/* Whether the flow's offset, as far as that is known, makes `emitted` of `tsval`. */
+bool naive_is_shifted(const struct naive_flow *flow, uint32_t tsval, uint32_t emitted);
 /* More SYNs than are remembered. */
 bool naive_has_many_syns(const struct naive_flow *flow);
 
