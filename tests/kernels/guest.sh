@@ -444,7 +444,7 @@ dead() {
 	for ns in "$CL" "$SV"; do
 		in_ns "$ns" ss -HKtn state connected exclude time-wait >/dev/null
 	done
-	check "$placement: nothing is left open" wait_until 10 is_settled
+	check "$placement: nothing is left open" wait_until 30 is_settled
 }
 
 # Lost segments, SYNs among them.
@@ -462,7 +462,7 @@ lossy() {
 			--to "$(endpoint $family 1 80)" --up $ROUND_BYTES --down $ROUND_BYTES
 	done
 	netem off
-	check "$placement, 1 % lost: all is closed" wait_until 10 is_settled
+	check "$placement, 1 % lost: all is closed" wait_until 30 is_settled
 	check "$placement, 1 % lost: no timestamp was refused" as_before bad_segments
 }
 
