@@ -344,6 +344,16 @@ static void emit_repeated_syn(struct passage *p)
 	emit_syn(p, emitted, is_old_copy ? said : reading);
 }
 
+/* A SYN that the network held back until the handshake was over. If it is older than the last one a server may echo it. */
+static void emit_late_syn(struct passage *p)
+{
+	uint32_t emitted = emitted_with(p, p->packet.tsval);
+
+	if (seq_after(p->flow->syn_tsval, emitted))
+		p->flow->flags |= FLOW_WENT_BACK;
+	packet_set_tsval(&p->packet, emitted);
+}
+
 /* The SYN of a known connection once more. */
 static enum reason handle_repeated_syn(struct passage *p)
 {
@@ -364,8 +374,8 @@ static enum reason handle_repeated_syn(struct passage *p)
 		return observe_repeated_syn(p);
 	if (flow_in_handshake(flow))
 		emit_repeated_syn(p);
-	else /* a copy that the network held back */
-		packet_set_tsval(&p->packet, emitted_with(p, p->packet.tsval));
+	else
+		emit_late_syn(p);
 	return REASON_SYN_RETRANSMITTED;
 }
 
