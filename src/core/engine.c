@@ -128,7 +128,8 @@ static void drop_old_syn_pairs(struct passage *p, uint32_t tsecr)
 {
 	const struct syn_pairs *block = flow_table_pairs(&p->engine->table, p->flow);
 
-	if (block && seq_after(tsecr, block->pair[block->count - 1].emitted + SYN_PAIRS_KEEP_MS))
+	if (block && engine_syn_age_ms(p) > SYN_PAIRS_KEEP_MS &&
+	    seq_after(tsecr, block->pair[block->count - 1].emitted + SYN_PAIRS_KEEP_MS))
 		flow_table_drop_pairs(&p->engine->table, p->flow);
 }
 

@@ -88,6 +88,18 @@ static void forsake_far_one(const struct world *world, const struct segment *syn
 		socket->victim = true;
 }
 
+/* Whether the SYN has been on its way for so long that its client's clock looks fast. */
+static void note_held_back(const struct world *world, const struct crossing *c, struct oracle_flow *flow)
+{
+	const struct segment *syn = c->segment;
+	const struct socket *socket = socket_of_client(world, syn->client, syn->client_port, syn->server);
+
+	flow->syn_held_back = socket && socket->plan.number == syn->plan && c->before.tsval &&
+			      (socket_tsval(world, socket) - c->before.tsval) /
+					      client_of(world, syn->client)->ticks_per_us >
+				      MS(MAX_LEAD_MS / 2);
+}
+
 static struct oracle_flow *judge_syn(struct world *world, struct oracle *oracle, struct crossing *c,
 				     struct oracle_flow *flow, bool *ret_first)
 {
@@ -101,6 +113,7 @@ static struct oracle_flow *judge_syn(struct world *world, struct oracle *oracle,
 		oracle_check_syn(world, oracle, c, flow, *ret_first);
 		flow->syn_us = world->now_us;
 		flow->syn_ahead_ms = oracle_position(c->tick, c->after.tsval) - (int64_t)c->tick;
+		note_held_back(world, c, flow);
 		forsake_far_one(world, c->segment, flow);
 	}
 	if (!flow->midstream && flow->mode == MODE_STRIP)
@@ -171,7 +184,6 @@ static bool was_overtaken(const struct crossing *c, const struct oracle_flow *fl
 	return flow->zero_syn && c->after.tsval == after_syn && !seq_after(shifted, after_syn);
 }
 
-/* A segment of a connection that is rewritten: P3, and P10 where a restart lies before it. */
 /* No faster than 1 kHz and what a clock may be off by: such a client's flow has no need to be scaled. */
 static bool is_slow_clock(const struct client *client)
 {
@@ -192,6 +204,7 @@ static bool are_syns_overtaken(const struct oracle_flow *flow)
 	return newest != last;
 }
 
+/* A segment of a connection that is rewritten: P3, and P10 where a restart lies before it. */
 static void judge_offset(struct world *world, const struct crossing *c, struct oracle_flow *flow)
 {
 	const struct client *client = client_of(world, c->segment->client);
@@ -202,7 +215,7 @@ static void judge_offset(struct world *world, const struct crossing *c, struct o
 		int64_t position = oracle_position(c->tick, c->after.tsval), tick = (int64_t)c->tick;
 		int64_t run_on = flow->newest_position + 2 + (int64_t)(world->now_us - flow->newest_us) / 1000;
 
-		check_rule(world, RULE_P3_OFFSET, !is_slow_clock(client) || are_syns_overtaken(flow), "plan %u: scaled, with %.3f ticks a ms",
+		check_rule(world, RULE_P3_OFFSET, !is_slow_clock(client) || flow->syn_held_back || are_syns_overtaken(flow), "plan %u: scaled, with %.3f ticks a ms",
 			   c->segment->plan, client->ticks_per_us * 1000);
 
 		/*

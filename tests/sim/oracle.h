@@ -48,7 +48,7 @@ struct oracle_flow {
 	uint16_t server;
 	uint32_t plan;
 	uint32_t isn;
-	bool handshake, zero_syn, stamped, offset_known, restarted, scaled, pairs_out, forsaken, ran_away;
+	bool handshake, zero_syn, stamped, offset_known, restarted, scaled, pairs_out, forsaken, ran_away, syn_held_back;
 	bool fin_out, fin_in, reset;
 	uint32_t offset;
 	uint32_t newest; /* emitted */

@@ -82,6 +82,15 @@ static bool is_scaled_echo(const struct oracle_flow *flow, uint32_t tsecr, uint3
 	return sent;
 }
 
+/* What its client makes of it is not held against pawsd. */
+static void spare_client(const struct world *world, const struct segment *segment)
+{
+	struct socket *socket = socket_of_client(world, segment->client, segment->client_port, segment->server);
+
+	if (socket && socket->plan.number == segment->plan)
+		socket->victim = true;
+}
+
 void oracle_check_echo(struct world *world, const struct crossing *c, struct oracle_flow *flow)
 {
 	uint32_t tsecr = c->before.tsecr, now = c->after.tsecr;
@@ -107,6 +116,8 @@ void oracle_check_echo(struct world *world, const struct crossing *c, struct ora
 		check_foreign(world, c, flow);
 		return;
 	}
+	if (!good && rule == RULE_APART_PAIRS)
+		spare_client(world, c->segment);
 	if (!good && world_has_gone_round(world, c->segment->client, flow->pairs[0].at_us) && !flow->scaled)
 		rule = RULE_APART_SCALED;
 	check_rule(world, rule, good, "plan %u: TSecr %u became %u, which the client did not send with it (\"%s\")",

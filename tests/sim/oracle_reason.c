@@ -65,8 +65,8 @@ static uint64_t fit_out(const struct crossing *c, const struct oracle_flow *flow
 		return BIT(FLOW_NO_TIMESTAMPS);
 	if (flow->forsaken)
 		return as_is | BIT(OUT_ANCHORED) | BIT(OUT_SCALED);
-	if (flow->scaled)
-		return BIT(OUT_SCALED);
+	if (flow->scaled) /* one that the anchor has overtaken is none of the scaled ones */
+		return BIT(OUT_SCALED) | (flow->zero_syn ? BIT(OUT_REWRITTEN) : 0);
 	return flow->zero_syn && !flow->offset_known ? BIT(OUT_ANCHORED) : as_is;
 }
 

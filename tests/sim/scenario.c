@@ -240,7 +240,7 @@ struct plan scenario_plan(const struct scenario *s, uint32_t number)
 		server = &s->servers[plan.server];
 		if (server->tame)
 			plan.client = (uint16_t)s->tame_clients[rng_below(&rng, s->tame_count)];
-		if (s->quota && rng_chance(&rng, 60000)) /* one that asks for more than its share */
+		if (s->quota && rng_chance(&rng, 100000)) /* one that asks for more than its share */
 			plan.client = 1;
 		if (server->tame && s->clients[plan.client].offset_style != OFFSET_NONE)
 			continue;
