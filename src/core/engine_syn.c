@@ -344,13 +344,17 @@ static void emit_repeated_syn(struct passage *p)
 	emit_syn(p, emitted, is_old_copy ? said : reading);
 }
 
-/* A SYN that the network held back until the handshake was over. If it is older than the last one a server may echo it. */
+/*
+ * A SYN that the network held back until the handshake was over. If it is older than the last one a server may echo it
+ * all the same.
+ */
 static void emit_late_syn(struct passage *p)
 {
+	struct flow *flow = p->flow;
 	uint32_t emitted = emitted_with(p, p->packet.tsval);
 
-	if (seq_after(p->flow->syn_tsval, emitted))
-		p->flow->flags |= FLOW_WENT_BACK;
+	if (seq_after(flow->syn_tsval, emitted))
+		flow->flags |= flow->syn_tsval - emitted <= SYN_SPAN_MAX_MS ? FLOW_ONE_OFFSET : FLOW_WENT_BACK;
 	packet_set_tsval(&p->packet, emitted);
 }
 

@@ -79,13 +79,10 @@ static struct oracle_flow *begin_flow(struct world *world, struct oracle *oracle
  */
 static void forsake_far_one(const struct world *world, const struct segment *syn, struct oracle_flow *flow)
 {
-	struct socket *socket = socket_of_client(world, syn->client, syn->client_port, syn->server);
-
 	if (world->run != RUN_PAWSD || llabs(flow->syn_ahead_ms) < NEARLY_HALF)
 		return;
 	flow->forsaken = true;
-	if (socket && socket->plan.number == syn->plan)
-		socket->victim = true;
+	oracle_spare_client(world, syn);
 }
 
 /* Whether the SYN has been on its way for so long that its client's clock looks fast. */
@@ -254,6 +251,11 @@ static void judge_out(struct world *world, const struct crossing *c, struct orac
 	/* No room for one more fast clock: after half an hour nothing can be told of its TSvals any more. */
 	if (c->reason == REASON_OUT_UNSCALED)
 		flow->ran_away = true;
+	/* A fast clock that there was no room for has gone nobody knows how far round. */
+	if (flow->ran_away && world->now_us - flow->newest_us > MINUTES(25)) {
+		flow->forsaken = true;
+		oracle_spare_client(world, c->segment);
+	}
 	if (!flow->forsaken)
 		judge_offset(world, c, flow);
 	oracle_add_pair(world, flow, c->before.tsval, c->after.tsval, false);

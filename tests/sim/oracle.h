@@ -114,6 +114,8 @@ void oracle_check_reason(struct world *world, const struct oracle *oracle, const
 			 const struct oracle_flow *flow, bool first, bool maybe_gone);
 
 /* oracle_echo.c: P4 */
+/* What the segment's client makes of things from now on is not held against pawsd. */
+void oracle_spare_client(const struct world *world, const struct segment *segment);
 void oracle_check_echo(struct world *world, const struct crossing *c, struct oracle_flow *flow);
 
 /* oracle_syn.c: P1, P2 */

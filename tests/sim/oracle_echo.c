@@ -82,8 +82,7 @@ static bool is_scaled_echo(const struct oracle_flow *flow, uint32_t tsecr, uint3
 	return sent;
 }
 
-/* What its client makes of it is not held against pawsd. */
-static void spare_client(const struct world *world, const struct segment *segment)
+void oracle_spare_client(const struct world *world, const struct segment *segment)
 {
 	struct socket *socket = socket_of_client(world, segment->client, segment->client_port, segment->server);
 
@@ -117,7 +116,7 @@ void oracle_check_echo(struct world *world, const struct crossing *c, struct ora
 		return;
 	}
 	if (!good && rule == RULE_APART_PAIRS)
-		spare_client(world, c->segment);
+		oracle_spare_client(world, c->segment);
 	if (!good && world_has_gone_round(world, c->segment->client, flow->pairs[0].at_us) && !flow->scaled)
 		rule = RULE_APART_SCALED;
 	check_rule(world, rule, good, "plan %u: TSecr %u became %u, which the client did not send with it (\"%s\")",

@@ -82,6 +82,8 @@ static void repeat_synack(struct world *world, struct socket *socket, const stru
 	if (fails || syn->seq != socket->irs) {
 		if (syn->plan != socket->plan.number)
 			tcp_note_met_open(world, syn);
+		/* It, too, may be what the client echoes. */
+		socket->last_tsval = socket_tsval(world, socket);
 		socket_send(world, socket, ACK, socket->snd_nxt, 0);
 		return;
 	}
