@@ -11,6 +11,7 @@
 #include "traffic.h"
 
 enum {
+	SLACK_MS = 500, /* of whatever lead, what is no further ahead of the SYN is never held back */
 	HANDSHAKE_BYTES = 131072, /* what a client may send before it is known that the server has its SYN */
 };
 
@@ -237,9 +238,9 @@ static bool is_beside_handshake(const struct naive_flow *flow)
 }
 
 /* How much further from the SYN than time has come since, as the shorter way round goes. */
-static int64_t ahead_of_syn(const struct trial *t, uint32_t tsval)
+static uint32_t ahead_of_syn(const struct trial *t, uint32_t tsval)
 {
-	return (int32_t)(tsval - t->flow->newest_syn - (uint32_t)(t->tick - t->flow->syn_tick));
+	return tsval - t->flow->newest_syn - (uint32_t)(t->tick - t->flow->syn_tick);
 }
 
 /* Ahead of the clock, and further than the lead, 1/256 of the time and what the SYN's time is rounded by can explain. */
@@ -249,7 +250,7 @@ static bool is_too_far_ahead(const struct trial *t)
 	int64_t age = (int64_t)(t->tick - t->flow->syn_tick);
 
 	return naive_distance(t->naive, t->tsval, t->tick) > (int64_t)lead &&
-	       ahead_of_syn(t, t->tsval) > age / 256 + (lead > 500 ? lead : 500) + 32;
+	       (int32_t)ahead_of_syn(t, t->tsval) > age / 256 + (lead > 500 ? lead : 500) + 32;
 }
 
 static struct change judge_segment_out(struct trial *t)
@@ -273,7 +274,7 @@ static struct change judge_segment_out(struct trial *t)
 	}
 	expected = t->segment.tsval + flow->offset;
 	/* Before there is a connection the client may say anything, but nothing that is too far ahead. */
-	if (is_beside_handshake(flow) && ahead_of_syn(t, expected) > 0 && t->tsval == flow->newest)
+	if (is_beside_handshake(flow) && t->tsval == flow->newest && !seq_after(0, ahead_of_syn(t, expected) - SLACK_MS))
 		expected = t->tsval;
 	if (is_beside_handshake(flow) && is_too_far_ahead(t))
 		fuzz_fail("P9: a TSval %u in the handshake is further ahead than the lead", t->tsval);
@@ -468,7 +469,6 @@ static void choose_flow(struct trial *t)
 static struct change judge(struct trial *t)
 {
 	uint8_t kind = t->segment.flags & (TCP_SYN | TCP_ACK);
-
 	if (t->segment.has_ts) {
 		t->tsval = load32(t->input->data + t->segment.ts_at + 2);
 		t->tsecr = load32(t->input->data + t->segment.ts_at + 6);

@@ -60,6 +60,9 @@ enum rule rule_of_refusal(struct world *world, const struct segment *syn, const 
 	/* P1 is by address; what is ahead by no more than the lead is known to all. */
 	if (remembered->address != syn->source.address && (!remembered->managed || remembered->ahead_ms > MAX_LEAD_MS))
 		return RULE_APART_MACHINE;
+	/* A TIME_WAIT that was armed again and again remembers longer than P1 is good for. */
+	if (!remembered->managed && syn->source.crossed_us > remembered->crossed_us + SECONDS(60))
+		return RULE_APART_UNKNOWN;
 	if (remembered->memory == syn->source.memory || is_restored(world, syn, remembered))
 		return promised;
 	if (!remembered->managed)
