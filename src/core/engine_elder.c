@@ -4,9 +4,10 @@
  *
  * A SYN with another ISN on a four-tuple in use says that the client has begun anew, or it is an
  * old connection's SYN that the network has held back: only what is said about it tells. So the
- * flow that runs there is kept for a while, behind the new one in its chain: the elder. Segments go to
- * whom their sequence numbers mean. Once the server has taken the new SYN the elder is past;
- * if it never does, the new flow is forgotten in its time, and nothing has happened to the elder.
+ * flow that is there, alive or about to be, is kept for a while, behind the new one in its chain: the
+ * elder. Segments go to whom their sequence numbers mean. Once the server has taken the new SYN the
+ * elder is past; if it never does, the new flow is forgotten in its time, and nothing has happened to
+ * the elder.
  */
 #include "engine_internal.h"
 
@@ -32,8 +33,8 @@ bool engine_is_of_connection(const struct passage *p, const struct flow *flow)
 
 bool engine_may_be_elder(const struct flow *flow)
 {
-	return flow->mode == MODE_REWRITE && (flow->state == FLOW_ESTABLISHED || flow->state == FLOW_FIN_WAIT ||
-					      flow->state == FLOW_CLOSE_WAIT);
+	return flow->mode == MODE_REWRITE && flow->state != FLOW_LAST_ACK && flow->state != FLOW_TIME_WAIT &&
+	       flow->state != FLOW_CLOSE;
 }
 
 /* A SYN or SYN/ACK of the client means the flow with its ISN, any other the younger. */

@@ -97,15 +97,15 @@ static struct change note_syn(struct trial *t, const uint32_t *previous)
 }
 
 /*
- * Of what there was on the four-tuple one connection may go on behind the new one: the elder, if its handshake was
- * complete. Returns the newest TSval of all.
+ * Of what there was on the four-tuple one connection may go on behind the new one: the elder. Returns the newest TSval
+ * of all.
  */
 static uint32_t make_way(struct trial *t)
 {
 	struct naive_flow *flow = t->flow, *elder = naive_find_elder(flow);
 	uint32_t newest = elder ? seq_max(elder->newest, flow->newest) : flow->newest;
 
-	if (elder || flow->handshaking || t->naive->mode != MODE_REWRITE || !naive_engine_has(t->naive, flow))
+	if (elder || t->naive->mode != MODE_REWRITE || !naive_engine_has(t->naive, flow))
 		naive_remove(t->naive, flow);
 	return newest;
 }

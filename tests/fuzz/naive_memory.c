@@ -301,6 +301,8 @@ static bool is_scaled_back(const struct naive_flow *flow, uint32_t tsecr, uint32
 
 		if (echo->emitted != tsecr || echo->is_early)
 			continue;
+		if (echo->is_syn && flow->syn_count > REMEMBERED_SYNS) /* may be forgotten */
+			continue;
 		is_known = true;
 		if (!flow->is_unsteady && seq_after(echo->tsval, back) && !was_said_later(flow, i, back))
 			return false;

@@ -71,6 +71,7 @@ struct gateway {
 	uint8_t number;
 	uint16_t memory; /* counts up whenever what it knew is lost; of all gateways different */
 	bool running;	 /* the daemon */
+	uint64_t forgot_us; /* when it last forgot its flows */
 	bool was_rewriting[512]; /* the rules bring this server's packets */
 	struct gateway_clock clock;
 	uint64_t last_tick;

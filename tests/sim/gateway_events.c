@@ -56,6 +56,7 @@ static void restart(struct world *world, struct gateway *gateway)
 static void forget(struct world *world, struct gateway *gateway, bool marks)
 {
 	forsake_connections(world);
+	gateway->forgot_us = world->now_us;
 	if (world->run == RUN_PAWSD) {
 		engine_room_forget_flows(&gateway->room);
 		if (marks)

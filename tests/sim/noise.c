@@ -122,7 +122,7 @@ static void inject_foreign(struct world *world, struct gateway *gateway, struct 
 	int reason;
 
 	wire_parse(wire->data, wire->len, &view);
-	if (!flow || !flow->managed || flow->handshake || flow->plan != segment->plan || view.ts_at < 0 ||
+	if (!flow || !flow->managed || flow->handshake || flow->ran_away || flow->plan != segment->plan || view.ts_at < 0 ||
 	    (segment->flags & (SYN | FIN | RST)) || world->now_us - flow->last_us > MINUTES(1))
 		return;
 	foreign = flow->newest + 1000 + (flow->isn & 0xfffffff);

@@ -82,8 +82,10 @@ static struct stamp *find_stamp(const struct world *world, uint16_t server, uint
 
 static void count_bare(struct world *world, const struct segment *syn, const struct stamp *stamp, bool dropped)
 {
+	/* Of a flow that was forgotten, the last may not have been noted. */
 	bool known = stamp->source.seen && stamp->source.memory == syn->source.memory &&
-		     stamp->source.crossing < syn->source.crossing;
+		     stamp->source.crossing < syn->source.crossing &&
+		     stamp->source.crossed_us > world->gateways[syn->source.gateway]->forgot_us;
 
 	count_rule(world, RULE_APART_BARE_HOST, !dropped);
 	/* Where the engine diagnoses it, each such drop has to have been counted so. */
