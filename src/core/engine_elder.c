@@ -64,3 +64,11 @@ struct flow *engine_choose_flow(struct passage *p)
 	}
 	return younger;
 }
+
+void engine_forget_connections(struct passage *p)
+{
+	if (p->flow->flags & FLOW_HAS_ELDER)
+		engine_forget_flow(p->engine, p->elder);
+	engine_forget_flow(p->engine, p->flow);
+	p->flow = NULL;
+}

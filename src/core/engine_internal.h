@@ -66,6 +66,8 @@ bool engine_is_of_connection(const struct passage *p, const struct flow *flow);
 bool engine_may_be_elder(const struct flow *flow);
 /* Of p->flow, which has an elder, and that elder the one that the packet is about. */
 struct flow *engine_choose_flow(struct passage *p);
+/* Forgets p->flow and its elder: what runs on the four-tuple from now on is none of ours. p->flow is NULL then. */
+void engine_forget_connections(struct passage *p);
 
 enum reason engine_handle_syn(struct passage *p);
 /* Where it makes the packet one of no flow, p->flow is NULL afterwards. */

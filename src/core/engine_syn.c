@@ -166,23 +166,22 @@ static bool is_at_quota(const struct passage *p)
 }
 
 /*
- * Forgets the flow whose place the SYN is to take, but for one that may be alive and that there is room for.
- * Returns whether such a one stays; *ret_last_tsval, if *ret_has_last, is the newest on the four-tuple.
+ * Forgets the flow whose place the SYN is to take, but for one that may be alive and that there is room for: that
+ * one is p->flow then. True if something is known of what was there before: *ret_last_tsval, the newest on the four-tuple.
  */
-static bool make_way(struct passage *p, uint32_t *ret_last_tsval, bool *ret_has_last)
+static bool make_way(struct passage *p, uint32_t *ret_last_tsval)
 {
 	struct flow *flow = p->flow, *elder = flow && (flow->flags & FLOW_HAS_ELDER) ? p->elder : NULL;
+	bool has_last = flow && (flow->mode == MODE_REWRITE || flow->mode == MODE_OBSERVE);
 
-	*ret_has_last = flow && (flow->mode == MODE_REWRITE || flow->mode == MODE_OBSERVE);
 	if (!flow)
 		return false;
-	*ret_last_tsval = flow->tsval_high;
-	if (elder)
-		*ret_last_tsval = seq_max(elder->tsval_high, flow->tsval_high);
-	else if (engine_may_be_elder(flow) && p->engine->table.free_flow && !is_at_quota(p))
-		return true;
+	*ret_last_tsval = elder ? seq_max(elder->tsval_high, flow->tsval_high) : flow->tsval_high;
+	if (!elder && engine_may_be_elder(flow) && p->engine->table.free_flow && !is_at_quota(p))
+		return has_last;
 	engine_forget_flow(p->engine, flow);
-	return elder != NULL;
+	p->flow = elder;
+	return has_last;
 }
 
 /* Why no flow is to be made for a new SYN; REASON_COUNT where one is. */
@@ -207,7 +206,7 @@ static enum reason find_reason_to_pass(const struct passage *p, enum direction d
 static enum reason pass_new_syn(struct passage *p, enum reason reason)
 {
 	if (p->flow)
-		engine_forget_flow(p->engine, p->flow);
+		engine_forget_connections(p);
 	if (reason != REASON_SYN_FROM_OUTSIDE)
 		engine_note_foreign_tsval(p);
 	return reason;
@@ -239,8 +238,8 @@ static enum reason handle_new_syn(struct passage *p)
 
 	if (reason != REASON_COUNT)
 		return pass_new_syn(p, reason);
-	has_elder = make_way(p, &last_tsval, &has_last);
-	p->flow = NULL;
+	has_last = make_way(p, &last_tsval);
+	has_elder = p->flow != NULL;
 	if (is_at_quota(p))
 		return pass_new_syn(p, REASON_CLIENT_QUOTA);
 	p->flow = add_flow(p);
@@ -473,8 +472,7 @@ enum reason engine_handle_synack(struct passage *p)
 	}
 	/* A machine inside answers somebody outside; a flow of ours on this four-tuple is past. */
 	if (flow)
-		engine_forget_flow(p->engine, flow);
-	p->flow = NULL;
+		engine_forget_connections(p);
 	return REASON_SYNACK_UNKNOWN;
 }
 

@@ -116,20 +116,18 @@ static struct change judge_first_syn(struct trial *t)
 	const uint32_t *previous = NULL;
 	uint32_t newest;
 
+	if (comes_in(t) || !fuzz_is_server(&t->segment.dst) || !t->segment.has_ts) {
+		naive_remove_all(naive, t->flow);
+		if (!comes_in(t))
+			note_foreign(t);
+		return nothing;
+	}
 	if (t->flow) {
 		newest = make_way(t);
 		if (naive->mode == MODE_REWRITE)
 			previous = &newest;
 		t->flow = NULL;
 	}
-	if (comes_in(t))
-		return nothing;
-	if (!fuzz_is_server(&t->segment.dst)) {
-		note_foreign(t);
-		return nothing;
-	}
-	if (!t->segment.has_ts)
-		return nothing;
 	if (is_reason(t, "table_full")) {
 		if (naive->flow_count < naive->engine->capacity)
 			fuzz_fail("P9: the table is full with %u flows", naive->flow_count);
@@ -396,8 +394,7 @@ static struct change judge_synack(struct trial *t)
 			flow->simultaneous = true;
 		return t->naive->mode == MODE_STRIP && t->segment.has_ts ? strip(t) : judge_segment_out(t);
 	}
-	if (flow)
-		naive_remove(t->naive, flow);
+	naive_remove_all(t->naive, flow);
 	return judge_stranger(t);
 }
 

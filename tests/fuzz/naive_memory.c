@@ -193,6 +193,16 @@ void naive_remove(struct naive *naive, struct naive_flow *flow)
 	naive->flow_count--;
 }
 
+void naive_remove_all(struct naive *naive, struct naive_flow *flow)
+{
+	while (flow) {
+		struct naive_flow *elder = naive_find_elder(flow);
+
+		naive_remove(naive, flow);
+		flow = elder;
+	}
+}
+
 void naive_note_echo(struct naive_flow *flow, uint32_t tsval, uint32_t emitted, bool is_syn)
 {
 	flow->echoes = grow(flow->echoes, flow->echo_count, sizeof(*flow->echoes));
@@ -296,6 +306,9 @@ static bool is_scaled_back(const struct naive_flow *flow, uint32_t tsecr, uint32
 {
 	bool is_known = false;
 
+	/* The one for a TSval that would have become 0, too. */
+	if (tsecr == UINT32_MAX && naive_has_said(flow, back + 1))
+		return true;
 	for (size_t i = 0; i < flow->echo_count; i++) {
 		const struct naive_echo *echo = &flow->echoes[i];
 

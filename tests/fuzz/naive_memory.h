@@ -83,6 +83,8 @@ struct naive_flow *naive_find_elder(const struct naive_flow *flow);
 struct naive_flow *naive_find(const struct naive *naive, const struct naive_segment *segment, bool *ret_outbound);
 struct naive_flow *naive_add(struct naive *naive, const struct naive_segment *segment);
 void naive_remove(struct naive *naive, struct naive_flow *flow);
+/* `flow`, which may be NULL, and what was there before it. */
+void naive_remove_all(struct naive *naive, struct naive_flow *flow);
 
 /* True when the engine still knows the flow. */
 bool naive_engine_has(const struct naive *naive, const struct naive_flow *flow);

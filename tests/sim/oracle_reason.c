@@ -47,6 +47,9 @@ static uint64_t fit_syn(const struct world *world, const struct oracle *oracle, 
 		fit |= BIT(CLIENT_QUOTA);
 	if (mode == MODE_STRIP)
 		return fit | BIT(SYN_STRIPPED);
+	/* Where two clients send their SYNs from one four-tuple, both flows may be known. */
+	if (flow->had_previous && (c->segment->source.serial > 1 || c->segment->copy))
+		fit |= BIT(SYN_RETRANSMITTED);
 	return fit | (mode == MODE_REWRITE ? BIT(SYN_REWRITTEN) : BIT(SYN_OBSERVED));
 }
 
