@@ -251,6 +251,12 @@ static bool is_too_far_ahead(const struct trial *t)
 	       (int32_t)ahead_of_syn(t, t->tsval) > age / 256 + (lead > 500 ? lead : 500) + 32;
 }
 
+/* As what the anchor has overtaken is sent. */
+static bool is_in_between(const struct trial *t)
+{
+	return t->flow->is_zero_none && t->segment.tsval && t->tsval == t->flow->newest_syn + 1;
+}
+
 static struct change judge_segment_out(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
@@ -266,7 +272,7 @@ static struct change judge_segment_out(struct trial *t)
 		judge_anchor(t);
 	if (flow->has_other_offset && t->tsval == t->segment.tsval + flow->other_offset)
 		flow->offset = flow->other_offset;
-	if (flow->is_offset_open && !is_reason(t, "out_scaled")) {
+	if (flow->is_offset_open && !is_reason(t, "out_scaled") && !is_in_between(t)) {
 		flow->offset = t->tsval - t->segment.tsval;
 		flow->is_offset_open = flow->handshaking;
 	}
@@ -280,8 +286,7 @@ static struct change judge_segment_out(struct trial *t)
 	if (flow->is_zero_none && t->segment.tsval == 0)
 		expected = flow->newest;
 	/* What the anchor has overtaken is newer than the SYN all the same. */
-	if (flow->is_zero_none && t->segment.tsval && !seq_after(expected, flow->newest_syn) &&
-	    t->tsval == flow->newest_syn + 1)
+	if (is_in_between(t) && (flow->is_offset_open || !seq_after(expected, flow->newest_syn)))
 		expected = t->tsval;
 	if (expected == 0) /* would be no timestamp at all; one earlier is never too new */
 		expected--;
