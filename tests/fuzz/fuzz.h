@@ -23,6 +23,12 @@ uint8_t fuzz_take8(struct fuzz_input *input);
 uint16_t fuzz_take16(struct fuzz_input *input);
 uint32_t fuzz_take32(struct fuzz_input *input);
 
+/* Out of a packet, network byte order. */
+static inline uint32_t fuzz_load32(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
 /* Up to `len` bytes off the tape, as many as there are: a view into it. */
 struct fuzz_input fuzz_take(struct fuzz_input *input, size_t len);
 

@@ -442,11 +442,6 @@ static struct change judge_segment(struct trial *t)
 	return t->outbound ? judge_segment_out(t) : judge_segment_in(t);
 }
 
-static uint32_t load32(const uint8_t *at)
-{
-	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
 /*
  * Two connections on the four-tuple: SYNs tell by their ISN, the rest by what is nearer. Once the server has taken the
  * younger one's SYN the elder is past.
@@ -472,8 +467,8 @@ static struct change judge(struct trial *t)
 {
 	uint8_t kind = t->segment.flags & (TCP_SYN | TCP_ACK);
 	if (t->segment.has_ts) {
-		t->tsval = load32(t->input->data + t->segment.ts_at + 2);
-		t->tsecr = load32(t->input->data + t->segment.ts_at + 6);
+		t->tsval = fuzz_load32(t->input->data + t->segment.ts_at + 2);
+		t->tsecr = fuzz_load32(t->input->data + t->segment.ts_at + 6);
 	}
 	t->flow = naive_find(t->naive, &t->segment, &t->outbound);
 	if (t->flow && naive_find_elder(t->flow))

@@ -403,7 +403,7 @@ void fuzz_traffic_done(struct fuzz_packet *packet)
 
 	if (c && packet->outbound && packet->tsval_at) {
 		memmove(&c->emitted[1], &c->emitted[0], (FUZZ_ECHOES - 1) * sizeof(c->emitted[0]));
-		c->emitted[0] = (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+		c->emitted[0] = fuzz_load32(at);
 	}
 	free(packet->input.data);
 	packet->input.data = NULL;
