@@ -86,7 +86,7 @@ static struct change note_syn(struct trial *t, const uint32_t *previous)
 	flow->other_offset = t->tsval - t->segment.tsval;
 	if (!flow->has_other_offset)
 		flow->reading = t->segment.tsval;
-	else if (naive_has_many_syns(flow))
+	else if (naive_has_many_syns(flow) || flow->is_echo_vague)
 		flow->is_offset_open = flow->is_echo_vague = true;
 	naive_note_echo(flow, t->segment.tsval, t->tsval, true);
 	flow->offset = t->tsval - flow->reading;
@@ -346,7 +346,7 @@ static struct change judge_repair(struct trial *t)
 			fuzz_fail("P4: a TSecr to be set to 0 is %u", t->tsecr);
 		return tsecr_of(t);
 	case REPAIR_ECHO:
-		if (flow->handshaking && !flow->simultaneous && !flow->scaled && t->tsecr != flow->reading &&
+		if (is_beside_handshake(flow) && !flow->is_offset_open && t->tsecr != flow->reading &&
 		    !(flow->has_other_offset && t->tsecr == flow->syn_tsval))
 			fuzz_fail("P4: a TSecr was repaired to %u, the client's TSval is %u", t->tsecr,
 				  flow->reading);
