@@ -6,13 +6,16 @@ enum {
 	RULES_LAG_MS = 150,
 };
 
-/* Nothing is promised any more to connections that were being rewritten. */
-static void forsake_connections(struct world *world)
+/*
+ * Nothing is promised any more to connections that were being rewritten; nor to `all`, where the gateway that goes on may
+ * know another connection on the four-tuple, from when it was the active one before.
+ */
+static void forsake_connections(struct world *world, bool all)
 {
 	for (uint32_t i = 0; i < world->socket_count; i++) {
 		struct socket *socket = socket_at(world, i);
 
-		if (socket->state != SOCKET_FREE && socket->is_client && socket->managed)
+		if (socket->state != SOCKET_FREE && socket->is_client && (socket->managed || all))
 			socket->victim = true;
 	}
 }
@@ -55,7 +58,7 @@ static void restart(struct world *world, struct gateway *gateway)
 
 static void forget(struct world *world, struct gateway *gateway, bool marks)
 {
-	forsake_connections(world);
+	forsake_connections(world, false);
 	gateway->forgot_us = world->now_us;
 	if (world->run == RUN_PAWSD) {
 		engine_room_forget_flows(&gateway->room);
@@ -112,7 +115,7 @@ void gateway_happen(struct world *world, const struct gateway_event *event)
 		gateway->clock.realtime_off_us += event->argument_us;
 		break;
 	case GATEWAY_FAILOVER:
-		forsake_connections(world);
+		forsake_connections(world, true);
 		world->active = (world->active + 1) % world->scenario->gateway_count;
 		world->blocked_until_us = world->now_us + (uint64_t)event->argument_us;
 		break;
