@@ -42,8 +42,8 @@ static void check_lead(struct world *world, const struct history *history, const
 {
 	int64_t tick = (int64_t)c->tick, allowed = tick + MAX_LEAD_MS, demanded = allowed;
 
-	if (history->known) /* a mark that lives on is renewed as one more, once a second */
-		demanded = history->ever + 2 + (int64_t)((world->now_us - history->ever_us) / SECONDS(1));
+	if (history->known) /* a mark that lives on is renewed as one more, once a second, and when it is restored */
+		demanded = history->ever + 3 + (int64_t)((world->now_us - history->ever_us) / SECONDS(1));
 	if (flow->had_previous && flow->previous_position + 1 > demanded)
 		demanded = flow->previous_position + 1;
 	check_rule(world, RULE_P2_LEAD, position <= allowed || position <= demanded,
