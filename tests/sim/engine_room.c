@@ -66,31 +66,29 @@ static uint32_t clock_slot(const struct addr *addr, uint64_t secret)
 	return (uint32_t)(hash_bytes16(addr->byte, secret) % CLOCK_SERVER_SLOTS);
 }
 
-/* An address is of one family only, but which is not known here. */
+/* Each of the servers' addresses by itself, and, where nothing tells that a packet comes in, none with a client's. */
 static bool are_marks_apart(const struct scenario *scenario, uint64_t secret)
 {
 	static uint8_t used[CLOCK_SERVER_SLOTS];
 	bool apart = true;
 
 	memset(used, 0, sizeof(used));
+	/* An address is of one family only, but which is not known here. */
 	for (uint32_t i = 0; i < FAMILY_COUNT * scenario->address_count; i++) {
 		struct addr addr = wire_server_addr((enum family)(i % FAMILY_COUNT), i / FAMILY_COUNT);
 
 		apart &= !used[clock_slot(&addr, secret)];
 		used[clock_slot(&addr, secret)] = 1;
 	}
-	for (uint32_t i = 0; i < FAMILY_COUNT * scenario->client_count; i++) {
-		struct addr addr = wire_client_addr((enum family)(i % FAMILY_COUNT), i / FAMILY_COUNT);
+	for (uint32_t i = 0; apart && i < scenario->client_count && !scenario->directions_known; i++) {
+		struct addr addr = wire_client_addr(scenario->clients[i].family, i);
 
-		apart &= !used[clock_slot(&addr, secret)];
+		apart = !used[clock_slot(&addr, secret)];
 	}
 	return apart;
 }
 
-/*
- * Servers that share a mark would make SYNs newer than need be, which is harmless but looks like a fault. A client has
- * one, too, where nothing tells that a packet to it comes in.
- */
+/* Who shares a server's mark makes SYNs newer than need be, which is harmless but looks like a fault. */
 static uint64_t choose_clock_secret(const struct scenario *scenario, uint64_t salt)
 {
 	uint64_t secret = hash_mix(salt + 1);
