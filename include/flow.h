@@ -47,6 +47,7 @@ enum flow_flag {
 	FLOW_WENT_BACK = 0x800,	  /* the client has sent something older than its SYN */
 	FLOW_HAS_ELDER = 0x1000,  /* another flow on the four-tuple may be alive: engine_elder.c */
 	FLOW_ANSWERED = 0x4000,	  /* in CLOSE: there had been a SYN/ACK before the RST */
+	FLOW_FIRST = 0x8000,	  /* nothing was known on the four-tuple before its SYN */
 	FLOW_OFFSET_MOVED = 0x2000, /* SYNs without SYN pairs have had different offsets */
 };
 
@@ -111,7 +112,7 @@ static inline bool flow_in_handshake(const struct flow *flow)
 }
 
 enum {
-	SYN_PAIRS_MAX = 8, /* Linux sends 7 SYNs; beyond that the oldest but the first is forgotten */
+	SYN_PAIRS_MAX = 12, /* Linux sends up to 11 SYNs (since 6.5); beyond that the oldest but the first is forgotten */
 };
 
 /*

@@ -224,6 +224,23 @@ static bool was_overtaken(struct passage *p, uint32_t shifted)
 	return block != NULL;
 }
 
+/*
+ * True for a segment of an older connection on the four-tuple that would say what time it is: what an anchor is or how
+ * fast the client's clock runs. Its sequence number tells, as far as it can.
+ */
+static bool is_misleading(const struct passage *p)
+{
+	const struct flow *flow = p->flow;
+
+	if ((flow->flags & FLOW_SCALED) ||
+	    !((flow->flags & FLOW_ANCHOR_PENDING) || has_run_away(p, p->packet.tsval + flow->offset)))
+		return false;
+	if (flow_in_handshake(flow))
+		return !(flow->flags & FLOW_SIMULTANEOUS) && !engine_is_of_connection(p, flow);
+	return engine_syn_age_ms(p) <= SYN_PAIRS_KEEP_MS &&
+	       seq_after(flow_table_syn(&p->engine->table, flow)->isn, packet_seq(&p->packet));
+}
+
 /* A segment to the server whose TSval is not just shifted, or may be too far ahead of the clock. */
 __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 {
@@ -231,6 +248,10 @@ __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 	uint32_t now = clock_tsval(&p->engine->clock, p->tick), tsval;
 	enum reason reason = REASON_OUT_REWRITTEN;
 
+	if (is_misleading(p)) {
+		packet_set_tsval(&p->packet, flow->tsval_high);
+		return reason;
+	}
 	if ((flow->flags & FLOW_ANCHOR_PENDING) && p->packet.tsval) {
 		anchor(p);
 		reason = REASON_OUT_ANCHORED;
@@ -339,8 +360,8 @@ __attribute__((noinline)) static void change_state(struct passage *p)
 {
 	struct flow *flow = p->flow;
 
-	/* An earlier connection's last segments tell nothing about this one's handshake. */
-	if (p->outbound && flow_in_handshake(flow) && !engine_is_of_connection(p, flow))
+	/* An earlier connection's last segments tell nothing about this one's handshake. A server's RST need not say whose. */
+	if ((p->outbound || !(p->packet.flags & TCP_RST)) && flow_in_handshake(flow) && !engine_is_of_connection(p, flow))
 		return;
 	if (flow->state == FLOW_CLOSE && !(p->packet.flags & TCP_RST) &&
 	    engine_seconds(p->tick) - flow->last_seen_s >= RESET_SILENCE_S)
@@ -348,10 +369,25 @@ __attribute__((noinline)) static void change_state(struct passage *p)
 	engine_set_state(p->engine, flow, flow_next_state(flow, p->outbound, p->packet.flags));
 }
 
+/*
+ * True for a segment of a connection that began without pawsd (P8), though a SYN on its four-tuple, maybe an old one, has
+ * made a flow since.
+ */
+static bool is_of_unknown(const struct passage *p)
+{
+	const struct flow *flow = p->flow;
+
+	return (flow->flags & FLOW_FIRST) && engine_has_sent_only_syns(flow) && !(p->packet.flags & TCP_RST) &&
+	       !engine_is_of_connection(p, flow);
+}
+
 static enum reason handle_flow_segment(struct passage *p)
 {
-	if (!stays_established(p->flow, p->packet.flags))
+	if (!stays_established(p->flow, p->packet.flags)) {
+		if (is_of_unknown(p))
+			return handle_stranger(p, false);
 		change_state(p);
+	}
 	engine_note_seen(p);
 	return p->outbound ? handle_segment_out(p) : handle_segment_in(p);
 }
@@ -383,6 +419,7 @@ enum reason engine_handle(struct engine *engine, const struct packet_input *inpu
 	p.engine = engine;
 	p.tick = tick;
 	p.slot = SLOT_NONE;
+	p.elder = NULL;
 	if (reason == REASON_COUNT)
 		reason = dispatch(&p);
 	counter_add(&engine->counters->reason[p.slot][reason], 1);

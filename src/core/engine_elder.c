@@ -33,8 +33,8 @@ bool engine_is_of_connection(const struct passage *p, const struct flow *flow)
 
 bool engine_may_be_elder(const struct flow *flow)
 {
-	return flow->mode == MODE_REWRITE && flow->state != FLOW_LAST_ACK && flow->state != FLOW_TIME_WAIT &&
-	       flow->state != FLOW_CLOSE;
+	return (flow->mode == MODE_REWRITE || flow->mode == MODE_OBSERVE) && flow->state != FLOW_LAST_ACK &&
+	       flow->state != FLOW_TIME_WAIT && flow->state != FLOW_CLOSE;
 }
 
 /* A SYN or SYN/ACK of the client means the flow with its ISN, any other the younger. */

@@ -4,7 +4,11 @@
 
 #include "engine.h"
 
-/* What engine.c and engine_syn.c have in common. */
+/* What engine.c and its parts engine_*.c have in common. */
+
+enum {
+	SYN_SPAN_MAX_MS = 130000, /* from the first SYN to the last, by Linux's defaults and then some */
+};
 
 /* One packet on its way through the engine. */
 struct passage {
@@ -12,7 +16,7 @@ struct passage {
 	struct packet packet;
 	uint64_t tick;
 	struct flow *flow;	  /* NULL if unknown */
-	struct flow *elder;	  /* of a flow with FLOW_HAS_ELDER */
+	struct flow *elder;	  /* of a flow with FLOW_HAS_ELDER; else NULL */
 	bool outbound;		  /* of a known flow: from client to server */
 	uint16_t slot;		  /* where it is counted */
 };
@@ -68,6 +72,21 @@ bool engine_may_be_elder(const struct flow *flow);
 struct flow *engine_choose_flow(struct passage *p);
 /* Forgets p->flow and its elder: what runs on the four-tuple from now on is none of ours. p->flow is NULL then. */
 void engine_forget_connections(struct passage *p);
+
+/* The client's TSval in the flow's last SYN; the offset may be that of a later anchor. */
+static inline uint32_t engine_said_in_syn(const struct flow *flow)
+{
+	return flow->flags & FLOW_SYN_ZERO ? 0 : flow->syn_tsval - flow->offset;
+}
+
+/* The packet repeats the SYN that made the flow. */
+static inline bool engine_is_own_isn(const struct passage *p)
+{
+	return flow_table_syn(&p->engine->table, p->flow)->isn == packet_seq(&p->packet);
+}
+
+/* engine_synack.c. In a simultaneous open the handshake has SYN and SYN/ACK of both sides (P8): takes the option off. */
+bool engine_strip_if_due(struct passage *p);
 
 enum reason engine_handle_syn(struct passage *p);
 /* Where it makes the packet one of no flow, p->flow is NULL afterwards. */

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* SYN and SYN/ACK: where flows begin, offsets are chosen and echoes repaired. See engine.c. */
+/* SYN: where flows begin and offsets are chosen; and what an echo stands for. See engine.c. */
 #include "engine_internal.h"
 
 #include "seq.h"
-
-enum {
-	SYN_SPAN_MAX_MS = 130000, /* from the first SYN to the last, by Linux's defaults and then some */
-};
 
 /* The client's TSval behind a TSecr that echoes one of several SYNs of the flow. */
 static bool find_syn_pair(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsval)
@@ -62,12 +58,6 @@ bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsv
 	       ((flow->flags & FLOW_ONE_OFFSET) && flow->syn_tsval - tsecr <= SYN_SPAN_MAX_MS);
 }
 
-/* The client's TSval in the flow's last SYN; the offset may be that of a later anchor. */
-static uint32_t said_in_syn(const struct flow *flow)
-{
-	return flow->flags & FLOW_SYN_ZERO ? 0 : flow->syn_tsval - flow->offset;
-}
-
 static void push_syn_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted)
 {
 	if (block->count == SYN_PAIRS_MAX) {
@@ -101,7 +91,7 @@ struct syn_pairs *engine_open_syn_pairs(struct passage *p)
 	if (!block) {
 		block = flow_table_add_pairs(&p->engine->table, flow);
 		if (block)
-			push_syn_pair(block, said_in_syn(flow), flow->syn_tsval);
+			push_syn_pair(block, engine_said_in_syn(flow), flow->syn_tsval);
 	}
 	return block;
 }
@@ -172,7 +162,7 @@ static bool is_at_quota(const struct passage *p)
 static bool make_way(struct passage *p, uint32_t *ret_last_tsval)
 {
 	struct flow *flow = p->flow, *elder = flow && (flow->flags & FLOW_HAS_ELDER) ? p->elder : NULL;
-	bool has_last = flow && (flow->mode == MODE_REWRITE || flow->mode == MODE_OBSERVE);
+	bool has_last = flow && flow->mode != MODE_STRIP;
 
 	if (!flow)
 		return false;
@@ -184,22 +174,25 @@ static bool make_way(struct passage *p, uint32_t *ret_last_tsval)
 	return has_last;
 }
 
+/* Servers of the RHEL 7 family drop it while others' timestamps are fresh. */
+static enum reason reason_of_bare_syn(const struct passage *p)
+{
+	return clock_is_stamped(&p->engine->clock, p->tick, &p->packet.ends.dst) ? REASON_SYN_NO_TIMESTAMPS_MIXED
+										 : REASON_SYN_NO_TIMESTAMPS;
+}
+
 /* Why no flow is to be made for a new SYN; REASON_COUNT where one is. */
 static enum reason find_reason_to_pass(const struct passage *p, enum direction direction,
 				       const struct destination *destination)
 {
 	const struct packet *packet = &p->packet;
-	struct clock *clock = &p->engine->clock;
 
 	if (direction == DIRECTION_IN)
 		return REASON_SYN_FROM_OUTSIDE;
 	if (destination->mode == MODE_OFF ||
 	    (destination->mode == MODE_REWRITE && !are_rules_ready(p->engine, packet)))
 		return REASON_SYN_POLICY_OFF;
-	if (packet->ts)
-		return REASON_COUNT;
-	return clock_is_stamped(clock, p->tick, &packet->ends.dst) ? REASON_SYN_NO_TIMESTAMPS_MIXED
-								   : REASON_SYN_NO_TIMESTAMPS;
+	return packet->ts ? REASON_COUNT : reason_of_bare_syn(p);
 }
 
 /* The SYN passes: what it opens is none of our flows, nor is what was there before. */
@@ -226,6 +219,23 @@ static struct flow *add_flow(struct passage *p)
 	return flow_table_add(&engine->table, &ends->src, ends->src_port, &ends->dst, ends->dst_port);
 }
 
+/*
+ * True where a SYN that passes may be an old one, and what runs on its four-tuple goes on: it makes a flow all the same,
+ * of MODE_OFF.
+ */
+static bool is_to_be_known(const struct passage *p, enum reason reason)
+{
+	return reason != REASON_SYN_FROM_OUTSIDE && p->flow &&
+	       ((p->flow->flags & FLOW_HAS_ELDER) || (engine_may_be_elder(p->flow) && p->engine->table.free_flow));
+}
+
+/* The next on the four-tuple is to be newer than the last that was rewritten, and than what passes. */
+static void note_passing_syn(struct passage *p, uint32_t last_tsval)
+{
+	p->flow->tsval_high = last_tsval;
+	engine_note_foreign_tsval(p);
+}
+
 /* A SYN that opens a connection: on a new four-tuple, or on one whose old flow is past, or will be. */
 static enum reason handle_new_syn(struct passage *p)
 {
@@ -234,9 +244,9 @@ static enum reason handle_new_syn(struct passage *p)
 	enum direction direction = engine_find_direction(p, &destination);
 	enum reason reason = find_reason_to_pass(p, direction, destination);
 	uint32_t last_tsval = 0;
-	bool has_last, has_elder;
+	bool has_last, has_elder, is_first = !p->flow;
 
-	if (reason != REASON_COUNT)
+	if (reason != REASON_COUNT && !is_to_be_known(p, reason))
 		return pass_new_syn(p, reason);
 	has_last = make_way(p, &last_tsval);
 	has_elder = p->flow != NULL;
@@ -246,13 +256,18 @@ static enum reason handle_new_syn(struct passage *p)
 	if (!p->flow)
 		return pass_new_syn(p, REASON_TABLE_FULL);
 	flow_table_syn(&engine->table, p->flow)->isn = packet_seq(&p->packet);
-	p->flow->mode = destination->mode & 0xf;
+	p->flow->mode = reason == REASON_COUNT ? destination->mode & 0xf : MODE_OFF;
 	p->flow->repair = destination->repair & 0xf;
 	p->flow->slot = destination->slot;
 	p->flow->last_seen_s = engine_seconds(p->tick);
 	if (has_elder)
 		p->flow->flags |= FLOW_HAS_ELDER;
-	reason = apply_mode_to_syn(p, has_last ? &last_tsval : NULL);
+	if (is_first)
+		p->flow->flags |= FLOW_FIRST;
+	if (reason == REASON_COUNT)
+		reason = apply_mode_to_syn(p, has_last ? &last_tsval : NULL);
+	else
+		note_passing_syn(p, last_tsval);
 	engine_set_state(engine, p->flow, FLOW_SYN_SENT);
 	return reason;
 }
@@ -302,17 +317,19 @@ static enum reason observe_repeated_syn(struct passage *p)
 
 /*
  * What the SYN with the client's `tsval` went out with; where that is not known, what the offset says. A SYN that is
- * later than what has been sent since, by a clock too fast, is the last one again.
+ * later than what has been sent since, by a clock too fast, is the last one again. *ret_known: its echo is known as well.
  */
-static uint32_t emitted_with(const struct passage *p, uint32_t tsval)
+static uint32_t emitted_with(const struct passage *p, uint32_t tsval, bool *ret_known)
 {
 	const struct syn_pairs *block = flow_table_pairs(&p->engine->table, p->flow);
 	uint32_t shifted = tsval + p->flow->offset;
 
+	*ret_known = true;
 	for (uint32_t i = block ? block->count : 0; i > 0; i--) {
 		if (block->pair[i - 1].tsval == tsval)
 			return block->pair[i - 1].emitted;
 	}
+	*ret_known = false;
 	if ((tsval == 0 && (p->flow->flags & FLOW_SYN_ZERO)) || seq_after(shifted, p->flow->tsval_high))
 		return p->flow->syn_tsval;
 	return shifted ? shifted : UINT32_MAX;
@@ -336,11 +353,16 @@ static bool was_said_in_syn(const struct passage *p, uint32_t tsval)
  */
 static void emit_repeated_syn(struct passage *p)
 {
-	uint32_t said = said_in_syn(p->flow), reading = p->packet.tsval, emitted;
+	uint32_t said = engine_said_in_syn(p->flow), reading = p->packet.tsval, emitted;
 	bool is_old_copy = said && reading && seq_after(said, reading) && was_said_in_syn(p, reading);
 
 	emitted = choose_repeated_tsval(p);
-	emit_syn(p, emitted, is_old_copy ? said : reading);
+	emit_syn(p, emitted, reading);
+	if (is_old_copy) { /* as if the newest SYN had left once more just behind it, so that the echoes differ */
+		emitted = emitted + 1 ? emitted + 1 : 1;
+		p->flow->offset = emitted - said;
+		note_syn(p, emitted);
+	}
 }
 
 /*
@@ -350,9 +372,10 @@ static void emit_repeated_syn(struct passage *p)
 static void emit_late_syn(struct passage *p)
 {
 	struct flow *flow = p->flow;
-	uint32_t emitted = emitted_with(p, p->packet.tsval);
+	bool is_known;
+	uint32_t emitted = emitted_with(p, p->packet.tsval, &is_known);
 
-	if (seq_after(flow->syn_tsval, emitted))
+	if (!is_known && seq_after(flow->syn_tsval, emitted))
 		flow->flags |= flow->syn_tsval - emitted <= SYN_SPAN_MAX_MS ? FLOW_ONE_OFFSET : FLOW_WENT_BACK;
 	packet_set_tsval(&p->packet, emitted);
 }
@@ -364,7 +387,7 @@ static enum reason handle_repeated_syn(struct passage *p)
 
 	engine_note_seen(p);
 	if (!p->packet.ts)
-		return REASON_SYN_NO_TIMESTAMPS;
+		return reason_of_bare_syn(p);
 	if (flow->state == FLOW_CLOSE && flow_in_handshake(flow)) {
 		flow->flags &= (uint16_t)~FLOW_ANSWERED;
 		engine_set_state(p->engine, flow, FLOW_SYN_SENT);
@@ -372,6 +395,10 @@ static enum reason handle_repeated_syn(struct passage *p)
 	if (flow->mode == MODE_STRIP) {
 		packet_strip_timestamps(&p->packet);
 		return REASON_SYN_STRIPPED;
+	}
+	if (flow->mode == MODE_OFF) {
+		engine_note_foreign_tsval(p);
+		return REASON_SYN_POLICY_OFF;
 	}
 	if (flow->mode != MODE_REWRITE)
 		return observe_repeated_syn(p);
@@ -382,19 +409,19 @@ static enum reason handle_repeated_syn(struct passage *p)
 	return REASON_SYN_RETRANSMITTED;
 }
 
-/* In a simultaneous open the handshake has SYN and SYN/ACK of both sides (P8). */
-static bool strip_if_due(struct passage *p)
+/*
+ * True for a SYN with the flow's own ISN that is a new connection's all the same: the old one is over, and nothing that
+ * it has sent, late or not, is as new.
+ */
+static bool begins_anew(const struct passage *p)
 {
-	if (p->flow->mode != MODE_STRIP || !p->packet.ts)
-		return false;
-	packet_strip_timestamps(&p->packet);
-	return true;
-}
+	const struct flow *flow = p->flow;
+	const struct scaled *scaled = flow_table_scaled(&p->engine->table, flow);
+	uint32_t newest = scaled ? scaled->echo[scaled->count - 1].tsval : flow->tsval_high - flow->offset;
 
-/* The packet repeats the SYN that made the flow. */
-static bool is_own_isn(const struct passage *p)
-{
-	return flow_table_syn(&p->engine->table, p->flow)->isn == packet_seq(&p->packet);
+	return p->packet.ts && p->packet.tsval && flow != p->elder && flow->mode == MODE_REWRITE && !flow_in_handshake(flow) &&
+	       (flow->state == FLOW_TIME_WAIT || flow->state == FLOW_LAST_ACK || flow->state == FLOW_CLOSE) &&
+	       seq_after(p->packet.tsval, newest);
 }
 
 enum reason engine_handle_syn(struct passage *p)
@@ -408,71 +435,7 @@ enum reason engine_handle_syn(struct passage *p)
 		if (!flow_in_handshake(flow))
 			return REASON_SYN_FROM_OUTSIDE;
 		flow->flags |= FLOW_SIMULTANEOUS;
-		return strip_if_due(p) ? REASON_SYN_STRIPPED : REASON_SYN_FROM_OUTSIDE;
+		return engine_strip_if_due(p) ? REASON_SYN_STRIPPED : REASON_SYN_FROM_OUTSIDE;
 	}
-	return is_own_isn(p) ? handle_repeated_syn(p) : handle_new_syn(p);
+	return engine_is_own_isn(p) && !begins_anew(p) ? handle_repeated_syn(p) : handle_new_syn(p);
 }
-
-static enum reason repair_synack(struct passage *p)
-{
-	switch ((enum repair)p->flow->repair) {
-	case REPAIR_ECHO:
-		packet_set_tsecr(&p->packet, said_in_syn(p->flow));
-		return REASON_SYNACK_REPAIRED_ECHO;
-	case REPAIR_ZERO:
-		packet_set_tsecr(&p->packet, 0);
-		return REASON_SYNACK_REPAIRED_ZERO;
-	case REPAIR_OFF:
-		break;
-	}
-	return REASON_SYNACK_FOREIGN_TSECR;
-}
-
-static enum reason handle_synack_in(struct passage *p)
-{
-	struct flow *flow = p->flow;
-	uint32_t tsval;
-	bool known;
-
-	if (flow_in_handshake(flow))
-		engine_set_state(p->engine, flow, FLOW_SYN_RECV);
-	if (!p->packet.ts)
-		return REASON_SYNACK_NO_TIMESTAMPS;
-	if (flow->mode == MODE_STRIP) {
-		packet_strip_timestamps(&p->packet);
-		return REASON_SYNACK_STRIPPED;
-	}
-	flow->flags |= FLOW_STAMPED;
-	clock_note_stamped(&p->engine->clock, engine_seconds(p->tick), &flow->server);
-	if (p->packet.tsecr == 0)
-		return REASON_SYNACK_TSECR_ZERO;
-	known = engine_find_echo(p, p->packet.tsecr, &tsval);
-	if (flow->mode != MODE_REWRITE)
-		return known ? REASON_SYNACK_OBSERVED : REASON_SYNACK_OBSERVED_FOREIGN;
-	if (!known)
-		return repair_synack(p);
-	packet_set_tsecr(&p->packet, tsval);
-	return REASON_SYNACK_REWRITTEN;
-}
-
-enum reason engine_handle_synack(struct passage *p)
-{
-	struct flow *flow = p->flow;
-
-	if (flow && !p->outbound) {
-		engine_note_seen(p);
-		return handle_synack_in(p);
-	}
-	/* In a simultaneous open the client's SYN/ACK repeats its SYN. */
-	if (flow && is_own_isn(p)) {
-		engine_note_seen(p);
-		if (flow_in_handshake(flow))
-			flow->flags |= FLOW_SIMULTANEOUS;
-		return strip_if_due(p) ? REASON_SYNACK_STRIPPED : engine_handle_segment_out(p);
-	}
-	/* A machine inside answers somebody outside; a flow of ours on this four-tuple is past. */
-	if (flow)
-		engine_forget_connections(p);
-	return REASON_SYNACK_UNKNOWN;
-}
-

@@ -6,203 +6,20 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "naive_memory.h"
+#include "naive_trial.h"
 #include "seq.h"
 #include "traffic.h"
 
 enum {
 	SLACK_MS = 500, /* of whatever lead, what is no further ahead of the SYN is never held back */
-	HANDSHAKE_BYTES = 131072, /* what a client may send before it is known that the server has its SYN */
 };
-
-/* One packet before the judge. */
-struct trial {
-	struct naive *naive;
-	const struct packet_input *input;
-	struct naive_segment segment; /* as it came */
-	uint32_t tsval, tsecr;	      /* as they have left, or would have */
-	uint64_t tick;
-	enum reason reason;
-	bool touched; /* the engine says it has changed the packet */
-	struct naive_flow *flow;
-	bool outbound;
-};
-
-/* The bytes that must have been written. */
-struct change {
-	size_t at, len;
-};
-
-static const struct change nothing;
-
-static struct change tsval_of(const struct trial *t)
-{
-	return (struct change){t->segment.ts_at + 2, 4};
-}
-
-static struct change tsecr_of(const struct trial *t)
-{
-	return (struct change){t->segment.ts_at + 6, 4};
-}
-
-static struct change strip(const struct trial *t)
-{
-	for (size_t i = 0; i < 10; i++) {
-		if (t->input->data[t->segment.ts_at + i] != 1)
-			fuzz_fail("P5: a stripped option is not all NOPs");
-	}
-	return (struct change){t->segment.ts_at, 10};
-}
-
-static bool is_reason(const struct trial *t, const char *name)
-{
-	return strcmp(reason_table[t->reason].name, name) == 0;
-}
-
-/* A TSval leaves that pawsd did not choose: the server knows it all the same. */
-static void note_foreign(struct trial *t)
-{
-	if (t->segment.has_ts && t->segment.tsval)
-		naive_note_sent(t->naive, &t->segment.dst, t->segment.tsval, t->tick, false);
-}
-
-static bool comes_in(const struct trial *t)
-{
-	if (t->input->direction == DIRECTION_UNKNOWN)
-		return !fuzz_is_server(&t->segment.dst) && fuzz_is_server(&t->segment.src);
-	return t->input->direction == DIRECTION_IN;
-}
-
-/* A SYN of a rewritten flow has left with a TSval of the engine's choice. */
-static struct change note_syn(struct trial *t, const uint32_t *previous)
-{
-	struct naive_flow *flow = t->flow;
-
-	naive_judge_syn_tsval(t->naive, flow, previous, t->tick, t->tsval);
-	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick, true);
-	/* A copy of an old SYN: the client's clock has come further since. If that SYN is forgotten it is not known for one. */
-	flow->has_other_offset = flow->reading && t->segment.tsval && seq_after(flow->reading, t->segment.tsval) &&
-				 naive_has_said_in_syn(flow, t->segment.tsval);
-	flow->other_offset = t->tsval - t->segment.tsval;
-	if (!flow->has_other_offset)
-		flow->reading = t->segment.tsval;
-	else if (naive_has_many_syns(flow) || flow->is_echo_vague)
-		flow->is_offset_open = flow->is_echo_vague = true;
-	naive_note_echo(flow, t->segment.tsval, t->tsval, true);
-	flow->offset = t->tsval - flow->reading;
-	flow->syn_tick = t->tick;
-	flow->newest = t->tsval;
-	flow->pending = flow->is_zero_none = t->segment.tsval == 0;
-	return tsval_of(t);
-}
-
-/*
- * Of what there was on the four-tuple one connection may go on behind the new one: the elder. Returns the newest TSval
- * of all.
- */
-static uint32_t make_way(struct trial *t)
-{
-	struct naive_flow *flow = t->flow, *elder = naive_find_elder(flow);
-	uint32_t newest = elder ? seq_max(elder->newest, flow->newest) : flow->newest;
-
-	if (elder || t->naive->mode != MODE_REWRITE || !naive_engine_has(t->naive, flow))
-		naive_remove(t->naive, flow);
-	return newest;
-}
-
-static struct change judge_first_syn(struct trial *t)
-{
-	struct naive *naive = t->naive;
-	const uint32_t *previous = NULL;
-	uint32_t newest;
-
-	if (comes_in(t) || !fuzz_is_server(&t->segment.dst) || !t->segment.has_ts) {
-		naive_remove_all(naive, t->flow);
-		if (!comes_in(t))
-			note_foreign(t);
-		return nothing;
-	}
-	if (t->flow) {
-		newest = make_way(t);
-		if (naive->mode == MODE_REWRITE)
-			previous = &newest;
-		t->flow = NULL;
-	}
-	if (is_reason(t, "table_full")) {
-		if (naive->flow_count < naive->engine->capacity)
-			fuzz_fail("P9: the table is full with %u flows", naive->flow_count);
-		note_foreign(t);
-		return nothing;
-	}
-	t->flow = naive_add(naive, &t->segment);
-	t->flow->last_seen_s = t->tick / 1000;
-	if (naive->mode == MODE_REWRITE)
-		return note_syn(t, previous);
-	if (naive->mode == MODE_STRIP)
-		return strip(t);
-	note_foreign(t);
-	return nothing;
-}
-
-/* There was a block of SYN pairs for this flow, or was there not? */
-static void claim_pairs(struct trial *t)
-{
-	const struct flow_table *table = &t->naive->engine->engine.table;
-
-	if (table->pairs_used == table->pair_capacity)
-		t->flow->is_echo_vague = true;
-}
-
-static struct change judge_repeated_syn(struct trial *t)
-{
-	struct naive_flow *flow = t->flow;
-	uint32_t shifted = t->segment.tsval + flow->offset, before = flow->newest;
-	bool is_mere_copy = t->segment.tsval == flow->syn_tsval;
-
-	if (!t->segment.has_ts)
-		return nothing;
-	flow->refused = flow->was_answered = false;
-	if (t->naive->mode == MODE_STRIP)
-		return strip(t);
-	claim_pairs(t);
-	if (t->naive->mode == MODE_OBSERVE) {
-		note_foreign(t);
-		return nothing;
-	}
-	if (!flow->handshaking) {
-		/* A copy that was held back on the way: as it left, or, where that is forgotten, by the offset. */
-		if (!naive_has_left_so(flow, t->segment.tsval, t->tsval) &&
-		    !naive_is_shifted(flow, t->segment.tsval, t->tsval) &&
-		    !(seq_after(shifted, flow->newest) && t->tsval == flow->newest_syn) &&
-		    !(shifted == 0 && t->tsval == UINT32_MAX))
-			fuzz_fail("P3: a late SYN's TSval is %u, not %u", t->tsval, shifted);
-		return tsval_of(t);
-	}
-	if (is_mere_copy) /* may leave with the same TSval */
-		before = flow->newest_syn - 1;
-	return note_syn(t, &before);
-}
-
-static struct change judge_syn(struct trial *t)
-{
-	if (t->flow && !t->outbound) {
-		if (!t->flow->handshaking)
-			return nothing;
-		t->flow->simultaneous = true;
-		/* P8: the server's SYN is of the handshake, too. */
-		return t->naive->mode == MODE_STRIP && t->segment.has_ts ? strip(t) : nothing;
-	}
-	if (t->flow && t->flow->isn == t->segment.seq)
-		return judge_repeated_syn(t);
-	return judge_first_syn(t);
-}
 
 /* P3: the first real TSval after a SYN with 0. */
 static void judge_anchor(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
 
-	if (!is_reason(t, "out_anchored"))
+	if (!naive_is_reason(t, "out_anchored"))
 		fuzz_fail("P3: the first real TSval is not counted as that");
 	/* Newer than the SYN, whose echo is another, and one more for what it has overtaken. */
 	if (!seq_after(t->tsval, flow->newest) || naive_distance(t->naive, t->tsval, t->tick) < 0)
@@ -228,6 +45,40 @@ static void judge_scaled_out(struct trial *t)
 	/* What the network has held back is as it was; only what is new must not run on. */
 	if (ahead > lead && ahead > flow->scaled_ahead && seq_after(t->tsval, flow->newest))
 		fuzz_fail("P9: a scaled TSval %u is further ahead than the lead", t->tsval);
+}
+
+struct change naive_strip(const struct trial *t)
+{
+	for (size_t i = 0; i < 10; i++) {
+		if (t->input->data[t->segment.ts_at + i] != 1)
+			fuzz_fail("P5: a stripped option is not all NOPs");
+	}
+	return (struct change){t->segment.ts_at, 10};
+}
+
+bool naive_is_reason(const struct trial *t, const char *name)
+{
+	return strcmp(reason_table[t->reason].name, name) == 0;
+}
+
+void naive_note_foreign(struct trial *t)
+{
+	if (t->segment.has_ts && t->segment.tsval)
+		naive_note_sent(t->naive, &t->segment.dst, t->segment.tsval, t->tick, false);
+}
+
+bool naive_comes_in(const struct trial *t)
+{
+	if (t->input->direction == DIRECTION_UNKNOWN)
+		return !fuzz_is_server(&t->segment.dst) && fuzz_is_server(&t->segment.src);
+	return t->input->direction == DIRECTION_IN;
+}
+
+uint32_t naive_bytes_since_syn(const struct trial *t, const struct naive_flow *flow)
+{
+	if (!t->outbound && !(t->segment.flags & TCP_ACK))
+		return UINT32_MAX;
+	return (t->outbound ? t->segment.seq : t->segment.ack) - flow->isn - 1;
 }
 
 static bool is_beside_handshake(const struct naive_flow *flow)
@@ -257,22 +108,36 @@ static bool is_in_between(const struct trial *t)
 	return t->flow->is_zero_none && t->segment.tsval && t->tsval == t->flow->newest_syn + 1;
 }
 
+/* A segment of an older connection, from which nothing follows for this one: it says the newest that has been said. */
+static bool is_held(const struct trial *t)
+{
+	const struct naive_flow *flow = t->flow;
+	bool is_old = flow->handshaking ? !flow->simultaneous && naive_bytes_since_syn(t, flow) >= HANDSHAKE_BYTES
+					: seq_after(flow->isn, t->segment.seq) && t->tick - flow->syn_tick <= 60032;
+
+	if (!is_old || flow->scaled || t->tsval != flow->newest)
+		return false;
+	return flow->pending || t->tsval != t->segment.tsval + flow->offset;
+}
+
 static struct change judge_segment_out(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
 	uint32_t expected;
 
-	if (t->naive->mode != MODE_REWRITE) {
-		note_foreign(t);
+	if (t->naive->mode != MODE_REWRITE || flow->is_off) {
+		naive_note_foreign(t);
 		return nothing;
 	}
 	if (!t->segment.has_ts)
 		return nothing;
+	if (is_held(t))
+		return tsval_of(t);
 	if (flow->pending && t->segment.tsval)
 		judge_anchor(t);
 	if (flow->has_other_offset && t->tsval == t->segment.tsval + flow->other_offset)
 		flow->offset = flow->other_offset;
-	if (flow->is_offset_open && !is_reason(t, "out_scaled") && !is_in_between(t)) {
+	if (flow->is_offset_open && !naive_is_reason(t, "out_scaled") && !is_in_between(t)) {
 		flow->offset = t->tsval - t->segment.tsval;
 		flow->is_offset_open = flow->handshaking;
 	}
@@ -290,7 +155,7 @@ static struct change judge_segment_out(struct trial *t)
 		expected = t->tsval;
 	if (expected == 0) /* would be no timestamp at all; one earlier is never too new */
 		expected--;
-	if (is_reason(t, "out_scaled"))
+	if (naive_is_reason(t, "out_scaled"))
 		judge_scaled_out(t);
 	else if (!flow->scaled && t->tsval != expected)
 		fuzz_fail("P3: TSval %u has become %u, not %u", t->segment.tsval, t->tsval, expected);
@@ -309,7 +174,7 @@ static struct change judge_turned_back(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
 
-	if (is_reason(t, "in_scaled"))
+	if (naive_is_reason(t, "in_scaled"))
 		flow->scaled = true;
 	if (!naive_is_turned_back(flow, t->segment.tsecr, t->tsecr))
 		fuzz_fail("P4: TSecr %u has become %u, which the client has not sent for it", t->segment.tsecr,
@@ -323,7 +188,7 @@ static struct change judge_segment_in(struct trial *t)
 	enum naive_echo_is kind;
 	struct change change;
 
-	if (t->naive->mode != MODE_REWRITE || !t->segment.has_ts || t->segment.tsecr == 0)
+	if (t->naive->mode != MODE_REWRITE || flow->is_off || !t->segment.has_ts || t->segment.tsecr == 0)
 		return nothing;
 	kind = naive_classify_echo(flow, t->segment.tsecr);
 	if (kind == ECHO_FOREIGN || (kind == ECHO_EITHER && !t->touched))
@@ -359,18 +224,36 @@ static struct change judge_repair(struct trial *t)
 	return nothing;
 }
 
+/* The engine says that the server has taken a SYN that went past: by the client's own TSval, of about a SYN's. */
+static bool is_of_a_raw_syn(const struct trial *t)
+{
+	const struct naive_flow *flow = t->flow;
+	bool is_near = false;
+
+	for (size_t i = 0; i < flow->echo_count; i++)
+		is_near |= flow->echoes[i].is_syn && t->segment.tsecr - (flow->echoes[i].tsval - 130000) <= 260032;
+
+	return is_near && naive_is_reason(t, "synack_unknown") && t->naive->mode == MODE_REWRITE && flow->handshaking &&
+	       !flow->simultaneous && t->segment.tsval && t->segment.tsecr &&
+	       naive_classify_echo(flow, t->segment.tsecr) != ECHO_KNOWN;
+}
+
 static struct change judge_synack_in(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
-	bool is_repaired = is_reason(t, "synack_repaired_echo") || is_reason(t, "synack_repaired_zero");
+	bool is_repaired = naive_is_reason(t, "synack_repaired_echo") || naive_is_reason(t, "synack_repaired_zero");
 	enum naive_echo_is kind;
 
 	flow->refused = false;
 	flow->is_answered = true;
-	if (!t->segment.has_ts)
+	if (!t->segment.has_ts || flow->is_off)
 		return nothing;
 	if (t->naive->mode == MODE_STRIP)
-		return strip(t);
+		return naive_strip(t);
+	if (is_of_a_raw_syn(t)) {
+		naive_remove_all(t->naive, flow);
+		return nothing;
+	}
 	if (t->naive->mode != MODE_REWRITE || t->segment.tsecr == 0)
 		return nothing;
 	kind = naive_classify_echo(flow, t->segment.tsecr);
@@ -382,8 +265,8 @@ static struct change judge_synack_in(struct trial *t)
 /* Of no flow, and makes none. */
 static struct change judge_stranger(struct trial *t)
 {
-	if (!comes_in(t))
-		note_foreign(t);
+	if (!naive_comes_in(t))
+		naive_note_foreign(t);
 	return nothing;
 }
 
@@ -397,18 +280,10 @@ static struct change judge_synack(struct trial *t)
 		/* The client answers the server's SYN and repeats its own. */
 		if (flow->handshaking)
 			flow->simultaneous = true;
-		return t->naive->mode == MODE_STRIP && t->segment.has_ts ? strip(t) : judge_segment_out(t);
+		return t->naive->mode == MODE_STRIP && t->segment.has_ts ? naive_strip(t) : judge_segment_out(t);
 	}
 	naive_remove_all(t->naive, flow);
 	return judge_stranger(t);
-}
-
-/* How far into its connection the segment takes the flow. */
-static uint32_t bytes_since_syn(const struct trial *t, const struct naive_flow *flow)
-{
-	if (!t->outbound && !(t->segment.flags & TCP_ACK))
-		return UINT32_MAX;
-	return (t->outbound ? t->segment.seq : t->segment.ack) - flow->isn - 1;
 }
 
 static void note_in_handshake(struct trial *t)
@@ -422,13 +297,22 @@ static void note_in_handshake(struct trial *t)
 		flow->is_answered = false;
 	}
 	/* The end of another connection says nothing about this one. */
-	if (!t->outbound || bytes_since_syn(t, flow) >= HANDSHAKE_BYTES)
+	if (!t->outbound || naive_bytes_since_syn(t, flow) >= HANDSHAKE_BYTES)
 		return;
 	if ((flags & TCP_RST) && !flow->refused)
 		flow->is_answered = false;
 	/* The client's ACK completes the handshake, unless the server has refused. */
 	if ((flags & TCP_ACK) && !(flags & TCP_RST) && (!flow->refused || flow->was_answered))
 		flow->handshaking = false;
+}
+
+/* P8: of a connection that began without pawsd. */
+static bool is_of_unknown(const struct trial *t)
+{
+	const struct naive_flow *flow = t->flow;
+
+	return flow->is_first && flow->handshaking && !flow->simultaneous && !(t->segment.flags & (TCP_SYN | TCP_RST)) &&
+	       naive_bytes_since_syn(t, flow) >= HANDSHAKE_BYTES;
 }
 
 static struct change judge_segment(struct trial *t)
@@ -450,14 +334,14 @@ static void choose_flow(struct trial *t)
 {
 	struct naive_flow *younger = t->flow, *elder = naive_find_elder(younger);
 	uint8_t flags = t->segment.flags;
-	uint32_t bytes = bytes_since_syn(t, younger);
+	uint32_t bytes = naive_bytes_since_syn(t, younger);
 
 	if ((flags & TCP_SYN) && (t->outbound || !(flags & TCP_ACK))) {
 		if (t->outbound && t->segment.seq == elder->isn)
 			t->flow = elder;
 		return;
 	}
-	if (bytes >= HANDSHAKE_BYTES || bytes >= bytes_since_syn(t, elder))
+	if (bytes >= HANDSHAKE_BYTES || bytes >= naive_bytes_since_syn(t, elder))
 		t->flow = elder;
 	else if (!(flags & TCP_RST))
 		naive_remove(t->naive, elder);
@@ -473,11 +357,13 @@ static struct change judge(struct trial *t)
 	t->flow = naive_find(t->naive, &t->segment, &t->outbound);
 	if (t->flow && naive_find_elder(t->flow))
 		choose_flow(t);
+	if (t->flow && is_of_unknown(t))
+		return judge_stranger(t);
 	/* A SYN of another connection is none of the flow's. */
 	if (t->flow && !(kind == TCP_SYN && t->outbound && t->segment.seq != t->flow->isn))
 		t->flow->last_seen_s = t->tick / 1000;
 	if (kind == TCP_SYN)
-		return judge_syn(t);
+		return naive_judge_syn(t);
 	return kind & TCP_SYN ? judge_synack(t) : judge_segment(t);
 }
 

@@ -10,7 +10,7 @@ enum {
 	SERVER_AGE_MS = 60000,	       /* P1 */
 	MARK_AGE_MS = 60000 + 5000,    /* clock.h: so long a TSval may make SYNs newer */
 	COHERENT_MS = 1 << 30,
-	REMEMBERED_SYNS = 8, /* flow.h: beyond that the oldest but the first is forgotten */
+	REMEMBERED_SYNS = 12, /* flow.h: beyond that the oldest but the first is forgotten */
 };
 
 static void *grow(void *array, size_t count, size_t bytes)

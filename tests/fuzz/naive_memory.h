@@ -30,6 +30,8 @@ struct naive_flow {
 	uint16_t client_port, server_port;
 	uint32_t isn;
 	uint64_t last_seen_s;
+	bool is_first;	       /* nothing was known on its four-tuple before */
+	bool is_off;	       /* none of pawsd's, and known for the sake of the one before */
 	bool handshaking;      /* the client has not yet completed the handshake */
 	bool is_answered;      /* the server answered with SYN/ACK */
 	bool refused;	       /* the server answered with RST; the client may yet try again */

@@ -34,6 +34,13 @@ static bool is_lost(const struct crossing *c)
 	       c->reason == REASON_NO_TIMESTAMPS || c->reason == REASON_SYNACK_UNKNOWN;
 }
 
+/* A SYN went past pawsd, the server has taken it, and pawsd has noticed: the connection is none of its own. */
+static bool is_of_a_raw_syn(const struct crossing *c)
+{
+	return c->reason == REASON_SYNACK_UNKNOWN && !c->segment->outbound && !c->segment->bogus &&
+	       c->before.ts_at >= 0 && c->before.tsecr == c->segment->echo;
+}
+
 static bool is_off(const struct world *world, const struct server *server)
 {
 	enum mode mode = server->mode[world->policy_epoch];
@@ -66,7 +73,7 @@ static struct oracle_flow *begin_flow(struct world *world, struct oracle *oracle
 		flow->previous_position = old.newest_position;
 		flow->previous_us = old.sent_us;
 	}
-	flow->midstream = is_off(world, server) || c->before.ts_at < 0 || passed;
+	flow->midstream = is_off(world, server) || c->before.ts_at < 0 || passed || c->reason == REASON_SYN_POLICY_OFF;
 	flow->managed = !flow->midstream && flow->mode == MODE_REWRITE;
 	if (passed)
 		count_rule(world, RULE_APART_FULL, false);
@@ -311,7 +318,7 @@ void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c
 	bool pairs_full = world->run == RUN_PAWSD &&
 			  c->gateway->room.engine.table.pairs_used == c->gateway->room.engine.table.pair_capacity;
 
-	if (maybe_gone && is_lost(c)) {
+	if (flow && ((maybe_gone && is_lost(c)) || is_of_a_raw_syn(c))) {
 		flow->midstream = true;
 		flow->managed = false;
 	}

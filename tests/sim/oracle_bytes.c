@@ -48,7 +48,7 @@ void oracle_check_bytes(struct world *world, const struct crossing *c, const str
 	const uint8_t *before = c->before_data, *after = c->wire->data;
 	/* What is an older connection's may be rewritten, whatever the new one's policy. */
 	bool is_elders = flow && flow->plan != c->segment->plan && !(c->before.flags & SYN);
-	bool inside = flow && !flow->midstream && (flow->managed || flow->mode == MODE_STRIP || is_elders);
+	bool inside = is_elders || (flow && !flow->midstream && (flow->managed || flow->mode == MODE_STRIP));
 	bool changed = memcmp(before, after, c->wire->len) != 0, good = true;
 
 	check_checksum(world, c, changed);

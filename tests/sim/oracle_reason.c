@@ -5,6 +5,7 @@
 enum {
 	STAMPED_SURELY_S = 59,
 	STAMPED_NEVER_S = 70,
+	HANDSHAKE_BYTES = 128 * 1024,
 };
 
 #define BIT(id) (1ull << REASON_##id)
@@ -49,7 +50,7 @@ static uint64_t fit_syn(const struct world *world, const struct oracle *oracle, 
 		return fit | BIT(SYN_STRIPPED);
 	/* Where two clients send their SYNs from one four-tuple, both flows may be known. */
 	if (flow->had_previous && (c->segment->source.serial > 1 || c->segment->copy))
-		fit |= BIT(SYN_RETRANSMITTED);
+		fit |= BIT(SYN_RETRANSMITTED) | BIT(SYN_POLICY_OFF) | BIT(SYN_OBSERVED);
 	return fit | (mode == MODE_REWRITE ? BIT(SYN_REWRITTEN) : BIT(SYN_OBSERVED));
 }
 
@@ -61,7 +62,7 @@ static uint64_t fit_out(const struct crossing *c, const struct oracle_flow *flow
 	if (table->scaled_used == table->scaled_capacity)
 		as_is |= BIT(OUT_UNSCALED);
 	if (!flow || flow->midstream)
-		return c->before.ts_at >= 0 ? BIT(MIDSTREAM_OUT) : BIT(NO_TIMESTAMPS);
+		return c->before.ts_at >= 0 ? BIT(MIDSTREAM_OUT) : BIT(NO_TIMESTAMPS) | BIT(FLOW_NOT_REWRITTEN);
 	if (!flow->managed)
 		return BIT(FLOW_NOT_REWRITTEN);
 	if (c->before.ts_at < 0)
@@ -92,7 +93,7 @@ static uint64_t fit_synack(const struct crossing *c, const struct oracle_flow *f
 static uint64_t fit_in(const struct crossing *c, const struct oracle_flow *flow)
 {
 	if (!flow || flow->midstream)
-		return c->before.ts_at >= 0 ? BIT(MIDSTREAM_IN) : BIT(NO_TIMESTAMPS);
+		return c->before.ts_at >= 0 ? BIT(MIDSTREAM_IN) : BIT(NO_TIMESTAMPS) | BIT(FLOW_NOT_REWRITTEN);
 	if (!flow->managed)
 		return BIT(FLOW_NOT_REWRITTEN);
 	if (c->before.ts_at < 0)
@@ -110,10 +111,33 @@ static uint64_t fit_elder(const struct crossing *c)
 	if (c->before.flags & SYN)
 		return 0;
 	if (c->before.ts_at < 0)
-		return BIT(FLOW_NO_TIMESTAMPS);
+		return BIT(FLOW_NO_TIMESTAMPS) | BIT(FLOW_NOT_REWRITTEN);
 	if (c->segment->outbound)
-		return BIT(OUT_REWRITTEN) | BIT(OUT_SCALED) | BIT(OUT_UNSCALED);
-	return c->before.tsecr == 0 ? BIT(IN_TSECR_ZERO) : BIT(IN_REWRITTEN) | BIT(IN_SCALED) | BIT(IN_FOREIGN_TSECR);
+		return BIT(OUT_REWRITTEN) | BIT(OUT_SCALED) | BIT(OUT_UNSCALED) | BIT(FLOW_NOT_REWRITTEN);
+	return BIT(FLOW_NOT_REWRITTEN) | (c->before.tsecr == 0 ? BIT(IN_TSECR_ZERO)
+								: BIT(IN_REWRITTEN) | BIT(IN_SCALED) | BIT(IN_FOREIGN_TSECR));
+}
+
+/* A segment in the handshake that is none of its connection, by its numbers: maybe of one that pawsd does not know. */
+static uint64_t fit_beside(const struct crossing *c, const struct oracle_flow *flow)
+{
+	uint32_t number = c->segment->outbound ? c->before.seq : c->before.ack;
+
+	if (!flow->handshake || (c->before.flags & (SYN | RST)) || number - flow->isn - 1 < HANDSHAKE_BYTES)
+		return 0;
+	if (c->before.ts_at < 0)
+		return BIT(NO_TIMESTAMPS);
+	return c->segment->outbound ? BIT(MIDSTREAM_OUT) : BIT(MIDSTREAM_IN);
+}
+
+/* A connection that is none of pawsd's is known all the same where an older one may be alive behind it. */
+static uint64_t fit_off(const struct crossing *c)
+{
+	if (c->before.ts_at >= 0)
+		return c->before.flags & SYN && c->segment->outbound ? BIT(SYN_POLICY_OFF) : BIT(FLOW_NOT_REWRITTEN);
+	if (c->before.flags & SYN)
+		return c->segment->outbound ? BIT(SYN_NO_TIMESTAMPS) : BIT(SYNACK_NO_TIMESTAMPS);
+	return BIT(FLOW_NOT_REWRITTEN);
 }
 
 void oracle_check_reason(struct world *world, const struct oracle *oracle, const struct crossing *c,
@@ -143,6 +167,10 @@ void oracle_check_reason(struct world *world, const struct oracle *oracle, const
 	}
 	if (flow && flow->plan != c->segment->plan)
 		fit |= fit_elder(c);
+	if (flow && !flow->midstream)
+		fit |= fit_beside(c, flow);
+	if (flow && !flow->managed && (flow->had_previous || c->before.ts_at < 0))
+		fit |= fit_off(c);
 	if (maybe_gone)
 		fit |= BIT(MIDSTREAM_OUT) | BIT(MIDSTREAM_IN) | BIT(NO_TIMESTAMPS) | BIT(SYNACK_UNKNOWN);
 	check_rule(world, RULE_P7_REASON, fit >> c->reason & 1,

@@ -44,6 +44,8 @@ static void check_lead(struct world *world, const struct history *history, const
 
 	if (history->known) /* a mark that lives on is renewed as one more, once a second, and when it is restored */
 		demanded = history->ever + 3 + (int64_t)((world->now_us - history->ever_us) / SECONDS(1));
+	if (flow->pairs_out) /* the first SYN's offset holds for all, as far as the lead allows it */
+		demanded += MAX_LEAD_MS;
 	if (flow->had_previous && flow->previous_position + 1 > demanded)
 		demanded = flow->previous_position + 1;
 	check_rule(world, RULE_P2_LEAD, position <= allowed || position <= demanded,

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SYN/ACK: what is echoed is the client's own again, or repaired. See engine.c. */
+#include "engine_internal.h"
+
+bool engine_strip_if_due(struct passage *p)
+{
+	if (p->flow->mode != MODE_STRIP || !p->packet.ts)
+		return false;
+	packet_strip_timestamps(&p->packet);
+	return true;
+}
+
+static enum reason repair_synack(struct passage *p)
+{
+	switch ((enum repair)p->flow->repair) {
+	case REPAIR_ECHO:
+		packet_set_tsecr(&p->packet, engine_said_in_syn(p->flow));
+		return REASON_SYNACK_REPAIRED_ECHO;
+	case REPAIR_ZERO:
+		packet_set_tsecr(&p->packet, 0);
+		return REASON_SYNACK_REPAIRED_ZERO;
+	case REPAIR_OFF:
+		break;
+	}
+	return REASON_SYNACK_FOREIGN_TSECR;
+}
+
+/*
+ * True for a TSecr, not one of ours, that is what the client itself has said lately: the server has taken a SYN that went
+ * past pawsd, as they do while nobody listens to the queue or it is full. Then the connection is none of ours. A server
+ * says its own time beside it; a firewall that makes up a TSecr does not.
+ */
+static bool is_of_a_raw_syn(const struct passage *p)
+{
+	const struct flow *flow = p->flow;
+	uint32_t said = engine_said_in_syn(flow), tsecr = p->packet.tsecr, lately = SYN_SPAN_MAX_MS;
+	uint64_t age_ms = engine_syn_age_ms(p) + FLOW_SYN_TIME_MS;
+
+	if (flow->mode != MODE_REWRITE || !engine_has_sent_only_syns(flow) || !said || !p->packet.tsval)
+		return false;
+	return age_ms <= lately && tsecr - (said - lately) <= lately + age_ms &&
+	       tsecr - (flow->syn_tsval - lately) > 2 * lately;
+}
+
+static enum reason handle_synack_in(struct passage *p)
+{
+	struct flow *flow = p->flow;
+	uint32_t tsval;
+	bool known;
+
+	if (flow_in_handshake(flow))
+		engine_set_state(p->engine, flow, FLOW_SYN_RECV);
+	if (!p->packet.ts)
+		return REASON_SYNACK_NO_TIMESTAMPS;
+	if (flow->mode == MODE_STRIP) {
+		packet_strip_timestamps(&p->packet);
+		return REASON_SYNACK_STRIPPED;
+	}
+	if (flow->mode == MODE_OFF)
+		return REASON_FLOW_NOT_REWRITTEN;
+	flow->flags |= FLOW_STAMPED;
+	clock_note_stamped(&p->engine->clock, engine_seconds(p->tick), &flow->server);
+	if (p->packet.tsecr == 0)
+		return REASON_SYNACK_TSECR_ZERO;
+	known = engine_find_echo(p, p->packet.tsecr, &tsval);
+	if (flow->mode != MODE_REWRITE)
+		return known ? REASON_SYNACK_OBSERVED : REASON_SYNACK_OBSERVED_FOREIGN;
+	if (!known && is_of_a_raw_syn(p)) {
+		engine_forget_connections(p);
+		return REASON_SYNACK_UNKNOWN;
+	}
+	if (!known)
+		return repair_synack(p);
+	packet_set_tsecr(&p->packet, tsval);
+	return REASON_SYNACK_REWRITTEN;
+}
+
+enum reason engine_handle_synack(struct passage *p)
+{
+	struct flow *flow = p->flow;
+
+	if (flow && !p->outbound) {
+		engine_note_seen(p);
+		return handle_synack_in(p);
+	}
+	/* In a simultaneous open the client's SYN/ACK repeats its SYN. */
+	if (flow && engine_is_own_isn(p)) {
+		engine_note_seen(p);
+		if (flow_in_handshake(flow))
+			flow->flags |= FLOW_SIMULTANEOUS;
+		return engine_strip_if_due(p) ? REASON_SYNACK_STRIPPED : engine_handle_segment_out(p);
+	}
+	/* A machine inside answers somebody outside; a flow of ours on this four-tuple is past. */
+	if (flow)
+		engine_forget_connections(p);
+	return REASON_SYNACK_UNKNOWN;
+}
+

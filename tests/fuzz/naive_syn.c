@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The naive judge of SYNs. */
+#include "fuzz.h"
+#include "naive_trial.h"
+#include "seq.h"
+#include "traffic.h"
+
+/* A SYN of a rewritten flow has left with a TSval of the engine's choice. */
+static struct change note_syn(struct trial *t, const uint32_t *previous)
+{
+	struct naive_flow *flow = t->flow;
+
+	naive_judge_syn_tsval(t->naive, flow, previous, t->tick, t->tsval);
+	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick, true);
+	/* A copy of an old SYN: the client's clock has come further since. If that SYN is forgotten it is not known for one. */
+	flow->has_other_offset = flow->reading && t->segment.tsval && seq_after(flow->reading, t->segment.tsval) &&
+				 naive_has_said_in_syn(flow, t->segment.tsval);
+	flow->other_offset = t->tsval - t->segment.tsval;
+	if (!flow->has_other_offset)
+		flow->reading = t->segment.tsval;
+	else if (naive_has_many_syns(flow) || flow->is_echo_vague)
+		flow->is_offset_open = flow->is_echo_vague = true;
+	naive_note_echo(flow, t->segment.tsval, t->tsval, true);
+	flow->offset = t->tsval - flow->reading;
+	flow->syn_tick = t->tick;
+	flow->newest = t->tsval;
+	/* After a copy it is as if the newest had been sent once more, just behind. */
+	if (flow->has_other_offset && !flow->is_offset_open) {
+		flow->newest = flow->newest_syn = t->tsval + 1 ? t->tsval + 1 : 1;
+		flow->offset = flow->newest - flow->reading;
+	}
+	flow->pending = flow->is_zero_none = t->segment.tsval == 0;
+	return tsval_of(t);
+}
+
+/*
+ * Of what there was on the four-tuple one connection may go on behind the new one: the elder. Returns the newest TSval
+ * of all.
+ */
+static uint32_t make_way(struct trial *t)
+{
+	struct naive_flow *flow = t->flow, *elder = naive_find_elder(flow);
+	uint32_t newest = elder ? seq_max(elder->newest, flow->newest) : flow->newest;
+
+	if (elder || flow->isn == t->segment.seq || t->naive->mode == MODE_STRIP || !naive_engine_has(t->naive, flow))
+		naive_remove(t->naive, flow);
+	return newest;
+}
+
+/* A SYN that passes where something is known: it may be an old one, so that both are known, if there is room. */
+static void pass_over(struct trial *t)
+{
+	uint32_t newest;
+
+	if (!t->flow)
+		return;
+	newest = make_way(t);
+	t->flow = naive_add(t->naive, &t->segment);
+	t->flow->last_seen_s = t->tick / 1000;
+	t->flow->is_off = true;
+	t->flow->newest = newest;
+	if (!naive_engine_has(t->naive, t->flow))
+		naive_remove_all(t->naive, t->flow);
+}
+
+static struct change judge_first_syn(struct trial *t)
+{
+	struct naive *naive = t->naive;
+	const uint32_t *previous = NULL;
+	uint32_t newest;
+	bool is_first = !t->flow;
+
+	if (!naive_comes_in(t) && fuzz_is_server(&t->segment.dst) && !t->segment.has_ts) {
+		pass_over(t);
+		return nothing;
+	}
+	if (naive_comes_in(t) || !fuzz_is_server(&t->segment.dst)) {
+		naive_remove_all(naive, t->flow);
+		if (!naive_comes_in(t))
+			naive_note_foreign(t);
+		return nothing;
+	}
+	if (t->flow) {
+		newest = make_way(t);
+		if (naive->mode == MODE_REWRITE)
+			previous = &newest;
+		t->flow = NULL;
+	}
+	if (naive_is_reason(t, "table_full")) {
+		if (naive->flow_count < naive->engine->capacity)
+			fuzz_fail("P9: the table is full with %u flows", naive->flow_count);
+		naive_note_foreign(t);
+		return nothing;
+	}
+	t->flow = naive_add(naive, &t->segment);
+	t->flow->is_first = is_first;
+	t->flow->last_seen_s = t->tick / 1000;
+	if (naive->mode == MODE_REWRITE)
+		return note_syn(t, previous);
+	if (naive->mode == MODE_STRIP)
+		return naive_strip(t);
+	naive_note_foreign(t);
+	return nothing;
+}
+
+/* There was a block of SYN pairs for this flow, or was there not? */
+static void claim_pairs(struct trial *t)
+{
+	const struct flow_table *table = &t->naive->engine->engine.table;
+
+	if (table->pairs_used == table->pair_capacity)
+		t->flow->is_echo_vague = true;
+}
+
+static struct change judge_repeated_syn(struct trial *t)
+{
+	struct naive_flow *flow = t->flow;
+	uint32_t shifted = t->segment.tsval + flow->offset, before = flow->newest - flow->has_other_offset;
+	bool is_mere_copy = t->segment.tsval == flow->syn_tsval;
+
+	if (!t->segment.has_ts)
+		return nothing;
+	flow->refused = flow->was_answered = false;
+	if (flow->is_off) {
+		naive_note_foreign(t);
+		return nothing;
+	}
+	if (t->naive->mode == MODE_STRIP)
+		return naive_strip(t);
+	claim_pairs(t);
+	if (t->naive->mode == MODE_OBSERVE) {
+		naive_note_foreign(t);
+		return nothing;
+	}
+	if (!flow->handshaking) {
+		/* A copy that was held back on the way: as it left, or, where that is forgotten, by the offset. */
+		if (!naive_has_left_so(flow, t->segment.tsval, t->tsval) &&
+		    !naive_is_shifted(flow, t->segment.tsval, t->tsval) &&
+		    !(seq_after(shifted, flow->newest) && t->tsval == flow->newest_syn) &&
+		    !(shifted == 0 && t->tsval == UINT32_MAX))
+			fuzz_fail("P3: a late SYN's TSval is %u, not %u", t->tsval, shifted);
+		return tsval_of(t);
+	}
+	if (is_mere_copy) /* may leave with the same TSval; and whether the engine took the last for an old copy is not sure */
+		before = flow->newest_syn - 1 - flow->has_other_offset;
+	return note_syn(t, &before);
+}
+
+/* With the ISN of one that is over, and newer than all it has said. */
+static bool begins_anew(const struct trial *t)
+{
+	const struct naive_flow *flow = t->flow;
+
+	if (flow->handshaking || !t->segment.has_ts || !t->segment.tsval || !naive_is_reason(t, "syn_rewritten"))
+		return false;
+	for (size_t i = 0; i < flow->echo_count; i++) {
+		if (!seq_after(t->segment.tsval, flow->echoes[i].tsval) && flow->echoes[i].emitted == flow->newest)
+			return false;
+	}
+	return true;
+}
+
+struct change naive_judge_syn(struct trial *t)
+{
+	if (t->flow && !t->outbound) {
+		if (!t->flow->handshaking)
+			return nothing;
+		t->flow->simultaneous = true;
+		/* P8: the server's SYN is of the handshake, too. */
+		return t->naive->mode == MODE_STRIP && t->segment.has_ts ? naive_strip(t) : nothing;
+	}
+	if (t->flow && t->flow->isn == t->segment.seq && !begins_anew(t))
+		return judge_repeated_syn(t);
+	return judge_first_syn(t);
+}
