@@ -29,7 +29,7 @@ void window_clear(struct window *window);
 struct history {
 	struct window all;	      /* greatest, of 60 s */
 	struct window highest, lowest; /* of unmanaged flows */
-	int64_t ever;		      /* the greatest ever */
+	int64_t ever; /* the greatest ever; its mark is no further than that and one for each second since */
 	uint64_t ever_us;
 	uint64_t stamped_us, alive_us; /* timestamps went to it; or came from it */
 	bool known;

@@ -37,13 +37,19 @@ static bool is_satisfiable(const struct world *world, struct history *history, i
 	return highest - lowest < HALF_CIRCLE;
 }
 
+/* How far a server's mark may be: one that lives on is renewed as one more, once a second. */
+static int64_t mark_at_most(const struct world *world, const struct history *history)
+{
+	return history->ever + (int64_t)((world->now_us - history->ever_us) / SECONDS(1));
+}
+
 static void check_lead(struct world *world, const struct history *history, const struct crossing *c,
 		       const struct oracle_flow *flow, int64_t position)
 {
 	int64_t tick = (int64_t)c->tick, allowed = tick + MAX_LEAD_MS, demanded = allowed;
 
-	if (history->known) /* a mark that lives on is renewed as one more, once a second, and when it is restored */
-		demanded = history->ever + 3 + (int64_t)((world->now_us - history->ever_us) / SECONDS(1));
+	if (history->known) /* one more where it is the floor, when it is renewed, and when it is restored */
+		demanded = mark_at_most(world, history) + 3;
 	if (flow->pairs_out) /* the first SYN's offset holds for all, as far as the lead allows it */
 		demanded += MAX_LEAD_MS;
 	if (flow->had_previous && flow->previous_position + 1 > demanded)
@@ -127,7 +133,7 @@ void oracle_note_sent(struct world *world, struct oracle *oracle, const struct c
 		window_add(&history->highest, position, world->now_us, true);
 		window_add(&history->lowest, position, world->now_us, false);
 	}
-	if (!history->known || position > history->ever) {
+	if (!history->known || position > mark_at_most(world, history)) {
 		history->known = true;
 		history->ever = position;
 		history->ever_us = world->now_us;
