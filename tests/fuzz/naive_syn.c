@@ -33,6 +33,12 @@ static struct change note_syn(struct trial *t, const uint32_t *previous)
 	return tsval_of(t);
 }
 
+/* The newest that the server has been sent for sure: after a copy of an old SYN, `newest` may only be as if. */
+static uint32_t newest_sent(const struct naive_flow *flow)
+{
+	return flow->has_other_offset && flow->newest == flow->newest_syn ? flow->newest - 1 : flow->newest;
+}
+
 /*
  * Of what there was on the four-tuple one connection may go on behind the new one: the elder. Returns the newest TSval
  * of all.
@@ -40,7 +46,7 @@ static struct change note_syn(struct trial *t, const uint32_t *previous)
 static uint32_t make_way(struct trial *t)
 {
 	struct naive_flow *flow = t->flow, *elder = naive_find_elder(flow);
-	uint32_t newest = elder ? seq_max(elder->newest, flow->newest) : flow->newest;
+	uint32_t newest = elder ? seq_max(newest_sent(elder), newest_sent(flow)) : newest_sent(flow);
 
 	if (elder || flow->isn == t->segment.seq || t->naive->mode == MODE_STRIP || !naive_engine_has(t->naive, flow))
 		naive_remove(t->naive, flow);
