@@ -129,6 +129,13 @@ void clock_raise_server(struct clock *clock, uint64_t tick, const struct addr *s
 	mark_raise(clock, &clock->shared->server[server_slot(clock, server)], tick, CLOCK_MARK_AGE_MS, tsval);
 }
 
+uint32_t clock_furthest(const struct clock *clock, uint64_t tick, uint32_t tsval, uint32_t other)
+{
+	if (!tsval || !other)
+		return tsval | other;
+	return seq_furthest(clock_tsval(clock, tick), tsval, other);
+}
+
 uint64_t clock_mark_ahead(const struct clock *clock, uint64_t tick, uint32_t slot)
 {
 	uint64_t mark = __atomic_load_n(&clock->shared->server[slot], __ATOMIC_RELAXED);

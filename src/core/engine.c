@@ -282,8 +282,8 @@ static inline enum reason handle_segment_out(struct passage *p)
 
 	if (flow->mode != MODE_REWRITE) {
 		engine_note_foreign_tsval(p);
-		if (flow->mode == MODE_OBSERVE && p->packet.ts)
-			flow->tsval_high = seq_max(flow->tsval_high, p->packet.tsval);
+		if (flow->mode == MODE_OBSERVE && p->packet.ts && p->packet.tsval)
+			flow->tsval_high = flow->tsval_high ? seq_max(flow->tsval_high, p->packet.tsval) : p->packet.tsval;
 		return REASON_FLOW_NOT_REWRITTEN;
 	}
 	if (!p->packet.ts)

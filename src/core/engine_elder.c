@@ -14,6 +14,7 @@
 enum {
 	/* What a client may send before it is known that the server has taken its SYN: a window, and data in the SYN. */
 	HANDSHAKE_BYTES_MAX = 128 * 1024,
+	RUNNING_S = 2, /* what was heard less than that ago */
 };
 
 /* How much further than the first byte behind its SYN the flow would have come with this segment. */
@@ -33,14 +34,24 @@ bool engine_is_of_connection(const struct passage *p, const struct flow *flow)
 
 bool engine_may_be_elder(const struct flow *flow)
 {
-	return (flow->mode == MODE_REWRITE || flow->mode == MODE_OBSERVE) && flow->state != FLOW_LAST_ACK &&
-	       flow->state != FLOW_TIME_WAIT && flow->state != FLOW_CLOSE;
+	return flow->mode != MODE_STRIP && flow->state != FLOW_LAST_ACK && flow->state != FLOW_TIME_WAIT &&
+	       flow->state != FLOW_CLOSE;
 }
 
 /* A SYN or SYN/ACK of the client means the flow with its ISN, any other the younger. */
 static bool is_elders_syn(const struct passage *p, const struct flow *elder)
 {
 	return p->outbound && flow_table_syn(&p->engine->table, elder)->isn == packet_seq(&p->packet);
+}
+
+/*
+ * True for a segment that, by its number, is one of the younger's, but not the very next after its SYN, which has had no
+ * answer yet, while the elder was heard just now: that has come as far in the meantime.
+ */
+static bool is_elders_running(const struct passage *p, const struct flow *younger, const struct flow *elder)
+{
+	return younger->state == FLOW_SYN_SENT && !(p->packet.flags & (TCP_SYN | TCP_RST)) &&
+	       engine_seconds(p->tick) - elder->last_seen_s < RUNNING_S && bytes_since_syn(p, younger) > 0;
 }
 
 struct flow *engine_choose_flow(struct passage *p)
@@ -55,10 +66,11 @@ struct flow *engine_choose_flow(struct passage *p)
 	}
 	if ((flags & TCP_SYN) && (p->outbound || !(flags & TCP_ACK)))
 		return is_elders_syn(p, elder) ? elder : younger;
-	if (!engine_is_of_connection(p, younger) || bytes_since_syn(p, younger) >= bytes_since_syn(p, elder))
+	if (!engine_is_of_connection(p, younger) || bytes_since_syn(p, younger) >= bytes_since_syn(p, elder) ||
+	    is_elders_running(p, younger, elder))
 		return elder;
-	/* A RST may be the answer to an old SYN. */
-	if (!(flags & TCP_RST)) {
+	/* What the server says may be said to an old SYN; and a RST the client's answer to that. */
+	if (p->outbound && !(flags & TCP_RST)) {
 		engine_forget_flow(p->engine, elder);
 		younger->flags &= (uint16_t)~FLOW_HAS_ELDER;
 	}

@@ -89,6 +89,11 @@ static inline bool engine_is_own_isn(const struct passage *p)
 bool engine_strip_if_due(struct passage *p);
 
 enum reason engine_handle_syn(struct passage *p);
+/*
+ * engine_syn.c. The packet at hand, a SYN/ACK to p->flow's client, answers a SYN that pawsd has not seen: what it opens, if
+ * anything, is none of ours. It is known as a flow of MODE_OFF, if there is room without giving up one that may be alive.
+ */
+void engine_know_unseen(struct passage *p);
 /* Where it makes the packet one of no flow, p->flow is NULL afterwards. */
 enum reason engine_handle_synack(struct passage *p);
 enum reason engine_handle_segment_out(struct passage *p);

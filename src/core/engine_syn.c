@@ -120,13 +120,17 @@ static void emit_syn(struct passage *p, uint32_t emitted, uint32_t reading)
 	packet_set_tsval(&p->packet, emitted);
 }
 
-static enum reason apply_mode_to_syn(struct passage *p, const uint32_t *previous)
+/* `last_tsval`: the newest known on the four-tuple, or 0. */
+static enum reason apply_mode_to_syn(struct passage *p, uint32_t last_tsval)
 {
+	const uint32_t *previous = last_tsval ? &last_tsval : NULL;
+
 	switch ((enum mode)p->flow->mode) {
 	case MODE_REWRITE:
 		emit_syn(p, clock_syn_tsval(&p->engine->clock, p->tick, &p->flow->server, previous), p->packet.tsval);
 		return REASON_SYN_REWRITTEN;
 	case MODE_STRIP:
+		p->flow->tsval_high = last_tsval;
 		packet_strip_timestamps(&p->packet);
 		return REASON_SYN_STRIPPED;
 	case MODE_OBSERVE:
@@ -146,32 +150,36 @@ static bool are_rules_ready(const struct engine *engine, const struct packet *pa
 						    &packet->ends.src)->mode == MODE_REWRITE;
 }
 
-/* True where the client of the SYN may not have another flow. */
-static bool is_at_quota(const struct passage *p)
+/* True where the client of the packet's connection may not have another flow. */
+static bool is_at_quota(const struct engine *engine, const struct addr *client)
 {
-	const struct engine *engine = p->engine;
+	return engine->client_quota && flow_table_count_of_client(&engine->table, client) >= engine->client_quota;
+}
 
-	return engine->client_quota &&
-	       flow_table_count_of_client(&engine->table, &p->packet.ends.src) >= engine->client_quota;
+/* True where p->flow, which has no elder, is to be kept behind a new one that begins with `isn`. */
+static bool is_to_be_kept(const struct passage *p, uint32_t isn)
+{
+	return engine_may_be_elder(p->flow) && flow_table_syn(&p->engine->table, p->flow)->isn != isn &&
+	       p->engine->table.free_flow && !is_at_quota(p->engine, &p->flow->client);
 }
 
 /*
- * Forgets the flow whose place the SYN is to take, but for one that may be alive and that there is room for: that
- * one is p->flow then. True if something is known of what was there before: *ret_last_tsval, the newest on the four-tuple.
+ * Forgets the flow whose place a new connection is to take, but for one that may be alive and that there is room for:
+ * that one is p->flow then. Returns the newest TSval that is known on the four-tuple, or 0.
  */
-static bool make_way(struct passage *p, uint32_t *ret_last_tsval)
+static uint32_t make_way(struct passage *p, uint32_t isn)
 {
 	struct flow *flow = p->flow, *elder = flow && (flow->flags & FLOW_HAS_ELDER) ? p->elder : NULL;
-	bool has_last = flow && flow->mode != MODE_STRIP;
+	uint32_t last_tsval;
 
 	if (!flow)
-		return false;
-	*ret_last_tsval = elder ? seq_max(elder->tsval_high, flow->tsval_high) : flow->tsval_high;
-	if (!elder && engine_may_be_elder(flow) && p->engine->table.free_flow && !is_at_quota(p))
-		return has_last;
+		return 0;
+	last_tsval = clock_furthest(&p->engine->clock, p->tick, flow->tsval_high, elder ? elder->tsval_high : 0);
+	if (!elder && is_to_be_kept(p, isn))
+		return last_tsval;
 	engine_forget_flow(p->engine, flow);
 	p->flow = elder;
-	return has_last;
+	return last_tsval;
 }
 
 /* Servers of the RHEL 7 family drop it while others' timestamps are fresh. */
@@ -205,18 +213,30 @@ static enum reason pass_new_syn(struct passage *p, enum reason reason)
 	return reason;
 }
 
-/* A place in the table for a flow of the SYN's ends; NULL where there is none. */
-static struct flow *add_flow(struct passage *p)
+/*
+ * Makes p->flow a new one between these ends, in front of what it was, which is the new one's elder. NULL where there is
+ * no room.
+ */
+static struct flow *add_flow(struct passage *p, const struct endpoints *ends, uint32_t isn, enum mode mode)
 {
 	struct engine *engine = p->engine;
-	const struct endpoints *ends = &p->packet.ends;
+	bool has_elder = p->flow != NULL;
 
 	/* Once a tick, so that a flood of SYNs does not pay for it one by one. */
 	if (!engine->table.free_flow && engine->full_tick != p->tick) {
 		engine->full_tick = p->tick;
 		engine_sweep(engine, ENGINE_SWEEP_WHEN_FULL, p->tick);
 	}
-	return flow_table_add(&engine->table, &ends->src, ends->src_port, &ends->dst, ends->dst_port);
+	p->flow = flow_table_add(&engine->table, &ends->src, ends->src_port, &ends->dst, ends->dst_port);
+	if (!p->flow)
+		return NULL;
+	flow_table_syn(&engine->table, p->flow)->isn = isn;
+	p->flow->mode = mode & 0xf;
+	p->flow->slot = p->slot;
+	p->flow->last_seen_s = engine_seconds(p->tick);
+	if (has_elder)
+		p->flow->flags |= FLOW_HAS_ELDER;
+	return p->flow;
 }
 
 /*
@@ -225,8 +245,8 @@ static struct flow *add_flow(struct passage *p)
  */
 static bool is_to_be_known(const struct passage *p, enum reason reason)
 {
-	return reason != REASON_SYN_FROM_OUTSIDE && p->flow &&
-	       ((p->flow->flags & FLOW_HAS_ELDER) || (engine_may_be_elder(p->flow) && p->engine->table.free_flow));
+	return reason != REASON_SYN_FROM_OUTSIDE && p->flow && ((p->flow->flags & FLOW_HAS_ELDER) ||
+						       is_to_be_kept(p, packet_seq(&p->packet)));
 }
 
 /* The next on the four-tuple is to be newer than the last that was rewritten, and than what passes. */
@@ -236,40 +256,52 @@ static void note_passing_syn(struct passage *p, uint32_t last_tsval)
 	engine_note_foreign_tsval(p);
 }
 
+/* Nothing is known on the four-tuple that the server has answered. */
+static bool is_first(const struct flow *flow)
+{
+	return !flow || ((flow->flags & FLOW_FIRST) && flow->state == FLOW_SYN_SENT);
+}
+
 /* A SYN that opens a connection: on a new four-tuple, or on one whose old flow is past, or will be. */
 static enum reason handle_new_syn(struct passage *p)
 {
 	struct engine *engine = p->engine;
+	const struct endpoints *ends = &p->packet.ends;
 	const struct destination *destination;
 	enum direction direction = engine_find_direction(p, &destination);
 	enum reason reason = find_reason_to_pass(p, direction, destination);
-	uint32_t last_tsval = 0;
-	bool has_last, has_elder, is_first = !p->flow;
+	uint16_t first = is_first(p->flow) ? FLOW_FIRST : 0;
+	uint32_t isn = packet_seq(&p->packet), last_tsval;
 
 	if (reason != REASON_COUNT && !is_to_be_known(p, reason))
 		return pass_new_syn(p, reason);
-	has_last = make_way(p, &last_tsval);
-	has_elder = p->flow != NULL;
-	if (is_at_quota(p))
-		return pass_new_syn(p, REASON_CLIENT_QUOTA);
-	p->flow = add_flow(p);
-	if (!p->flow)
-		return pass_new_syn(p, REASON_TABLE_FULL);
-	flow_table_syn(&engine->table, p->flow)->isn = packet_seq(&p->packet);
-	p->flow->mode = reason == REASON_COUNT ? destination->mode & 0xf : MODE_OFF;
+	last_tsval = make_way(p, isn);
+	if (is_at_quota(engine, &ends->src))
+		return pass_new_syn(p, reason == REASON_COUNT ? REASON_CLIENT_QUOTA : reason);
+	if (!add_flow(p, ends, isn, reason == REASON_COUNT ? destination->mode : MODE_OFF))
+		return pass_new_syn(p, reason == REASON_COUNT ? REASON_TABLE_FULL : reason);
 	p->flow->repair = destination->repair & 0xf;
-	p->flow->slot = destination->slot;
-	p->flow->last_seen_s = engine_seconds(p->tick);
-	if (has_elder)
-		p->flow->flags |= FLOW_HAS_ELDER;
-	if (is_first)
-		p->flow->flags |= FLOW_FIRST;
+	p->flow->flags |= first;
 	if (reason == REASON_COUNT)
-		reason = apply_mode_to_syn(p, has_last ? &last_tsval : NULL);
+		reason = apply_mode_to_syn(p, last_tsval);
 	else
 		note_passing_syn(p, last_tsval);
 	engine_set_state(engine, p->flow, FLOW_SYN_SENT);
 	return reason;
+}
+
+void engine_know_unseen(struct passage *p)
+{
+	const struct endpoints *ends = &p->packet.ends, from_client = {ends->dst, ends->src, ends->dst_port, ends->src_port};
+	uint32_t isn = packet_ack(&p->packet) - 1, last_tsval;
+
+	if (p->elder || (engine_may_be_elder(p->flow) && !is_to_be_kept(p, isn)))
+		return;
+	last_tsval = make_way(p, isn);
+	if (!add_flow(p, &from_client, isn, MODE_OFF))
+		return;
+	p->flow->tsval_high = last_tsval;
+	engine_set_state(p->engine, p->flow, FLOW_SYN_RECV);
 }
 
 /*
@@ -400,7 +432,7 @@ static enum reason handle_repeated_syn(struct passage *p)
 		engine_note_foreign_tsval(p);
 		return REASON_SYN_POLICY_OFF;
 	}
-	if (flow->mode != MODE_REWRITE)
+	if (flow->mode == MODE_OBSERVE)
 		return observe_repeated_syn(p);
 	if (flow_in_handshake(flow))
 		emit_repeated_syn(p);
@@ -410,8 +442,9 @@ static enum reason handle_repeated_syn(struct passage *p)
 }
 
 /*
- * True for a SYN with the flow's own ISN that is a new connection's all the same: the old one is over, and nothing that
- * it has sent, late or not, is as new.
+ * True for a SYN with the flow's own ISN that is taken for a new connection's all the same: where the one before it
+ * passed, so that it may be rewritten if the policy says so by now; or the old one is over, and nothing that it has sent,
+ * late or not, is as new.
  */
 static bool begins_anew(const struct passage *p)
 {
@@ -419,6 +452,8 @@ static bool begins_anew(const struct passage *p)
 	const struct scaled *scaled = flow_table_scaled(&p->engine->table, flow);
 	uint32_t newest = scaled ? scaled->echo[scaled->count - 1].tsval : flow->tsval_high - flow->offset;
 
+	if (flow->mode == MODE_OFF)
+		return flow != p->elder && flow_in_handshake(flow);
 	return p->packet.ts && p->packet.tsval && flow != p->elder && flow->mode == MODE_REWRITE && !flow_in_handshake(flow) &&
 	       (flow->state == FLOW_TIME_WAIT || flow->state == FLOW_LAST_ACK || flow->state == FLOW_CLOSE) &&
 	       seq_after(p->packet.tsval, newest);

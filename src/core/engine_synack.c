@@ -26,9 +26,9 @@ static enum reason repair_synack(struct passage *p)
 }
 
 /*
- * True for a TSecr, not one of ours, that is what the client itself has said lately: the server has taken a SYN that went
- * past pawsd, as they do while nobody listens to the queue or it is full. Then the connection is none of ours. A server
- * says its own time beside it; a firewall that makes up a TSecr does not.
+ * True for a TSecr, not one of ours, that is what the client itself has said lately: the SYN that the server has taken
+ * went past pawsd, though another of the connection's did not. Then it is none of ours. A server says its own time beside
+ * it; a firewall that makes up a TSecr does not.
  */
 static bool is_of_a_raw_syn(const struct passage *p)
 {
@@ -75,10 +75,24 @@ static enum reason handle_synack_in(struct passage *p)
 	return REASON_SYNACK_REWRITTEN;
 }
 
+/*
+ * True for an answer to a SYN with another ISN: that went past pawsd, as they do while nobody listens to the queue or
+ * it is full, or it was an earlier connection's.
+ */
+static bool is_of_unseen(const struct passage *p)
+{
+	return (p->flow->mode == MODE_REWRITE || p->flow->mode == MODE_OBSERVE) && !engine_is_of_connection(p, p->flow);
+}
+
 enum reason engine_handle_synack(struct passage *p)
 {
 	struct flow *flow = p->flow;
 
+	if (flow && !p->outbound && is_of_unseen(p)) {
+		if (p->packet.ts)
+			engine_know_unseen(p);
+		return REASON_SYNACK_UNKNOWN;
+	}
 	if (flow && !p->outbound) {
 		engine_note_seen(p);
 		return handle_synack_in(p);

@@ -12,6 +12,7 @@
 
 enum {
 	SLACK_MS = 500, /* of whatever lead, what is no further ahead of the SYN is never held back */
+	RUNNING_S = 2,	/* a connection heard less than that ago runs */
 };
 
 /* P3: the first real TSval after a SYN with 0. */
@@ -326,9 +327,16 @@ static struct change judge_segment(struct trial *t)
 	return t->outbound ? judge_segment_out(t) : judge_segment_in(t);
 }
 
+/* Before the server has answered, only the very next byte can follow a SYN; anything else is of what runs. */
+static bool is_elders_running(const struct trial *t, const struct naive_flow *younger, const struct naive_flow *elder)
+{
+	return naive_is_unanswered(younger) && !(t->segment.flags & (TCP_SYN | TCP_RST)) &&
+	       naive_bytes_since_syn(t, younger) > 0 && t->tick / 1000 - elder->last_seen_s < RUNNING_S;
+}
+
 /*
- * Two connections on the four-tuple: SYNs tell by their ISN, the rest by what is nearer. Once the server has taken the
- * younger one's SYN the elder is past.
+ * Two connections on the four-tuple: SYNs tell by their ISN, the rest by what is nearer. Once the client has taken the
+ * server's answer to the younger one's SYN the elder is past.
  */
 static void choose_flow(struct trial *t)
 {
@@ -341,10 +349,17 @@ static void choose_flow(struct trial *t)
 			t->flow = elder;
 		return;
 	}
-	if (bytes >= HANDSHAKE_BYTES || bytes >= naive_bytes_since_syn(t, elder))
+	if (bytes >= HANDSHAKE_BYTES || bytes >= naive_bytes_since_syn(t, elder) || is_elders_running(t, younger, elder))
 		t->flow = elder;
-	else if (!(flags & TCP_RST))
+	else if (t->outbound && !(flags & TCP_RST))
 		naive_remove(t->naive, elder);
+}
+
+/* An answer to a SYN that pawsd has not seen. */
+static bool is_of_unseen(const struct trial *t)
+{
+	return !t->outbound && (t->segment.flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && !t->flow->is_off &&
+	       t->naive->mode != MODE_STRIP && naive_bytes_since_syn(t, t->flow) >= HANDSHAKE_BYTES;
 }
 
 static struct change judge(struct trial *t)
@@ -355,10 +370,15 @@ static struct change judge(struct trial *t)
 		t->tsecr = fuzz_load32(t->input->data + t->segment.ts_at + 6);
 	}
 	t->flow = naive_find(t->naive, &t->segment, &t->outbound);
-	if (t->flow && naive_find_elder(t->flow))
+	t->has_two = t->flow && naive_find_elder(t->flow);
+	if (t->has_two)
 		choose_flow(t);
 	if (t->flow && is_of_unknown(t))
 		return judge_stranger(t);
+	if (t->flow && is_of_unseen(t)) {
+		naive_know_unseen(t);
+		return nothing;
+	}
 	/* A SYN of another connection is none of the flow's. */
 	if (t->flow && !(kind == TCP_SYN && t->outbound && t->segment.seq != t->flow->isn))
 		t->flow->last_seen_s = t->tick / 1000;

@@ -43,12 +43,12 @@ static uint32_t newest_sent(const struct naive_flow *flow)
  * Of what there was on the four-tuple one connection may go on behind the new one: the elder. Returns the newest TSval
  * of all.
  */
-static uint32_t make_way(struct trial *t)
+static uint32_t make_way(struct trial *t, uint32_t isn)
 {
 	struct naive_flow *flow = t->flow, *elder = naive_find_elder(flow);
 	uint32_t newest = elder ? seq_max(newest_sent(elder), newest_sent(flow)) : newest_sent(flow);
 
-	if (elder || flow->isn == t->segment.seq || t->naive->mode == MODE_STRIP || !naive_engine_has(t->naive, flow))
+	if (elder || flow->isn == isn || t->naive->mode == MODE_STRIP || !naive_engine_has(t->naive, flow))
 		naive_remove(t->naive, flow);
 	return newest;
 }
@@ -60,7 +60,7 @@ static void pass_over(struct trial *t)
 
 	if (!t->flow)
 		return;
-	newest = make_way(t);
+	newest = make_way(t, t->segment.seq);
 	t->flow = naive_add(t->naive, &t->segment);
 	t->flow->last_seen_s = t->tick / 1000;
 	t->flow->is_off = true;
@@ -69,12 +69,36 @@ static void pass_over(struct trial *t)
 		naive_remove_all(t->naive, t->flow);
 }
 
+void naive_know_unseen(struct trial *t)
+{
+	struct naive_segment syn = t->segment;
+	struct naive_flow *flow;
+	uint32_t newest;
+
+	if (!t->segment.has_ts || t->has_two)
+		return;
+	syn.src = t->segment.dst;
+	syn.dst = t->segment.src;
+	syn.src_port = t->segment.dst_port;
+	syn.dst_port = t->segment.src_port;
+	syn.seq = t->segment.ack - 1;
+	flow = naive_add(t->naive, &syn);
+	if (!naive_engine_has(t->naive, flow)) {
+		naive_remove(t->naive, flow);
+		return;
+	}
+	newest = make_way(t, syn.seq);
+	flow->last_seen_s = t->tick / 1000;
+	flow->is_off = flow->is_answered = true;
+	flow->newest = newest;
+}
+
 static struct change judge_first_syn(struct trial *t)
 {
 	struct naive *naive = t->naive;
 	const uint32_t *previous = NULL;
 	uint32_t newest;
-	bool is_first = !t->flow;
+	bool is_first = !t->flow || (t->flow->is_first && naive_is_unanswered(t->flow));
 
 	if (!naive_comes_in(t) && fuzz_is_server(&t->segment.dst) && !t->segment.has_ts) {
 		pass_over(t);
@@ -87,7 +111,7 @@ static struct change judge_first_syn(struct trial *t)
 		return nothing;
 	}
 	if (t->flow) {
-		newest = make_way(t);
+		newest = make_way(t, t->segment.seq);
 		if (naive->mode == MODE_REWRITE)
 			previous = &newest;
 		t->flow = NULL;
@@ -158,11 +182,21 @@ static struct change judge_repeated_syn(struct trial *t)
 	return note_syn(t, &before);
 }
 
-/* With the ISN of one that is over, and newer than all it has said. */
+/* Of two on the four-tuple the younger. */
+static const struct naive_flow *newest_known(const struct trial *t)
+{
+	bool outbound;
+
+	return naive_find(t->naive, &t->segment, &outbound);
+}
+
+/* With the ISN of one that passed, and has not begun; or of one that is over, and newer than all it has said. */
 static bool begins_anew(const struct trial *t)
 {
 	const struct naive_flow *flow = t->flow;
 
+	if (flow->is_off)
+		return flow->handshaking && flow == newest_known(t);
 	if (flow->handshaking || !t->segment.has_ts || !t->segment.tsval || !naive_is_reason(t, "syn_rewritten"))
 		return false;
 	for (size_t i = 0; i < flow->echo_count; i++) {

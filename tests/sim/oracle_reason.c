@@ -36,10 +36,13 @@ static uint64_t fit_syn(const struct world *world, const struct oracle *oracle, 
 		return flow->mode == MODE_STRIP ? BIT(SYN_STRIPPED)
 		       : flow->managed		? BIT(SYN_RETRANSMITTED)
 						: BIT(SYN_OBSERVED);
+	/* Where two clients send their SYNs from one four-tuple, both flows may be known. */
+	if (flow->had_previous && (c->segment->source.serial > 1 || c->segment->copy))
+		fit |= BIT(SYN_RETRANSMITTED) | BIT(SYN_POLICY_OFF) | BIT(SYN_OBSERVED);
 	if (mode == MODE_OFF)
-		return BIT(SYN_POLICY_OFF);
+		return fit | BIT(SYN_POLICY_OFF);
 	if (mode == MODE_REWRITE && world->rules_lag && server->mode[world->policy_epoch - 1] != MODE_REWRITE)
-		return BIT(SYN_POLICY_OFF);
+		return fit | BIT(SYN_POLICY_OFF);
 	if (c->before.ts_at < 0)
 		return fit_bare_syn(world, oracle, c);
 	if (c->table_was_full)
@@ -48,9 +51,6 @@ static uint64_t fit_syn(const struct world *world, const struct oracle *oracle, 
 		fit |= BIT(CLIENT_QUOTA);
 	if (mode == MODE_STRIP)
 		return fit | BIT(SYN_STRIPPED);
-	/* Where two clients send their SYNs from one four-tuple, both flows may be known. */
-	if (flow->had_previous && (c->segment->source.serial > 1 || c->segment->copy))
-		fit |= BIT(SYN_RETRANSMITTED) | BIT(SYN_POLICY_OFF) | BIT(SYN_OBSERVED);
 	return fit | (mode == MODE_REWRITE ? BIT(SYN_REWRITTEN) : BIT(SYN_OBSERVED));
 }
 
@@ -109,7 +109,7 @@ static uint64_t fit_in(const struct crossing *c, const struct oracle_flow *flow)
 static uint64_t fit_elder(const struct crossing *c)
 {
 	if (c->before.flags & SYN)
-		return 0;
+		return c->segment->outbound ? 0 : BIT(SYNACK_UNKNOWN) | BIT(FLOW_NOT_REWRITTEN);
 	if (c->before.ts_at < 0)
 		return BIT(FLOW_NO_TIMESTAMPS) | BIT(FLOW_NOT_REWRITTEN);
 	if (c->segment->outbound)
@@ -159,12 +159,6 @@ void oracle_check_reason(struct world *world, const struct oracle *oracle, const
 		fit = BIT(SYNACK_UNKNOWN);
 	else
 		fit = c->segment->outbound ? fit_out(c, flow) : fit_in(c, flow);
-	/* Where the interfaces do not tell, a side that the policy names is the server's; and if it is off? */
-	if (!world->scenario->directions_known && !c->segment->outbound &&
-	    server_of(world, c->segment->server)->mode[world->policy_epoch] == MODE_OFF) {
-		fit |= fit & BIT(MIDSTREAM_IN) ? BIT(MIDSTREAM_OUT) : 0;
-		fit |= fit & BIT(SYN_FROM_OUTSIDE) ? BIT(SYN_POLICY_OFF) : 0;
-	}
 	if (flow && flow->plan != c->segment->plan)
 		fit |= fit_elder(c);
 	if (flow && !flow->midstream)
@@ -173,6 +167,12 @@ void oracle_check_reason(struct world *world, const struct oracle *oracle, const
 		fit |= fit_off(c);
 	if (maybe_gone)
 		fit |= BIT(MIDSTREAM_OUT) | BIT(MIDSTREAM_IN) | BIT(NO_TIMESTAMPS) | BIT(SYNACK_UNKNOWN);
+	/* Where the interfaces do not tell, a side that the policy names is the server's; and if it is off? */
+	if (!world->scenario->directions_known && !c->segment->outbound &&
+	    server_of(world, c->segment->server)->mode[world->policy_epoch] == MODE_OFF) {
+		fit |= fit & BIT(MIDSTREAM_IN) ? BIT(MIDSTREAM_OUT) : 0;
+		fit |= fit & BIT(SYN_FROM_OUTSIDE) ? BIT(SYN_POLICY_OFF) : 0;
+	}
 	check_rule(world, RULE_P7_REASON, fit >> c->reason & 1,
 		   "plan %u: \"%s\" does not fit (flags %02x, %s, first %d)", c->segment->plan,
 		   reason_table[c->reason].name, c->before.flags, c->segment->outbound ? "out" : "in", first);

@@ -23,7 +23,7 @@ static bool is_victim(const struct world *world, const struct segment *segment)
 	return !socket || socket->victim || socket->plan.number != segment->plan;
 }
 
-/* By what another memory than the one at work sent: is there enough time between the two? */
+/* By what another memory than the one at work sent: is there enough time between the two, and not half the circle? */
 static bool is_owed_across(const struct world *world, const struct source *syn, const struct source *remembered)
 {
 	int64_t elapsed_ms = (int64_t)(syn->crossed_us - remembered->crossed_us) / 1000;
@@ -33,7 +33,8 @@ static bool is_owed_across(const struct world *world, const struct source *syn, 
 		return remembered->ahead_ms <= MAX_LEAD_MS;
 	for (int i = 0; i < GATEWAYS_MAX; i++)
 		error_ms += llabs(world->scenario->clock_error_us[i]) / 1000 + 1;
-	return remembered->ahead_ms + error_ms <= elapsed_ms;
+	return remembered->ahead_ms + error_ms <= elapsed_ms &&
+	       syn->ahead_ms + elapsed_ms - remembered->ahead_ms < INT32_MAX;
 }
 
 /* Marks in the clock file survive a reboot. */

@@ -67,6 +67,7 @@ static struct test_segment random_answer(void)
 	const struct test_segment *to = &sent[test_random(sent_count < 16 ? sent_count : 16)];
 	struct test_segment segment = {
 		.src = to->dst, .src_port = to->dst_port, .dst = to->src, .dst_port = to->src_port, .seq = 9,
+		.ack = test_random(8) ? to->seq + 1 : (uint32_t)test_random64(),
 		.flags = test_random(3) ? 0x12 : 0x10, .payload = test_random(4),
 	};
 
@@ -82,7 +83,7 @@ static struct test_segment random_segment(uint64_t tick)
 	struct test_segment segment = {
 		.src = test_addr(ipv6, 0x0a000001 + test_random(3)), .src_port = (uint16_t)(40000 + test_random(2)),
 		.dst = test_addr(ipv6, WORLD_NET + test_random(2)), .dst_port = ports[test_random(4)],
-		.seq = test_random(4), .flags = flags[test_random(sizeof(flags))], .payload = test_random(4),
+		.seq = test_random(4), .ack = test_random(4) ? test_random(4) + 1 : (uint32_t)test_random64(), .flags = flags[test_random(sizeof(flags))], .payload = test_random(4),
 	};
 
 	if (inbound) {
