@@ -50,7 +50,7 @@ static bool is_elders_syn(const struct passage *p, const struct flow *elder)
  */
 static bool is_elders_running(const struct passage *p, const struct flow *younger, const struct flow *elder)
 {
-	return younger->state == FLOW_SYN_SENT && !(p->packet.flags & (TCP_SYN | TCP_RST)) &&
+	return engine_is_unanswered(younger) && !(p->packet.flags & (TCP_SYN | TCP_RST)) &&
 	       engine_seconds(p->tick) - elder->last_seen_s < RUNNING_S && bytes_since_syn(p, younger) > 0;
 }
 

@@ -37,6 +37,12 @@ void engine_note_foreign_tsval(struct passage *p);
 /* True while SYNs are all that the flow has sent, so that nothing else can be echoed. */
 bool engine_has_sent_only_syns(const struct flow *flow);
 
+/* True where, of that, the last SYN has had no answer yet. */
+static inline bool engine_is_unanswered(const struct flow *flow)
+{
+	return flow->state == FLOW_SYN_SENT && engine_has_sent_only_syns(flow);
+}
+
 /* Time since the flow's last SYN. */
 uint64_t engine_syn_age_ms(const struct passage *p);
 

@@ -259,7 +259,7 @@ static void note_passing_syn(struct passage *p, uint32_t last_tsval)
 /* Nothing is known on the four-tuple that the server has answered. */
 static bool is_first(const struct flow *flow)
 {
-	return !flow || ((flow->flags & FLOW_FIRST) && flow->state == FLOW_SYN_SENT);
+	return !flow || ((flow->flags & FLOW_FIRST) && engine_is_unanswered(flow));
 }
 
 /* A SYN that opens a connection: on a new four-tuple, or on one whose old flow is past, or will be. */

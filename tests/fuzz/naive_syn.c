@@ -53,15 +53,23 @@ static uint32_t make_way(struct trial *t, uint32_t isn)
 	return newest;
 }
 
+/* P8: nothing is known on the four-tuple that the server has answered. */
+static bool is_first(const struct trial *t)
+{
+	return !t->flow || (t->flow->is_first && naive_is_unanswered(t->flow));
+}
+
 /* A SYN that passes where something is known: it may be an old one, so that both are known, if there is room. */
 static void pass_over(struct trial *t)
 {
 	uint32_t newest;
+	bool first = is_first(t);
 
 	if (!t->flow)
 		return;
 	newest = make_way(t, t->segment.seq);
 	t->flow = naive_add(t->naive, &t->segment);
+	t->flow->is_first = first;
 	t->flow->last_seen_s = t->tick / 1000;
 	t->flow->is_off = true;
 	t->flow->newest = newest;
@@ -98,7 +106,7 @@ static struct change judge_first_syn(struct trial *t)
 	struct naive *naive = t->naive;
 	const uint32_t *previous = NULL;
 	uint32_t newest;
-	bool is_first = !t->flow || (t->flow->is_first && naive_is_unanswered(t->flow));
+	bool first = is_first(t);
 
 	if (!naive_comes_in(t) && fuzz_is_server(&t->segment.dst) && !t->segment.has_ts) {
 		pass_over(t);
@@ -123,7 +131,7 @@ static struct change judge_first_syn(struct trial *t)
 		return nothing;
 	}
 	t->flow = naive_add(naive, &t->segment);
-	t->flow->is_first = is_first;
+	t->flow->is_first = first;
 	t->flow->last_seen_s = t->tick / 1000;
 	if (naive->mode == MODE_REWRITE)
 		return note_syn(t, previous);

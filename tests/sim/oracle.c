@@ -74,10 +74,14 @@ static struct oracle_flow *begin_flow(struct world *world, struct oracle *oracle
 		flow->previous_us = old.sent_us;
 	}
 	/* One that has sent SYNs on this four-tuple before may still be known, with the policy of then. */
-	if (c->reason == REASON_SYN_RETRANSMITTED && flow->had_previous && (c->segment->source.serial > 1 || c->segment->copy)) {
-		flow->mode = MODE_REWRITE;
-		flow->managed = true;
-		return flow;
+	if (flow->had_previous && (c->segment->source.serial > 1 || c->segment->copy)) {
+		if (c->reason == REASON_SYN_RETRANSMITTED)
+			flow->mode = MODE_REWRITE;
+		if (c->reason == REASON_SYN_OBSERVED)
+			flow->mode = MODE_OBSERVE;
+		flow->managed = c->reason == REASON_SYN_RETRANSMITTED;
+		if (flow->managed || c->reason == REASON_SYN_OBSERVED)
+			return flow;
 	}
 	flow->midstream = is_off(world, server) || c->before.ts_at < 0 || passed || c->reason == REASON_SYN_POLICY_OFF;
 	flow->managed = !flow->midstream && flow->mode == MODE_REWRITE;
