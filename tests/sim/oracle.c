@@ -334,6 +334,8 @@ void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c
 	}
 	if (c->reason == REASON_OUT_SCALED && flow)
 		flow->scaled = true;
+	if (flow)
+		flow->pairs_out |= pairs_full && flow->handshake;
 	if (outbound && is_pure_syn(c))
 		flow = judge_syn(world, oracle, c, flow, &first);
 	else if (!flow && outbound) {
@@ -347,7 +349,6 @@ void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c
 	note_alive(world, oracle, c, flow);
 	if (!flow)
 		return;
-	flow->pairs_out |= pairs_full && flow->handshake;
 	/* Where the SYN went elsewhere, or by while the daemon was down, an older flow on the four-tuple is meant. */
 	if (flow->plan != c->segment->plan && !is_pure_syn(c))
 		count_rule(world, RULE_APART_VICTIM, c->after.tsval == c->before.tsval);
