@@ -103,10 +103,12 @@ static bool is_too_far_ahead(const struct trial *t)
 	       (int32_t)ahead_of_syn(t, t->tsval) > age / 256 + (lead > 500 ? lead : 500) + 32;
 }
 
-/* As what the anchor has overtaken is sent. */
+/* As what the anchor has overtaken is sent: just newer than the SYN, but not 0. */
 static bool is_in_between(const struct trial *t)
 {
-	return t->flow->is_zero_none && t->segment.tsval && t->tsval == t->flow->newest_syn + 1;
+	uint32_t between = t->flow->newest_syn + 1;
+
+	return t->flow->is_zero_none && t->segment.tsval && t->tsval == (between ? between : UINT32_MAX);
 }
 
 /* A segment of an older connection, from which nothing follows for this one: it says the newest that has been said. */
