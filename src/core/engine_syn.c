@@ -276,7 +276,8 @@ static enum reason handle_new_syn(struct passage *p)
 	if (reason != REASON_COUNT && !is_to_be_known(p, reason))
 		return pass_new_syn(p, reason);
 	last_tsval = make_way(p, isn);
-	if (is_at_quota(engine, &ends->src))
+	/* Whoever has a flow behind this one is below it, or has just given one back. */
+	if (!p->flow && is_at_quota(engine, &ends->src))
 		return pass_new_syn(p, reason == REASON_COUNT ? REASON_CLIENT_QUOTA : reason);
 	if (!add_flow(p, ends, isn, reason == REASON_COUNT ? destination->mode : MODE_OFF))
 		return pass_new_syn(p, reason == REASON_COUNT ? REASON_TABLE_FULL : reason);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "policy.h"
+
+#include <endian.h>
+
 #include "range_key.h"
 
 static uint64_t load_be64(const uint8_t *bytes)
 {
-	uint64_t value = 0;
+	uint64_t value;
 
-	for (int i = 0; i < 8; i++)
-		value = value << 8 | bytes[i];
-	return value;
+	memcpy(&value, bytes, sizeof(value));
+	return be64toh(value);
 }
 
 struct range_key policy_key_of_addr(const struct addr *addr)
@@ -45,12 +47,14 @@ bool policy_has_port(const struct destination *destination, uint16_t port)
  */
 bool policy_has_source(const struct destination *destination, const struct addr *client)
 {
-	const enum family family = addr_family(client);
-	const struct range_key key = policy_key_of_addr(client);
 	size_t low = 0, high = destination->source_count;
+	enum family family;
+	struct range_key key;
 
 	if (high == 0)
 		return true;
+	family = addr_family(client);
+	key = policy_key_of_addr(client);
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 		const struct prefix *source = &destination->sources[middle];

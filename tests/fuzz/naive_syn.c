@@ -202,16 +202,21 @@ static const struct naive_flow *newest_known(const struct trial *t)
 static bool begins_anew(const struct trial *t)
 {
 	const struct naive_flow *flow = t->flow;
+	bool is_older = false;
 
 	if (flow->is_off)
 		return flow->handshaking && flow == newest_known(t);
 	if (flow->handshaking || !t->segment.has_ts || !t->segment.tsval || !naive_is_reason(t, "syn_rewritten"))
 		return false;
+	/* Of several that left as the newest, any may have been the last. */
 	for (size_t i = 0; i < flow->echo_count; i++) {
-		if (!seq_after(t->segment.tsval, flow->echoes[i].tsval) && flow->echoes[i].emitted == flow->newest)
-			return false;
+		if (flow->echoes[i].emitted != flow->newest)
+			continue;
+		if (seq_after(t->segment.tsval, flow->echoes[i].tsval))
+			return true;
+		is_older = true;
 	}
-	return true;
+	return !is_older;
 }
 
 struct change naive_judge_syn(struct trial *t)
