@@ -206,7 +206,8 @@ static bool begins_anew(const struct trial *t)
 
 	if (flow->is_off)
 		return flow->handshaking && flow == newest_known(t);
-	if (flow->handshaking || !t->segment.has_ts || !t->segment.tsval || !naive_is_reason(t, "syn_rewritten"))
+	if (flow->handshaking || !t->segment.has_ts || !t->segment.tsval ||
+	    !(naive_is_reason(t, "syn_rewritten") || (naive_comes_in(t) && naive_is_reason(t, "syn_from_outside"))))
 		return false;
 	/* Of several that left as the newest, any may have been the last. */
 	for (size_t i = 0; i < flow->echo_count; i++) {
