@@ -46,9 +46,9 @@ enum flow_flag {
 	FLOW_STAMPED = 0x400,	  /* both sides use timestamps */
 	FLOW_WENT_BACK = 0x800,	  /* the client has sent something older than its SYN */
 	FLOW_HAS_ELDER = 0x1000,  /* another flow on the four-tuple may be alive: engine_elder.c */
+	FLOW_OFFSET_MOVED = 0x2000, /* SYNs without SYN pairs have had different offsets */
 	FLOW_ANSWERED = 0x4000,	  /* in CLOSE: there had been a SYN/ACK before the RST */
 	FLOW_FIRST = 0x8000,	  /* nothing was known on the four-tuple before its SYN */
-	FLOW_OFFSET_MOVED = 0x2000, /* SYNs without SYN pairs have had different offsets */
 };
 
 /*

@@ -420,6 +420,7 @@ enum reason engine_handle(struct engine *engine, const struct packet_input *inpu
 	p.tick = tick;
 	p.slot = SLOT_NONE;
 	p.elder = NULL;
+	p.younger = NULL;
 	if (reason == REASON_COUNT)
 		reason = dispatch(&p);
 	counter_add(&engine->counters->reason[p.slot][reason], 1);

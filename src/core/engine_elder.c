@@ -59,11 +59,12 @@ struct flow *engine_choose_flow(struct passage *p)
 	struct flow *younger = p->flow, *elder = flow_table_find_elder(&p->engine->table, younger);
 	const uint8_t flags = p->packet.flags;
 
-	p->elder = elder;
 	if (!elder) {
 		younger->flags &= (uint16_t)~FLOW_HAS_ELDER;
 		return younger;
 	}
+	p->elder = elder;
+	p->younger = younger;
 	if ((flags & TCP_SYN) && (p->outbound || !(flags & TCP_ACK)))
 		return is_elders_syn(p, elder) ? elder : younger;
 	if (!engine_is_of_connection(p, younger) || bytes_since_syn(p, younger) >= bytes_since_syn(p, elder) ||

@@ -16,7 +16,8 @@ struct passage {
 	struct packet packet;
 	uint64_t tick;
 	struct flow *flow;	  /* NULL if unknown */
-	struct flow *elder;	  /* of a flow with FLOW_HAS_ELDER; else NULL */
+	struct flow *elder;	  /* where two share the four-tuple; else NULL */
+	struct flow *younger;	  /* likewise */
 	bool outbound;		  /* of a known flow: from client to server */
 	uint16_t slot;		  /* where it is counted */
 };

@@ -318,7 +318,10 @@ static uint32_t choose_repeated_tsval(struct passage *p)
 	bool is_mere_copy = block ? block->pair[block->count - 1].tsval == tsval : shifted == flow->syn_tsval;
 	/* Newer than the SYN before it, so that an echo tells them apart; a mere copy need not be. */
 	uint32_t previous = is_mere_copy ? flow->syn_tsval - 1 : flow->tsval_high;
+	const struct flow *other = flow == p->elder ? p->younger : p->elder;
 
+	if (other)
+		previous = clock_furthest(&p->engine->clock, p->tick, previous, other->tsval_high);
 	emitted = clock_syn_tsval(&p->engine->clock, p->tick, &flow->server, &previous);
 	if (block) {
 		push_syn_pair(block, tsval, emitted);

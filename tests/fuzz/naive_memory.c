@@ -247,7 +247,7 @@ bool naive_has_left_so(const struct naive_flow *flow, uint32_t tsval, uint32_t e
 	return false;
 }
 
-/* Of the SYNs only the first and the last seven are remembered. */
+/* Of the SYNs only the first and the last ones are remembered. */
 static bool is_remembered(const struct naive_flow *flow, size_t number_of_syn)
 {
 	return number_of_syn == 0 || number_of_syn + REMEMBERED_SYNS > flow->syn_count;

@@ -18,7 +18,7 @@ static struct change note_syn(struct trial *t, const uint32_t *previous)
 	flow->other_offset = t->tsval - t->segment.tsval;
 	if (!flow->has_other_offset)
 		flow->reading = t->segment.tsval;
-	else if (naive_has_many_syns(flow) || flow->is_echo_vague)
+	else if (naive_has_many_syns(flow) || flow->is_echo_vague || flow->is_syn_forgotten)
 		flow->is_offset_open = flow->is_echo_vague = true;
 	naive_note_echo(flow, t->segment.tsval, t->tsval, true);
 	flow->offset = t->tsval - flow->reading;
@@ -156,9 +156,18 @@ static bool is_of_last_syn(const struct naive_flow *flow, uint32_t emitted)
 	return flow->has_other_offset ? emitted - flow->newest_syn + 1 <= 2 : emitted == flow->newest_syn;
 }
 
+/* Of two on the four-tuple the younger. */
+static const struct naive_flow *newest_known(const struct trial *t)
+{
+	bool outbound;
+
+	return naive_find(t->naive, &t->segment, &outbound);
+}
+
 static struct change judge_repeated_syn(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
+	const struct naive_flow *younger = newest_known(t), *other = younger == flow ? naive_find_elder(flow) : younger;
 	uint32_t shifted = t->segment.tsval + flow->offset, before = flow->newest - flow->has_other_offset;
 	bool is_mere_copy = t->segment.tsval == flow->syn_tsval;
 
@@ -187,15 +196,9 @@ static struct change judge_repeated_syn(struct trial *t)
 	}
 	if (is_mere_copy) /* may leave with the same TSval; and whether the engine took the last for an old copy is not sure */
 		before = flow->newest_syn - 1 - flow->has_other_offset;
+	if (other && other->newest)
+		before = seq_max(before, newest_sent(other));
 	return note_syn(t, &before);
-}
-
-/* Of two on the four-tuple the younger. */
-static const struct naive_flow *newest_known(const struct trial *t)
-{
-	bool outbound;
-
-	return naive_find(t->naive, &t->segment, &outbound);
 }
 
 /* With the ISN of one that passed, and has not begun; or of one that is over, and newer than all it has said. */

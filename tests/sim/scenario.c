@@ -186,7 +186,7 @@ void scenario_make(struct scenario *s, uint64_t seed, uint32_t packets)
 	s->nat_count = (uint16_t)rng_between(&rng, 500, 3000);
 	s->nat_close_us = MS(rng_between(&rng, 500, 10000));
 	s->capacity = s->variant == VARIANT_FULL ? s->connection_count / 40 + 20 : 16384;
-	s->quota = s->postnat ? 0 : 30;
+	s->quota = s->postnat ? 0 : 20;
 	s->gateway_count = s->variant == VARIANT_PAIR ? 2 : 1;
 	draw_time_of_day(s, &rng);
 	for (uint32_t i = 0; i < s->client_count; i++)
