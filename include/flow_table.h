@@ -9,9 +9,15 @@
 #include "flow.h"
 #include "scaled.h"
 
+/* What a client has of a table, or may have: flows, and blocks of either kind. */
+struct client_use {
+	uint32_t flows;
+	uint16_t pairs, scaled;
+};
+
 /*
  * One worker's flows: fixed memory that the caller provides (P9). The flows and what belongs to
- * them may lie in a file and outlive the process ("kept"); the index (hash heads, flows per client,
+ * them may lie in a file and outlive the process ("kept"); the index (hash heads, what clients have,
  * free lists) is rebuilt from them by flow_table_init(), so nothing has to be consistent but each
  * single flow.
  */
@@ -21,7 +27,7 @@ struct flow_table {
 	struct syn_pairs *pairs;
 	struct scaled *scaled;
 	uint32_t *heads;
-	uint32_t *client_flows; /* how many flows the clients of a hash value have */
+	struct client_use *clients; /* by a hash of the address */
 	uint32_t capacity, pair_capacity, scaled_capacity, head_mask, client_mask;
 	uint32_t free_flow, free_pairs, free_scaled; /* free lists, index plus one */
 	uint32_t used, pairs_used, scaled_used;
@@ -75,10 +81,13 @@ void flow_table_remove(struct flow_table *table, struct flow *flow);
 struct flow_syn *flow_table_syn(const struct flow_table *table, const struct flow *flow);
 
 /*
- * Flows of `client`, which share the count with those of any other client of the same hash; of an
- * IPv6 client with those of its /64.
+ * What `client` has, and any other client of the same hash; an IPv6 client with the others of its /64. Belongs to
+ * the table, and lives on with it.
  */
-uint32_t flow_table_count_of_client(const struct flow_table *table, const struct addr *client);
+const struct client_use *flow_table_use_of_client(const struct flow_table *table, const struct addr *client);
+
+/* A client's due where it may have `flows` flows: the same share of the blocks, one of each in any case. 0: no limit. */
+struct client_use flow_table_share(const struct flow_table *table, uint32_t flows);
 
 /* The flow's SYN pairs; NULL where it has none. */
 struct syn_pairs *flow_table_pairs(const struct flow_table *table, const struct flow *flow);

@@ -35,7 +35,7 @@
 enum {
 	SYN_PAIRS_KEEP_MS = 60000,
 	FAST_CLOCK_SHARE = 256,
-	RESET_SILENCE_S = 2,
+	UNSEEN_S = 10,
 	LEAD_LEAST_MS = 500, /* with [clock] max_lead_ms = 0, too, packets are held back on their way */
 };
 
@@ -159,15 +159,19 @@ static bool has_run_away(const struct passage *p, uint32_t tsval)
 	       seq_after(ahead, engine_lead_ms(p->engine) + (uint32_t)(age_ms / FAST_CLOCK_SHARE));
 }
 
-/* False where no block is left: the flow runs on with its offset. */
+/* False where no block is to be had: the flow runs on with its offset. */
 static bool start_scaling(struct passage *p)
 {
 	struct flow *flow = p->flow;
+	struct flow_table *table = &p->engine->table;
+	uint32_t most = p->engine->client_most.scaled;
 	struct scaled start;
 
+	if (most && flow_table_use_of_client(table, &flow->client)->scaled >= most)
+		return false;
 	scaled_start(&start, flow->tsval_high - flow->offset, flow->tsval_high,
 		     clock_tsval(&p->engine->clock, p->tick));
-	return flow_table_add_scaled(&p->engine->table, flow, &start) != NULL;
+	return flow_table_add_scaled(table, flow, &start) != NULL;
 }
 
 /* Says to the clock that the flow sends `tsval`. */
@@ -364,7 +368,7 @@ __attribute__((noinline)) static void change_state(struct passage *p)
 	if ((p->outbound || !(p->packet.flags & TCP_RST)) && flow_in_handshake(flow) && !engine_is_of_connection(p, flow))
 		return;
 	if (flow->state == FLOW_CLOSE && !(p->packet.flags & TCP_RST) &&
-	    engine_seconds(p->tick) - flow->last_seen_s >= RESET_SILENCE_S)
+	    engine_is_silent(p, flow))
 		flow->flags |= FLOW_ALIVE_OUT | FLOW_ALIVE_IN;
 	engine_set_state(p->engine, flow, flow_next_state(flow, p->outbound, p->packet.flags));
 }
@@ -427,6 +431,17 @@ enum reason engine_handle(struct engine *engine, const struct packet_input *inpu
 	return reason;
 }
 
+/* How long the flow is remembered after it was heard last. */
+static uint32_t timeout_of(const struct engine *engine, const struct flow *flow)
+{
+	uint32_t timeout_s = engine->timeout_s[flow->state];
+
+	/* The client's ACK is a moment away; a forged SYN/ACK's never comes. */
+	if (flow->mode == MODE_OFF && flow->state == FLOW_SYN_RECV && timeout_s > UNSEEN_S)
+		timeout_s = UNSEEN_S;
+	return timeout_s;
+}
+
 void engine_sweep(struct engine *engine, uint32_t count, uint64_t tick)
 {
 	struct flow_table *table = &engine->table;
@@ -443,7 +458,7 @@ void engine_sweep(struct engine *engine, uint32_t count, uint64_t tick)
 		table->sweep_hand = (table->sweep_hand + 1) % table->capacity;
 		if (flow->state == FLOW_FREE)
 			continue;
-		if ((int32_t)(now_s - flow->last_seen_s) > (int32_t)engine->timeout_s[flow->state])
+		if ((int32_t)(now_s - flow->last_seen_s) > (int32_t)timeout_of(engine, flow))
 			engine_forget_flow(engine, flow);
 		else
 			note_stamped(engine, flow);

@@ -8,6 +8,8 @@
 
 enum {
 	SYN_SPAN_MAX_MS = 130000, /* from the first SYN to the last, by Linux's defaults and then some */
+	SYN_LATE_MAX_MS = SYN_SPAN_MAX_MS + 120000, /* and a copy of the last one, two minutes on its way (RFC 9293's MSL) */
+	SILENCE_S = 2,		  /* what runs, or was on its way, is heard before */
 };
 
 /* One packet on its way through the engine. */
@@ -30,6 +32,12 @@ void engine_forget_flow(struct engine *engine, struct flow *flow);
 static inline void engine_note_seen(struct passage *p)
 {
 	p->flow->last_seen_s = engine_seconds(p->tick);
+}
+
+/* Nothing has been heard of the flow for so long that what was on its way has arrived. */
+static inline bool engine_is_silent(const struct passage *p, const struct flow *flow)
+{
+	return engine_seconds(p->tick) - flow->last_seen_s >= SILENCE_S;
 }
 
 /* The packet leaves with a TSval that pawsd did not choose. */

@@ -86,14 +86,22 @@ void engine_remember_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emit
 struct syn_pairs *engine_open_syn_pairs(struct passage *p)
 {
 	struct flow *flow = p->flow;
-	struct syn_pairs *block = flow_table_pairs(&p->engine->table, flow);
+	struct flow_table *table = &p->engine->table;
+	struct syn_pairs *block = flow_table_pairs(table, flow);
+	uint32_t most = p->engine->client_most.pairs;
 
-	if (!block) {
-		block = flow_table_add_pairs(&p->engine->table, flow);
+	if (!block && (!most || flow_table_use_of_client(table, &flow->client)->pairs < most)) {
+		block = flow_table_add_pairs(table, flow);
 		if (block)
 			push_syn_pair(block, engine_said_in_syn(flow), flow->syn_tsval);
 	}
 	return block;
+}
+
+/* Now, as struct flow_syn has it. */
+static uint32_t syn_time(const struct passage *p)
+{
+	return (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
 }
 
 /* Remembers what the SYN at hand leaves with. */
@@ -103,7 +111,7 @@ static void note_syn(struct passage *p, uint32_t emitted)
 
 	flow->syn_tsval = emitted;
 	flow->tsval_high = emitted;
-	flow_table_syn(&p->engine->table, flow)->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
+	flow_table_syn(&p->engine->table, flow)->time = syn_time(p);
 }
 
 /* Sends the SYN at hand out with TSval `emitted`; `reading`: the newest that the client's SYNs have had. */
@@ -153,7 +161,9 @@ static bool are_rules_ready(const struct engine *engine, const struct packet *pa
 /* True where the client of the packet's connection may not have another flow. */
 static bool is_at_quota(const struct engine *engine, const struct addr *client)
 {
-	return engine->client_quota && flow_table_count_of_client(&engine->table, client) >= engine->client_quota;
+	uint32_t most = engine->client_most.flows;
+
+	return most && flow_table_use_of_client(&engine->table, client)->flows >= most;
 }
 
 /* True where p->flow, which has no elder, is to be kept behind a new one that begins with `isn`. */
@@ -161,6 +171,13 @@ static bool is_to_be_kept(const struct passage *p, uint32_t isn)
 {
 	return engine_may_be_elder(p->flow) && flow_table_syn(&p->engine->table, p->flow)->isn != isn &&
 	       p->engine->table.free_flow && !is_at_quota(p->engine, &p->flow->client);
+}
+
+/* True where the server has answered the younger, which p->elder's client has not spoken beside: that one goes on. */
+static bool is_elder_past(const struct passage *p, const struct flow *younger, const struct flow *elder, uint32_t isn)
+{
+	return younger->state == FLOW_SYN_RECV && younger->mode != MODE_OFF && engine_may_be_elder(younger) &&
+	       flow_table_syn(&p->engine->table, younger)->isn != isn && engine_is_silent(p, elder);
 }
 
 /*
@@ -175,6 +192,11 @@ static uint32_t make_way(struct passage *p, uint32_t isn)
 	if (!flow)
 		return 0;
 	last_tsval = clock_furthest(&p->engine->clock, p->tick, flow->tsval_high, elder ? elder->tsval_high : 0);
+	if (elder && is_elder_past(p, flow, elder, isn)) {
+		engine_forget_flow(p->engine, elder);
+		flow->flags &= (uint16_t)~FLOW_HAS_ELDER;
+		return last_tsval;
+	}
 	if (!elder && is_to_be_kept(p, isn))
 		return last_tsval;
 	engine_forget_flow(p->engine, flow);
@@ -230,7 +252,7 @@ static struct flow *add_flow(struct passage *p, const struct endpoints *ends, ui
 	p->flow = flow_table_add(&engine->table, &ends->src, ends->src_port, &ends->dst, ends->dst_port);
 	if (!p->flow)
 		return NULL;
-	flow_table_syn(&engine->table, p->flow)->isn = isn;
+	*flow_table_syn(&engine->table, p->flow) = (struct flow_syn){isn, syn_time(p)};
 	p->flow->mode = mode & 0xf;
 	p->flow->slot = p->slot;
 	p->flow->last_seen_s = engine_seconds(p->tick);
@@ -291,18 +313,31 @@ static enum reason handle_new_syn(struct passage *p)
 	return reason;
 }
 
+/* The last quarter of the table, and of a client's share, is for SYNs: what comes from outside may be forged. */
+static bool has_room_for_unseen(const struct passage *p)
+{
+	const struct engine *engine = p->engine;
+	uint32_t flows = flow_table_use_of_client(&engine->table, &p->flow->client)->flows, most = engine->client_most.flows;
+
+	return engine->table.free_flow && engine->table.used < engine->table.capacity - engine->table.capacity / 4 &&
+	       (!most || flows < most - most / 4);
+}
+
 void engine_know_unseen(struct passage *p)
 {
 	const struct endpoints *ends = &p->packet.ends, from_client = {ends->dst, ends->src, ends->dst_port, ends->src_port};
-	uint32_t isn = packet_ack(&p->packet) - 1, last_tsval;
+	uint32_t last_tsval = p->flow->tsval_high;
 
-	if (p->elder || (engine_may_be_elder(p->flow) && !is_to_be_kept(p, isn)))
+	if (p->elder)
 		return;
-	last_tsval = make_way(p, isn);
-	if (!add_flow(p, &from_client, isn, MODE_OFF))
-		return;
-	p->flow->tsval_high = last_tsval;
-	engine_set_state(p->engine, p->flow, FLOW_SYN_RECV);
+	/* Whatever its state says: that may be somebody else's word, too. */
+	if (has_room_for_unseen(p)) {
+		add_flow(p, &from_client, packet_ack(&p->packet) - 1, MODE_OFF);
+		p->flow->tsval_high = last_tsval;
+		engine_set_state(p->engine, p->flow, FLOW_SYN_RECV);
+	} else if (!engine_may_be_elder(p->flow) && engine_is_silent(p, p->flow)) {
+		engine_forget_flow(p->engine, p->flow);
+	}
 }
 
 /*
@@ -446,9 +481,10 @@ static enum reason handle_repeated_syn(struct passage *p)
 }
 
 /*
- * True for a SYN with the flow's own ISN that is taken for a new connection's all the same: where the one before it
- * passed, so that it may be rewritten if the policy says so by now; or the old one is over, and nothing that it has sent,
- * late or not, is as new.
+ * True for a SYN with the flow's own ISN that is taken for a new connection's all the same, as of a client that has
+ * restarted and begins with the same numbers: so long after the last one that it is no copy; or the old connection is over,
+ * and nothing that it has sent, late or not, is as new. Or the SYN before it passed, and has had no answer, so that this
+ * one may be rewritten if the policy says so by now.
  */
 static bool begins_anew(const struct passage *p)
 {
@@ -456,9 +492,13 @@ static bool begins_anew(const struct passage *p)
 	const struct scaled *scaled = flow_table_scaled(&p->engine->table, flow);
 	uint32_t newest = scaled ? scaled->echo[scaled->count - 1].tsval : flow->tsval_high - flow->offset;
 
+	if (flow == p->elder)
+		return false;
+	if (engine_syn_age_ms(p) > SYN_LATE_MAX_MS)
+		return true;
 	if (flow->mode == MODE_OFF)
-		return flow != p->elder && flow_in_handshake(flow);
-	return p->packet.ts && p->packet.tsval && flow != p->elder && flow->mode == MODE_REWRITE && !flow_in_handshake(flow) &&
+		return engine_is_unanswered(flow);
+	return p->packet.ts && p->packet.tsval && flow->mode == MODE_REWRITE && !flow_in_handshake(flow) &&
 	       (flow->state == FLOW_TIME_WAIT || flow->state == FLOW_LAST_ACK || flow->state == FLOW_CLOSE) &&
 	       seq_after(p->packet.tsval, newest);
 }

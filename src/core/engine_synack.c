@@ -42,6 +42,13 @@ static bool is_of_a_raw_syn(const struct passage *p)
 	       tsecr - (flow->syn_tsval - lately) > 2 * lately;
 }
 
+/* The connection is none of ours from now on. That is remembered, for a copy of the SYN may follow. */
+static enum reason leave_alone(struct passage *p)
+{
+	p->flow->mode = MODE_OFF;
+	return REASON_SYNACK_UNKNOWN;
+}
+
 static enum reason handle_synack_in(struct passage *p)
 {
 	struct flow *flow = p->flow;
@@ -65,12 +72,8 @@ static enum reason handle_synack_in(struct passage *p)
 	known = engine_find_echo(p, p->packet.tsecr, &tsval);
 	if (flow->mode != MODE_REWRITE)
 		return known ? REASON_SYNACK_OBSERVED : REASON_SYNACK_OBSERVED_FOREIGN;
-	if (!known && is_of_a_raw_syn(p)) {
-		engine_forget_connections(p);
-		return REASON_SYNACK_UNKNOWN;
-	}
 	if (!known)
-		return repair_synack(p);
+		return is_of_a_raw_syn(p) ? leave_alone(p) : repair_synack(p);
 	packet_set_tsecr(&p->packet, tsval);
 	return REASON_SYNACK_REWRITTEN;
 }
@@ -81,7 +84,7 @@ static enum reason handle_synack_in(struct passage *p)
  */
 static bool is_of_unseen(const struct passage *p)
 {
-	return (p->flow->mode == MODE_REWRITE || p->flow->mode == MODE_OBSERVE) && !engine_is_of_connection(p, p->flow);
+	return p->flow->mode != MODE_OFF && !engine_is_of_connection(p, p->flow);
 }
 
 enum reason engine_handle_synack(struct passage *p)
@@ -89,7 +92,7 @@ enum reason engine_handle_synack(struct passage *p)
 	struct flow *flow = p->flow;
 
 	if (flow && !p->outbound && is_of_unseen(p)) {
-		if (p->packet.ts)
+		if (p->packet.ts && flow->mode != MODE_STRIP)
 			engine_know_unseen(p);
 		return REASON_SYNACK_UNKNOWN;
 	}

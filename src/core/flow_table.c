@@ -10,7 +10,8 @@ enum {
 	FLOWS_PER_PAIR_BLOCK = 4,
 	FLOWS_PER_SCALED_BLOCK = 32,
 	BLOCKS_MAX = 65534, /* flow->block has 16 bits */
-	CLIENT_COUNTS_MIN = 4096,
+	FLOWS_PER_CLIENT_USE = 2, /* a client that is worth counting has more */
+	CLIENT_USES_MIN = 4096,
 };
 
 static uint32_t block_capacity(uint32_t capacity, uint32_t flows_per_block)
@@ -44,9 +45,11 @@ static uint32_t head_count(uint32_t capacity)
 	return next_power_of_two(capacity);
 }
 
-static uint32_t client_count(uint32_t capacity)
+static uint32_t client_use_count(uint32_t capacity)
 {
-	return next_power_of_two(capacity > CLIENT_COUNTS_MIN ? capacity : CLIENT_COUNTS_MIN);
+	uint32_t uses = capacity / FLOWS_PER_CLIENT_USE;
+
+	return next_power_of_two(uses > CLIENT_USES_MIN ? uses : CLIENT_USES_MIN);
 }
 
 size_t flow_table_kept_bytes(uint32_t capacity)
@@ -58,7 +61,7 @@ size_t flow_table_kept_bytes(uint32_t capacity)
 
 size_t flow_table_index_bytes(uint32_t capacity)
 {
-	return ((size_t)head_count(capacity) + client_count(capacity)) * sizeof(uint32_t);
+	return head_count(capacity) * sizeof(uint32_t) + client_use_count(capacity) * sizeof(struct client_use);
 }
 
 /* Both ends as numbers, which is how they are hashed and compared. */
@@ -98,20 +101,20 @@ static void push_flow(struct flow_table *table, uint32_t *list, struct flow *flo
 	*list = (uint32_t)(flow - table->flows) + 1;
 }
 
-static uint32_t *count_of_client(const struct flow_table *table, const struct addr *client)
+static struct client_use *use_of_client(const struct flow_table *table, const struct addr *client)
 {
 	struct addr whose = *client;
 
 	if (addr_family(client) == FAMILY_IPV6)
 		memset(whose.byte + 8, 0, 8);
-	return &table->client_flows[hash_bytes16(whose.byte, table->secret[1]) & table->client_mask];
+	return &table->clients[hash_bytes16(whose.byte, table->secret[1]) & table->client_mask];
 }
 
 /* Puts a flow whose key is set where it is found. */
 static void link_flow(struct flow_table *table, struct flow *flow)
 {
 	push_flow(table, head_of_flow(table, flow), flow);
-	++*count_of_client(table, &flow->client);
+	use_of_client(table, &flow->client)->flows++;
 	table->used++;
 }
 
@@ -145,6 +148,7 @@ static void adopt_pairs(struct flow_table *table, struct flow *flow)
 		if (!block->next_free && block->count > 0 && block->count <= SYN_PAIRS_MAX) {
 			block->next_free = *number;
 			table->pairs_used++;
+			use_of_client(table, &flow->client)->pairs++;
 			return;
 		}
 	}
@@ -160,6 +164,7 @@ static bool adopt_scaled(struct flow_table *table, struct flow *flow)
 		return false;
 	block->next_free = flow->block;
 	table->scaled_used++;
+	use_of_client(table, &flow->client)->scaled++;
 	return true;
 }
 
@@ -239,13 +244,13 @@ void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t
 		.pair_capacity = flow_table_pair_capacity(capacity),
 		.scaled_capacity = flow_table_scaled_capacity(capacity),
 		.head_mask = head_count(capacity) - 1,
-		.client_mask = client_count(capacity) - 1,
+		.client_mask = client_use_count(capacity) - 1,
 		.secret = {secret[0], secret[1]},
 	};
 	table->syns = (struct flow_syn *)(table->flows + capacity);
 	table->pairs = (struct syn_pairs *)(table->syns + capacity);
 	table->scaled = (struct scaled *)(table->pairs + table->pair_capacity);
-	table->client_flows = table->heads + head_count(capacity);
+	table->clients = (struct client_use *)(table->heads + head_count(capacity));
 	memset(index, 0, flow_table_index_bytes(capacity));
 	rebuild_index(table);
 }
@@ -323,6 +328,7 @@ static void drop_scaled(struct flow_table *table, struct flow *flow)
 	table->free_scaled = flow->block;
 	flow->block = 0;
 	table->scaled_used--;
+	use_of_client(table, &flow->client)->scaled--;
 }
 
 void flow_table_remove(struct flow_table *table, struct flow *flow)
@@ -333,7 +339,7 @@ void flow_table_remove(struct flow_table *table, struct flow *flow)
 	__atomic_store_n(&flow->state, FLOW_FREE, __ATOMIC_RELEASE);
 	flow_table_drop_pairs(table, flow);
 	drop_scaled(table, flow);
-	--*count_of_client(table, &flow->client);
+	use_of_client(table, &flow->client)->flows--;
 	while (*link != self)
 		link = &table->flows[*link - 1].next;
 	*link = flow->next;
@@ -346,9 +352,22 @@ struct flow_syn *flow_table_syn(const struct flow_table *table, const struct flo
 	return &table->syns[flow - table->flows];
 }
 
-uint32_t flow_table_count_of_client(const struct flow_table *table, const struct addr *client)
+const struct client_use *flow_table_use_of_client(const struct flow_table *table, const struct addr *client)
 {
-	return *count_of_client(table, client);
+	return use_of_client(table, client);
+}
+
+static uint16_t share_of_blocks(const struct flow_table *table, uint32_t flows, uint32_t blocks)
+{
+	uint64_t share = (uint64_t)blocks * flows / table->capacity;
+
+	return (uint16_t)(share == 0 && flows > 0 ? 1 : share < blocks ? share : blocks);
+}
+
+struct client_use flow_table_share(const struct flow_table *table, uint32_t flows)
+{
+	return (struct client_use){flows, share_of_blocks(table, flows, table->pair_capacity),
+				   share_of_blocks(table, flows, table->scaled_capacity)};
 }
 
 struct syn_pairs *flow_table_pairs(const struct flow_table *table, const struct flow *flow)
@@ -361,15 +380,19 @@ struct syn_pairs *flow_table_pairs(const struct flow_table *table, const struct 
 struct syn_pairs *flow_table_add_pairs(struct flow_table *table, struct flow *flow)
 {
 	struct syn_pairs *block;
+	uint16_t number;
 
 	if (!table->free_pairs)
 		return NULL;
-	block = &table->pairs[table->free_pairs - 1];
-	*pairs_number(table, flow) = (uint16_t)table->free_pairs;
+	number = (uint16_t)table->free_pairs;
+	block = &table->pairs[number - 1];
 	table->free_pairs = block->next_free;
 	block->next_free = 0;
 	block->count = 0;
+	/* Last, so that a kill leaves no flow with another's pairs. */
+	__atomic_store_n(pairs_number(table, flow), number, __ATOMIC_RELEASE);
 	table->pairs_used++;
+	use_of_client(table, &flow->client)->pairs++;
 	return block;
 }
 
@@ -384,6 +407,7 @@ void flow_table_drop_pairs(struct flow_table *table, struct flow *flow)
 	table->free_pairs = *number;
 	*number = 0;
 	table->pairs_used--;
+	use_of_client(table, &flow->client)->pairs--;
 }
 
 struct scaled *flow_table_scaled(const struct flow_table *table, const struct flow *flow)
@@ -405,5 +429,6 @@ struct scaled *flow_table_add_scaled(struct flow_table *table, struct flow *flow
 	block->next_free = 0;
 	__atomic_store_n(&flow->flags_and_block, next.flags_and_block, __ATOMIC_RELEASE);
 	table->scaled_used++;
+	use_of_client(table, &flow->client)->scaled++;
 	return block;
 }

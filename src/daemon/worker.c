@@ -58,6 +58,8 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 		.spin_us = config->queue_spin_us,
 	};
 
+	const struct flow_table *table = &worker->engine.table;
+
 	worker->index = index;
 	worker->state = state;
 	worker->wan = wan;
@@ -70,8 +72,8 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 					      .base = epoch_tsval_base(&state->epoch)};
 	/* Behind the NAT all clients have a few addresses in common. */
 	if (!worker->is_postnat)
-		worker->engine.client_quota =
-			(uint32_t)((uint64_t)worker->engine.table.capacity * config->client_share_percent / 100);
+		worker->engine.client_most = flow_table_share(
+			table, (uint32_t)((uint64_t)table->capacity * config->client_share_percent / 100));
 	worker->engine.policy = config->policy;
 	worker->engine.rules_lag = true; /* until reload_apply() */
 	worker->swept_tick = state_now(state);

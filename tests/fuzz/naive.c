@@ -254,7 +254,7 @@ static struct change judge_synack_in(struct trial *t)
 	if (t->naive->mode == MODE_STRIP)
 		return naive_strip(t);
 	if (is_of_a_raw_syn(t)) {
-		naive_remove_all(t->naive, flow);
+		flow->is_off = true;
 		return nothing;
 	}
 	if (t->naive->mode != MODE_REWRITE || t->segment.tsecr == 0)
@@ -329,10 +329,13 @@ static struct change judge_segment(struct trial *t)
 	return t->outbound ? judge_segment_out(t) : judge_segment_in(t);
 }
 
-/* Before the server has answered, only the very next byte can follow a SYN; anything else is of what runs. */
+/*
+ * Before the server has answered, or where its answer is all that is known, only the very next byte can follow a SYN;
+ * anything else is of what runs.
+ */
 static bool is_elders_running(const struct trial *t, const struct naive_flow *younger, const struct naive_flow *elder)
 {
-	return naive_is_unanswered(younger) && !(t->segment.flags & (TCP_SYN | TCP_RST)) &&
+	return (naive_is_unanswered(younger) || naive_is_word_alone(younger)) && !(t->segment.flags & (TCP_SYN | TCP_RST)) &&
 	       naive_bytes_since_syn(t, younger) > 0 && t->tick / 1000 - elder->last_seen_s < RUNNING_S;
 }
 
@@ -361,7 +364,7 @@ static void choose_flow(struct trial *t)
 static bool is_of_unseen(const struct trial *t)
 {
 	return !t->outbound && (t->segment.flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && !t->flow->is_off &&
-	       t->naive->mode != MODE_STRIP && naive_bytes_since_syn(t, t->flow) >= HANDSHAKE_BYTES;
+	       naive_bytes_since_syn(t, t->flow) >= HANDSHAKE_BYTES;
 }
 
 static struct change judge(struct trial *t)

@@ -57,6 +57,12 @@ struct naive_flow {
 	size_t echo_count, syn_count;
 };
 
+/* The server, or somebody in its name, has answered a SYN that passed, and the client has said nothing to that. */
+static inline bool naive_is_word_alone(const struct naive_flow *flow)
+{
+	return flow->is_off && flow->handshaking && flow->is_answered && !flow->refused;
+}
+
 struct naive {
 	const struct fuzz_engine *engine;
 	enum mode mode;

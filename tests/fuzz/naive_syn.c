@@ -5,6 +5,11 @@
 #include "seq.h"
 #include "traffic.h"
 
+enum {
+	SILENT_S = 2,
+	COPY_MOST_MS = 130000 + 120000, /* as long as a client tries, and then on its way */
+};
+
 /* A SYN of a rewritten flow has left with a TSval of the engine's choice. */
 static struct change note_syn(struct trial *t, const uint32_t *previous)
 {
@@ -48,7 +53,10 @@ static uint32_t make_way(struct trial *t, uint32_t isn)
 	struct naive_flow *flow = t->flow, *elder = naive_find_elder(flow);
 	uint32_t newest = elder ? seq_max(newest_sent(elder), newest_sent(flow)) : newest_sent(flow);
 
-	if (elder || flow->isn == isn || t->naive->mode == MODE_STRIP || !naive_engine_has(t->naive, flow))
+	/* Of three the oldest is given up where it is silent and the next has been answered. */
+	if (elder && flow->isn != isn && flow->handshaking && flow->is_answered && !flow->is_off && t->tick / 1000 - elder->last_seen_s >= SILENT_S)
+		naive_remove(t->naive, elder);
+	else if (elder || flow->isn == isn || t->naive->mode == MODE_STRIP || !naive_engine_has(t->naive, flow))
 		naive_remove(t->naive, flow);
 	return newest;
 }
@@ -71,6 +79,7 @@ static void pass_over(struct trial *t)
 	t->flow = naive_add(t->naive, &t->segment);
 	t->flow->is_first = first;
 	t->flow->last_seen_s = t->tick / 1000;
+	t->flow->syn_tick = t->tick;
 	t->flow->is_off = true;
 	t->flow->newest = newest;
 	if (!naive_engine_has(t->naive, t->flow))
@@ -81,9 +90,8 @@ void naive_know_unseen(struct trial *t)
 {
 	struct naive_segment syn = t->segment;
 	struct naive_flow *flow;
-	uint32_t newest;
 
-	if (!t->segment.has_ts || t->has_two)
+	if (!t->segment.has_ts || t->has_two || t->naive->mode == MODE_STRIP)
 		return;
 	syn.src = t->segment.dst;
 	syn.dst = t->segment.src;
@@ -93,12 +101,15 @@ void naive_know_unseen(struct trial *t)
 	flow = naive_add(t->naive, &syn);
 	if (!naive_engine_has(t->naive, flow)) {
 		naive_remove(t->naive, flow);
+		/* P10: if there is no room for both, what is over and silent makes some. */
+		if (!naive_engine_has(t->naive, t->flow) && t->tick / 1000 - t->flow->last_seen_s >= SILENT_S)
+			naive_remove(t->naive, t->flow);
 		return;
 	}
-	newest = make_way(t, syn.seq);
 	flow->last_seen_s = t->tick / 1000;
+	flow->syn_tick = t->tick;
 	flow->is_off = flow->is_answered = true;
-	flow->newest = newest;
+	flow->newest = newest_sent(t->flow);
 }
 
 static struct change judge_first_syn(struct trial *t)
@@ -133,6 +144,7 @@ static struct change judge_first_syn(struct trial *t)
 	t->flow = naive_add(naive, &t->segment);
 	t->flow->is_first = first;
 	t->flow->last_seen_s = t->tick / 1000;
+	t->flow->syn_tick = t->tick;
 	if (naive->mode == MODE_REWRITE)
 		return note_syn(t, previous);
 	if (naive->mode == MODE_STRIP)
@@ -183,6 +195,7 @@ static struct change judge_repeated_syn(struct trial *t)
 	claim_pairs(t);
 	if (t->naive->mode == MODE_OBSERVE) {
 		naive_note_foreign(t);
+		flow->syn_tick = t->tick;
 		return nothing;
 	}
 	if (!flow->handshaking) {
@@ -201,14 +214,25 @@ static struct change judge_repeated_syn(struct trial *t)
 	return note_syn(t, &before);
 }
 
-/* With the ISN of one that passed, and has not begun; or of one that is over, and newer than all it has said. */
+/* As the engine keeps it. */
+static uint64_t syn_age_ms(const struct trial *t)
+{
+	return (uint64_t)(uint32_t)(t->tick / FLOW_SYN_TIME_MS - t->flow->syn_tick / FLOW_SYN_TIME_MS) * FLOW_SYN_TIME_MS;
+}
+
+/*
+ * With the ISN of one so long ago that it is no copy; of one that passed, and has had no answer; or of one that is over,
+ * and newer than all it has said.
+ */
 static bool begins_anew(const struct trial *t)
 {
 	const struct naive_flow *flow = t->flow;
 	bool is_older = false;
 
+	if (flow == newest_known(t) && syn_age_ms(t) > COPY_MOST_MS)
+		return true;
 	if (flow->is_off)
-		return flow->handshaking && flow == newest_known(t);
+		return naive_is_unanswered(flow) && flow == newest_known(t);
 	if (flow->handshaking || !t->segment.has_ts || !t->segment.tsval ||
 	    !(naive_is_reason(t, "syn_rewritten") || (naive_comes_in(t) && naive_is_reason(t, "syn_from_outside"))))
 		return false;

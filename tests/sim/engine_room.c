@@ -113,7 +113,7 @@ void engine_room_open(struct engine_room *room, const struct scenario *scenario,
 	room->kept = sim_allocate(1, flow_table_kept_bytes(room->capacity));
 	room->counters = sim_allocate(1, sizeof(*room->counters));
 	room->engine.counters = room->counters;
-	room->engine.client_quota = room->quota;
+	room->engine.client_most.flows = room->quota; /* too few for a share of the blocks to make sense */
 	room->engine.clock.shared = sim_allocate(1, sizeof(*room->engine.clock.shared));
 	room->engine.clock.shared->secret = choose_clock_secret(scenario, salt);
 	room->engine.clock.max_lead_ms = MAX_LEAD_MS;

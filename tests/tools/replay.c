@@ -17,7 +17,7 @@
  *   clock 7100                      the shared clock at time 0 (default 1000000)
  *   tsval_base 0                    the clock's TSval at tick 0
  *   max_lead 1000                   ms
- *   quota 0                         flows that one client may have; 0: no limit
+ *   quota 0                         flows that one client may have, and that share of the blocks; 0: no limit
  *   table 64                        capacity
  *   timeout SYN_SENT 30             seconds
  *   policy 203.0.113.0/24[,...] mode rewrite [ports 443,8000-8100] [sources 10.0.0.0/8]
@@ -194,7 +194,7 @@ static bool statement_setting(struct world *world, struct text *text)
 	else if (text_word(text, "tsval_base"))
 		text_u32(text, UINT32_MAX, &world->engine.clock.base);
 	else if (text_word(text, "quota"))
-		text_u32(text, UINT32_MAX, &world->engine.client_quota);
+		text_u32(text, UINT32_MAX, &world->engine.client_most.flows);
 	else if (text_word(text, "table"))
 		text_u32(text, 65536, &world->capacity);
 	else if (text_word(text, "timeout") && state_parse(text, &state))

@@ -18,6 +18,7 @@ enum {
 	SYNS_MAX = 7,
 	SEGMENTS_MAX = 32,
 	HISTORY = 8192,
+	AGAIN_WITHIN_MS = 240000, /* later it would be a new connection's SYN */
 	CAPACITY = 4000, /* a block of SYN pairs for each connection */
 };
 
@@ -32,6 +33,7 @@ struct connection {
 	struct exchange syn[SYNS_MAX], segment[SEGMENTS_MAX];
 	uint32_t syn_count, segment_count;
 	uint32_t newest; /* emitted, on this four-tuple, ever */
+	uint64_t syn_tick;
 	bool used, established, newer_echo;
 };
 
@@ -119,6 +121,7 @@ static void step_syn(struct connection *c, bool again)
 		assert_false(seq_after(c->newest, emitted));
 	c->used = true;
 	c->newest = emitted;
+	c->syn_tick = world.tick;
 	remember(c->syn, &c->syn_count, SYNS_MAX, tsval, emitted);
 }
 
@@ -190,7 +193,7 @@ static void step(struct connection *c)
 
 	if (!c->used || what == 0)
 		step_syn(c, false);
-	else if (!c->established && what < 5 && c->syn_count < SYNS_MAX)
+	else if (!c->established && what < 5 && c->syn_count < SYNS_MAX && world.tick - c->syn_tick <= AGAIN_WITHIN_MS)
 		step_syn(c, true);
 	else if (what < 6)
 		step_synack(c);

@@ -218,7 +218,7 @@ static void test_noise(void **state)
 	memset(reasons_seen, 0, sizeof(reasons_seen));
 	for (int round = 0; round < 300; round++) {
 		world_make(&world, round % 3 ? 300 : 5, test_random64() >> 24);
-		world.engine.client_quota = round % 4 ? 0 : 4;
+		world.engine.client_most.flows = round % 4 ? 0 : 4;
 		world.engine.clock.base = (uint32_t)test_random64();
 		world.engine.clock.max_lead_ms = round % 5 ? 60000 : 1000;
 		for (int i = 0; i < 2000; i++) {

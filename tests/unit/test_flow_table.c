@@ -109,7 +109,7 @@ static void check_client(const struct addr *client)
 
 	for (uint32_t i = 0; i < naive_count; i++)
 		own += addr_equal(&naive[i].key.client, client);
-	assert_in_range(flow_table_count_of_client(&table, client), own, naive_count);
+	assert_in_range(flow_table_use_of_client(&table, client)->flows, own, naive_count);
 }
 
 static void check_all(void)
@@ -364,7 +364,7 @@ static void fill_and_empty(void)
 	assert_int_equal(table.used, 0);
 	assert_int_equal(table.pairs_used, 0);
 	assert_int_equal(table.scaled_used, 0);
-	assert_int_equal(flow_table_count_of_client(&table, &a), 0);
+	assert_int_equal(flow_table_use_of_client(&table, &a)->flows, 0);
 }
 
 static void spoil(int round)

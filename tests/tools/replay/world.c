@@ -178,6 +178,7 @@ static void init_table(struct world *world)
 	world->index = allocate(1, bytes);
 	memset(world->index, 0xa5, bytes);
 	flow_table_init(&world->engine.table, world->flows, world->index, world->capacity, secret);
+	world->engine.client_most = flow_table_share(&world->engine.table, world->engine.client_most.flows);
 }
 
 bool world_start(struct world *world)
