@@ -329,6 +329,7 @@ void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c
 			  c->gateway->room.engine.table.pairs_used == c->gateway->room.engine.table.pair_capacity;
 
 	if (flow && ((maybe_gone && is_lost(c)) || is_of_a_raw_syn(c))) {
+		flow->left_alone |= is_of_a_raw_syn(c);
 		flow->midstream = true;
 		flow->managed = false;
 	}

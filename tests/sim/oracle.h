@@ -44,6 +44,7 @@ struct pair {
 struct oracle_flow {
 	uint64_t key;
 	bool used, managed, midstream; /* midstream: its SYN was not seen */
+	bool left_alone; /* or another of its SYNs, and that is the one that the server has taken */
 	uint8_t mode, repair;
 	uint16_t server;
 	uint32_t plan;

@@ -163,7 +163,7 @@ void oracle_check_reason(struct world *world, const struct oracle *oracle, const
 		fit |= fit_elder(c);
 	if (flow && !flow->midstream)
 		fit |= fit_beside(c, flow);
-	if (flow && !flow->managed && (flow->had_previous || c->before.ts_at < 0))
+	if (flow && !flow->managed && (flow->had_previous || flow->left_alone || c->before.ts_at < 0))
 		fit |= fit_off(c);
 	if (maybe_gone)
 		fit |= BIT(MIDSTREAM_OUT) | BIT(MIDSTREAM_IN) | BIT(NO_TIMESTAMPS) | BIT(SYNACK_UNKNOWN);

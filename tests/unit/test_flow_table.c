@@ -102,14 +102,22 @@ static void check_find(const struct key *key)
 	assert_false(outbound);
 }
 
-/* The count of a client's flows is at least its own, and none is lost. */
+/* What a client is said to have is at least its own, and nothing that nobody has. */
 static void check_client(const struct addr *client)
 {
-	uint32_t own = 0;
+	const struct client_use *use = flow_table_use_of_client(&table, client);
+	struct client_use own = {0}, all = {0};
 
-	for (uint32_t i = 0; i < naive_count; i++)
-		own += addr_equal(&naive[i].key.client, client);
-	assert_in_range(flow_table_use_of_client(&table, client)->flows, own, naive_count);
+	for (uint32_t i = 0; i < naive_count; i++) {
+		bool is_own = addr_equal(&naive[i].key.client, client);
+		uint16_t pairs = naive[i].pairs != 0, scaled = naive[i].scaled != 0;
+
+		own = is_own ? (struct client_use){own.flows + 1, own.pairs + pairs, own.scaled + scaled} : own;
+		all = (struct client_use){all.flows + 1, all.pairs + pairs, all.scaled + scaled};
+	}
+	assert_in_range(use->flows, own.flows, all.flows);
+	assert_in_range(use->pairs, own.pairs, all.pairs);
+	assert_in_range(use->scaled, own.scaled, all.scaled);
 }
 
 static void check_all(void)
@@ -365,6 +373,8 @@ static void fill_and_empty(void)
 	assert_int_equal(table.pairs_used, 0);
 	assert_int_equal(table.scaled_used, 0);
 	assert_int_equal(flow_table_use_of_client(&table, &a)->flows, 0);
+	assert_int_equal(flow_table_use_of_client(&table, &a)->pairs, 0);
+	assert_int_equal(flow_table_use_of_client(&table, &a)->scaled, 0);
 }
 
 static void spoil(int round)
