@@ -73,6 +73,9 @@ bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsv
  */
 struct syn_pairs *engine_open_syn_pairs(struct passage *p);
 
+/* Remembers that the client's `tsval` has left as `emitted` in its last SYN. Of too many the oldest but the first is given up. */
+void engine_push_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted);
+
 /* Remembers that the client's `tsval` has left as `emitted`; of several with the same, the newest. */
 void engine_remember_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted);
 

@@ -1,102 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* SYN: where flows begin and offsets are chosen; and what an echo stands for. See engine.c. */
+/* SYN: where flows begin and offsets are chosen. See engine.c. */
 #include "engine_internal.h"
 
 #include "seq.h"
-
-/* The client's TSval behind a TSecr that echoes one of several SYNs of the flow. */
-static bool find_syn_pair(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsval)
-{
-	const struct syn_pairs *block = flow_table_pairs(&p->engine->table, p->flow);
-
-	for (uint32_t i = 0; block && i < block->count; i++) {
-		if (block->pair[i].emitted == tsecr) {
-			*ret_tsval = block->pair[i].tsval;
-			return true;
-		}
-	}
-	return false;
-}
-
-/*
- * True for a TSecr between the flow's SYNs and its newest TSval. Once the SYNs are too long ago, all that can be
- * said is that it is no newer than that.
- */
-static bool is_in_range(const struct passage *p, uint32_t tsecr)
-{
-	const struct flow *flow = p->flow;
-	uint32_t span = flow->tsval_high - flow->syn_tsval;
-	uint32_t before_syn = flow->flags & FLOW_ONE_OFFSET ? SYN_SPAN_MAX_MS : 0;
-
-	if (seq_after(tsecr, flow->tsval_high))
-		return false;
-	return flow->tsval_high - tsecr <= span || flow->tsval_high - tsecr - span <= before_syn ||
-	       (flow->flags & FLOW_WENT_BACK) || engine_syn_age_ms(p) > INT32_MAX;
-}
-
-/* See engine_internal.h. The order matters: SYNs first, whose offsets may have been others. */
-bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsval)
-{
-	const struct flow *flow = p->flow;
-
-	if (flow->block && find_syn_pair(p, tsecr, ret_tsval))
-		return true;
-	/* After so long it is the clock's round after. */
-	if ((flow->flags & FLOW_SYN_ZERO) && tsecr == flow->syn_tsval && engine_syn_age_ms(p) <= INT32_MAX) {
-		*ret_tsval = 0;
-		return true;
-	}
-	if (flow->flags & FLOW_SCALED)
-		return is_in_range(p, tsecr) &&
-		       scaled_find_echo(flow_table_scaled(&p->engine->table, flow), tsecr, flow->offset, ret_tsval);
-	*ret_tsval = tsecr - flow->offset;
-	if (!engine_has_sent_only_syns(flow))
-		return is_in_range(p, tsecr);
-	if (flow->block)
-		return false;
-	return tsecr == flow->syn_tsval ||
-	       ((flow->flags & FLOW_ONE_OFFSET) && flow->syn_tsval - tsecr <= SYN_SPAN_MAX_MS);
-}
-
-static void push_syn_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted)
-{
-	if (block->count == SYN_PAIRS_MAX) {
-		memmove(&block->pair[1], &block->pair[2], sizeof(block->pair[0]) * (SYN_PAIRS_MAX - 2));
-		block->count--;
-	}
-	block->pair[block->count].tsval = tsval;
-	block->pair[block->count].emitted = emitted;
-	block->count++;
-}
-
-void engine_remember_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted)
-{
-	uint32_t last = block->count - 1;
-
-	if (block->pair[last].emitted != emitted)
-		push_syn_pair(block, tsval, emitted);
-	else if (seq_after(tsval, block->pair[last].tsval))
-		block->pair[last].tsval = tsval;
-}
-
-/*
- * The flow's block of SYN pairs. Without one, its offset describes its one SYN; when a block is
- * made, that SYN goes into it. NULL when none is to be had.
- */
-struct syn_pairs *engine_open_syn_pairs(struct passage *p)
-{
-	struct flow *flow = p->flow;
-	struct flow_table *table = &p->engine->table;
-	struct syn_pairs *block = flow_table_pairs(table, flow);
-	uint32_t most = p->engine->client_most.pairs;
-
-	if (!block && (!most || flow_table_use_of_client(table, &flow->client)->pairs < most)) {
-		block = flow_table_add_pairs(table, flow);
-		if (block)
-			push_syn_pair(block, engine_said_in_syn(flow), flow->syn_tsval);
-	}
-	return block;
-}
 
 /* Now, as struct flow_syn has it. */
 static uint32_t syn_time(const struct passage *p)
@@ -359,7 +265,7 @@ static uint32_t choose_repeated_tsval(struct passage *p)
 		previous = clock_furthest(&p->engine->clock, p->tick, previous, other->tsval_high);
 	emitted = clock_syn_tsval(&p->engine->clock, p->tick, &flow->server, &previous);
 	if (block) {
-		push_syn_pair(block, tsval, emitted);
+		engine_push_pair(block, tsval, emitted);
 		flow->flags &= (uint16_t)~FLOW_ONE_OFFSET; /* the SYNs before the block was had are forgotten */
 	} else if (shifted - emitted <= p->engine->clock.max_lead_ms) {
 		emitted = shifted ? shifted : emitted;
@@ -381,7 +287,7 @@ static enum reason observe_repeated_syn(struct passage *p)
 
 	engine_note_foreign_tsval(p);
 	if (block)
-		push_syn_pair(block, p->packet.tsval, p->packet.tsval);
+		engine_push_pair(block, p->packet.tsval, p->packet.tsval);
 	note_syn(p, p->packet.tsval);
 	return REASON_SYN_OBSERVED;
 }
