@@ -49,6 +49,7 @@ enum flow_flag {
 	FLOW_OFFSET_MOVED = 0x2000, /* SYNs without SYN pairs have had different offsets */
 	FLOW_ANSWERED = 0x4000,	  /* in CLOSE: there had been a SYN/ACK before the RST */
 	FLOW_FIRST = 0x8000,	  /* nothing was known on the four-tuple before its SYN */
+	FLOW_UNSEEN = FLOW_ANCHOR_PENDING, /* with MODE_OFF: its SYN went past, and a SYN/ACK told of it */
 };
 
 /*

@@ -223,7 +223,7 @@ static bool was_overtaken(struct passage *p, uint32_t shifted)
 	    seq_after(shifted, flow->syn_tsval + 1))
 		return false;
 	block = engine_open_syn_pairs(p);
-	if (block)
+	if (block && flow->syn_tsval + 1) /* 0 is never sent: then it leaves as the SYN has left */
 		engine_remember_pair(block, p->packet.tsval, flow->syn_tsval + 1);
 	return block != NULL;
 }
@@ -437,7 +437,7 @@ static uint32_t timeout_of(const struct engine *engine, const struct flow *flow)
 	uint32_t timeout_s = engine->timeout_s[flow->state];
 
 	/* The client's ACK is a moment away; a forged SYN/ACK's never comes. */
-	if (flow->mode == MODE_OFF && flow->state == FLOW_SYN_RECV && timeout_s > UNSEEN_S)
+	if (engine_is_word_alone(flow) && timeout_s > UNSEEN_S)
 		timeout_s = UNSEEN_S;
 	return timeout_s;
 }

@@ -43,19 +43,13 @@ static bool is_elders_syn(const struct passage *p, const struct flow *elder)
 	return p->outbound && flow_table_syn(&p->engine->table, elder)->isn == packet_seq(&p->packet);
 }
 
-/* All that is known of it is a SYN/ACK from outside, which may be late or forged. */
-static bool is_word_alone(const struct flow *flow)
-{
-	return flow->mode == MODE_OFF && flow->state == FLOW_SYN_RECV;
-}
-
 /*
  * True for a segment that, by its number, is one of the younger's, but not the very next after its SYN, which has had no
  * answer yet, while the elder was heard just now: that has come as far in the meantime.
  */
 static bool is_elders_running(const struct passage *p, const struct flow *younger, const struct flow *elder)
 {
-	return (engine_is_unanswered(younger) || is_word_alone(younger)) && !(p->packet.flags & (TCP_SYN | TCP_RST)) &&
+	return (engine_is_unanswered(younger) || engine_is_word_alone(younger)) && !(p->packet.flags & (TCP_SYN | TCP_RST)) &&
 	       !engine_is_silent(p, elder) && bytes_since_syn(p, younger) > 0;
 }
 

@@ -82,7 +82,7 @@ static bool is_to_be_kept(const struct passage *p, uint32_t isn)
 /* True where the server has answered the younger, which p->elder's client has not spoken beside: that one goes on. */
 static bool is_elder_past(const struct passage *p, const struct flow *younger, const struct flow *elder, uint32_t isn)
 {
-	return younger->state == FLOW_SYN_RECV && younger->mode != MODE_OFF && engine_may_be_elder(younger) &&
+	return younger->state == FLOW_SYN_RECV && !engine_is_word_alone(younger) && engine_may_be_elder(younger) &&
 	       flow_table_syn(&p->engine->table, younger)->isn != isn && engine_is_silent(p, elder);
 }
 
@@ -240,6 +240,7 @@ void engine_know_unseen(struct passage *p)
 	if (has_room_for_unseen(p)) {
 		add_flow(p, &from_client, packet_ack(&p->packet) - 1, MODE_OFF);
 		p->flow->tsval_high = last_tsval;
+		p->flow->flags |= FLOW_UNSEEN;
 		engine_set_state(p->engine, p->flow, FLOW_SYN_RECV);
 	} else if (!engine_may_be_elder(p->flow) && engine_is_silent(p, p->flow)) {
 		engine_forget_flow(p->engine, p->flow);

@@ -54,7 +54,8 @@ static uint32_t make_way(struct trial *t, uint32_t isn)
 	uint32_t newest = elder ? seq_max(newest_sent(elder), newest_sent(flow)) : newest_sent(flow);
 
 	/* Of three the oldest is given up where it is silent and the next has been answered. */
-	if (elder && flow->isn != isn && flow->handshaking && flow->is_answered && !flow->is_off && t->tick / 1000 - elder->last_seen_s >= SILENT_S)
+	if (elder && flow->isn != isn && flow->handshaking && flow->is_answered && !flow->refused &&
+	    !naive_is_word_alone(flow) && t->tick / 1000 - elder->last_seen_s >= SILENT_S)
 		naive_remove(t->naive, elder);
 	else if (elder || flow->isn == isn || t->naive->mode == MODE_STRIP || !naive_engine_has(t->naive, flow))
 		naive_remove(t->naive, flow);
@@ -108,7 +109,7 @@ void naive_know_unseen(struct trial *t)
 	}
 	flow->last_seen_s = t->tick / 1000;
 	flow->syn_tick = t->tick;
-	flow->is_off = flow->is_answered = true;
+	flow->is_off = flow->is_unseen = flow->is_answered = true;
 	flow->newest = newest_sent(t->flow);
 }
 
