@@ -319,8 +319,11 @@ static inline enum reason handle_segment_in(struct passage *p)
 	struct flow *flow = p->flow;
 	uint32_t tsecr = p->packet.tsecr, tsval;
 
-	if (flow->mode != MODE_REWRITE)
+	if (flow->mode != MODE_REWRITE) {
+		if (flow->block && p->packet.ts)
+			drop_old_syn_pairs(p, tsecr);
 		return REASON_FLOW_NOT_REWRITTEN;
+	}
 	if (!p->packet.ts)
 		return REASON_FLOW_NO_TIMESTAMPS;
 	if (tsecr == 0)

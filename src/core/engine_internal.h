@@ -34,10 +34,10 @@ static inline void engine_note_seen(struct passage *p)
 	p->flow->last_seen_s = engine_seconds(p->tick);
 }
 
-/* All that is known of the flow is a SYN/ACK from outside, which may be late or forged. */
+/* All that is known of the flow is a SYN/ACK from outside, which may be late or forged, as may what came behind it. */
 static inline bool engine_is_word_alone(const struct flow *flow)
 {
-	return flow->mode == MODE_OFF && (flow->flags & FLOW_UNSEEN) && flow->state == FLOW_SYN_RECV;
+	return flow->mode == MODE_OFF && (flow->flags & (FLOW_UNSEEN | FLOW_HAS_LIVED)) == FLOW_UNSEEN;
 }
 
 /* Nothing has been heard of the flow for so long that what was on its way has arrived. */

@@ -79,11 +79,14 @@ static bool is_to_be_kept(const struct passage *p, uint32_t isn)
 	       p->engine->table.free_flow && !is_at_quota(p->engine, &p->flow->client);
 }
 
-/* True where the server has answered the younger, which p->elder's client has not spoken beside: that one goes on. */
-static bool is_elder_past(const struct passage *p, const struct flow *younger, const struct flow *elder, uint32_t isn)
+/* True where the server has answered the younger, p->flow, and nothing has been heard of the elder since its SYN. */
+static bool is_elder_past(const struct passage *p, const struct flow *elder, uint32_t isn)
 {
+	const struct flow *younger = p->flow;
+	uint32_t syn_s = engine_seconds(p->tick - engine_syn_age_ms(p));
+
 	return younger->state == FLOW_SYN_RECV && !engine_is_word_alone(younger) && engine_may_be_elder(younger) &&
-	       flow_table_syn(&p->engine->table, younger)->isn != isn && engine_is_silent(p, elder);
+	       flow_table_syn(&p->engine->table, younger)->isn != isn && seq_after(syn_s, elder->last_seen_s);
 }
 
 /*
@@ -98,7 +101,7 @@ static uint32_t make_way(struct passage *p, uint32_t isn)
 	if (!flow)
 		return 0;
 	last_tsval = clock_furthest(&p->engine->clock, p->tick, flow->tsval_high, elder ? elder->tsval_high : 0);
-	if (elder && is_elder_past(p, flow, elder, isn)) {
+	if (elder && is_elder_past(p, elder, isn)) {
 		engine_forget_flow(p->engine, elder);
 		flow->flags &= (uint16_t)~FLOW_HAS_ELDER;
 		return last_tsval;
@@ -229,20 +232,28 @@ static bool has_room_for_unseen(const struct passage *p)
 	       (!most || flows < most - most / 4);
 }
 
+/* Over, and not by the word of somebody outside: the client has sent its FIN. */
+static bool is_ended(const struct flow *flow)
+{
+	return flow->state == FLOW_LAST_ACK || flow->state == FLOW_TIME_WAIT;
+}
+
 void engine_know_unseen(struct passage *p)
 {
 	const struct endpoints *ends = &p->packet.ends, from_client = {ends->dst, ends->src, ends->dst_port, ends->src_port};
 	uint32_t last_tsval = p->flow->tsval_high;
 
-	if (p->elder)
+	if (p->elder && (engine_may_be_elder(p->elder) || !engine_is_word_alone(p->younger)))
 		return;
+	if (p->elder) /* what is over need not be told from one of two such words: the later one counts */
+		engine_forget_flow(p->engine, p->younger);
 	/* Whatever its state says: that may be somebody else's word, too. */
 	if (has_room_for_unseen(p)) {
 		add_flow(p, &from_client, packet_ack(&p->packet) - 1, MODE_OFF);
 		p->flow->tsval_high = last_tsval;
 		p->flow->flags |= FLOW_UNSEEN;
 		engine_set_state(p->engine, p->flow, FLOW_SYN_RECV);
-	} else if (!engine_may_be_elder(p->flow) && engine_is_silent(p, p->flow)) {
+	} else if (is_ended(p->flow)) {
 		engine_forget_flow(p->engine, p->flow);
 	}
 }
@@ -391,7 +402,7 @@ static enum reason handle_repeated_syn(struct passage *p)
  * True for a SYN with the flow's own ISN that is taken for a new connection's all the same, as of a client that has
  * restarted and begins with the same numbers: so long after the last one that it is no copy; or the old connection is over,
  * and nothing that it has sent, late or not, is as new. Or the SYN before it passed, and has had no answer, so that this
- * one may be rewritten if the policy says so by now.
+ * one may be rewritten if the policy says so by now, or is over.
  */
 static bool begins_anew(const struct passage *p)
 {
@@ -404,10 +415,9 @@ static bool begins_anew(const struct passage *p)
 	if (engine_syn_age_ms(p) > SYN_LATE_MAX_MS)
 		return true;
 	if (flow->mode == MODE_OFF)
-		return engine_is_unanswered(flow);
+		return engine_is_unanswered(flow) || is_ended(flow);
 	return p->packet.ts && p->packet.tsval && flow->mode == MODE_REWRITE && !flow_in_handshake(flow) &&
-	       (flow->state == FLOW_TIME_WAIT || flow->state == FLOW_LAST_ACK || flow->state == FLOW_CLOSE) &&
-	       seq_after(p->packet.tsval, newest);
+	       (is_ended(flow) || flow->state == FLOW_CLOSE) && seq_after(p->packet.tsval, newest);
 }
 
 enum reason engine_handle_syn(struct passage *p)

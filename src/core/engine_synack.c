@@ -46,6 +46,7 @@ static bool is_of_a_raw_syn(const struct passage *p)
 static enum reason leave_alone(struct passage *p)
 {
 	p->flow->mode = MODE_OFF;
+	flow_table_drop_pairs(&p->engine->table, p->flow);
 	return REASON_SYNACK_UNKNOWN;
 }
 

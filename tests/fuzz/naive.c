@@ -326,6 +326,7 @@ static struct change judge_segment(struct trial *t)
 		return judge_stranger(t);
 	if (flow->handshaking)
 		note_in_handshake(t);
+	flow->has_ended |= t->outbound && (t->segment.flags & TCP_FIN);
 	return t->outbound ? judge_segment_out(t) : judge_segment_in(t);
 }
 

@@ -33,6 +33,7 @@ struct naive_flow {
 	bool is_first;	       /* nothing was known on its four-tuple before */
 	bool is_off;	       /* none of pawsd's, and known for the sake of the one before */
 	bool is_unseen;	       /* its SYN went past */
+	bool has_ended;	       /* its client has sent a FIN */
 	bool handshaking;      /* the client has not yet completed the handshake */
 	bool is_answered;      /* the server answered with SYN/ACK */
 	bool refused;	       /* the server answered with RST; the client may yet try again */
@@ -61,7 +62,7 @@ struct naive_flow {
 /* The server, or somebody in its name, has answered a SYN that passed, and the client has said nothing to that. */
 static inline bool naive_is_word_alone(const struct naive_flow *flow)
 {
-	return flow->is_off && flow->is_unseen && flow->handshaking && flow->is_answered && !flow->refused;
+	return flow->is_off && flow->is_unseen && flow->handshaking;
 }
 
 struct naive {

@@ -6,7 +6,6 @@
 #include "traffic.h"
 
 enum {
-	SILENT_S = 2,
 	COPY_MOST_MS = 130000 + 120000, /* as long as a client tries, and then on its way */
 };
 
@@ -44,6 +43,12 @@ static uint32_t newest_sent(const struct naive_flow *flow)
 	return flow->has_other_offset && flow->newest == flow->newest_syn ? flow->newest - 1 : flow->newest;
 }
 
+/* As the engine keeps it. */
+static uint64_t syn_age_ms(const struct trial *t)
+{
+	return (uint64_t)(uint32_t)(t->tick / FLOW_SYN_TIME_MS - t->flow->syn_tick / FLOW_SYN_TIME_MS) * FLOW_SYN_TIME_MS;
+}
+
 /*
  * Of what there was on the four-tuple one connection may go on behind the new one: the elder. Returns the newest TSval
  * of all.
@@ -53,9 +58,9 @@ static uint32_t make_way(struct trial *t, uint32_t isn)
 	struct naive_flow *flow = t->flow, *elder = naive_find_elder(flow);
 	uint32_t newest = elder ? seq_max(newest_sent(elder), newest_sent(flow)) : newest_sent(flow);
 
-	/* Of three the oldest is given up where it is silent and the next has been answered. */
-	if (elder && flow->isn != isn && flow->handshaking && flow->is_answered && !flow->refused &&
-	    !naive_is_word_alone(flow) && t->tick / 1000 - elder->last_seen_s >= SILENT_S)
+	/* Of three the oldest is given up where it has been silent since the next one's SYN, which has been answered. */
+	if (elder && flow->isn != isn && flow->handshaking && !flow->simultaneous && flow->is_answered && !flow->refused &&
+	    !naive_is_word_alone(flow) && (t->tick - syn_age_ms(t)) / 1000 > elder->last_seen_s)
 		naive_remove(t->naive, elder);
 	else if (elder || flow->isn == isn || t->naive->mode == MODE_STRIP || !naive_engine_has(t->naive, flow))
 		naive_remove(t->naive, flow);
@@ -87,13 +92,27 @@ static void pass_over(struct trial *t)
 		naive_remove_all(t->naive, t->flow);
 }
 
+/* Of two on the four-tuple the younger. */
+static struct naive_flow *newest_known(const struct trial *t)
+{
+	bool outbound;
+
+	return naive_find(t->naive, &t->segment, &outbound);
+}
+
 void naive_know_unseen(struct trial *t)
 {
 	struct naive_segment syn = t->segment;
-	struct naive_flow *flow;
+	struct naive_flow *flow, *younger = newest_known(t);
 
-	if (!t->segment.has_ts || t->has_two || t->naive->mode == MODE_STRIP)
+	if (!t->segment.has_ts || t->naive->mode == MODE_STRIP)
 		return;
+	/* Of two such words beside what is over the later one counts. */
+	if (younger != t->flow) {
+		if (!naive_is_word_alone(younger) || naive_engine_has(t->naive, younger))
+			return;
+		naive_remove(t->naive, younger);
+	}
 	syn.src = t->segment.dst;
 	syn.dst = t->segment.src;
 	syn.src_port = t->segment.dst_port;
@@ -102,8 +121,8 @@ void naive_know_unseen(struct trial *t)
 	flow = naive_add(t->naive, &syn);
 	if (!naive_engine_has(t->naive, flow)) {
 		naive_remove(t->naive, flow);
-		/* P10: if there is no room for both, what is over and silent makes some. */
-		if (!naive_engine_has(t->naive, t->flow) && t->tick / 1000 - t->flow->last_seen_s >= SILENT_S)
+		/* P10: if there is no room for both, what is over makes some. */
+		if (!naive_engine_has(t->naive, t->flow) && t->flow->has_ended)
 			naive_remove(t->naive, t->flow);
 		return;
 	}
@@ -169,14 +188,6 @@ static bool is_of_last_syn(const struct naive_flow *flow, uint32_t emitted)
 	return flow->has_other_offset ? emitted - flow->newest_syn + 1 <= 2 : emitted == flow->newest_syn;
 }
 
-/* Of two on the four-tuple the younger. */
-static const struct naive_flow *newest_known(const struct trial *t)
-{
-	bool outbound;
-
-	return naive_find(t->naive, &t->segment, &outbound);
-}
-
 static struct change judge_repeated_syn(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
@@ -215,12 +226,6 @@ static struct change judge_repeated_syn(struct trial *t)
 	return note_syn(t, &before);
 }
 
-/* As the engine keeps it. */
-static uint64_t syn_age_ms(const struct trial *t)
-{
-	return (uint64_t)(uint32_t)(t->tick / FLOW_SYN_TIME_MS - t->flow->syn_tick / FLOW_SYN_TIME_MS) * FLOW_SYN_TIME_MS;
-}
-
 /*
  * With the ISN of one so long ago that it is no copy; of one that passed, and has had no answer; or of one that is over,
  * and newer than all it has said.
@@ -233,7 +238,7 @@ static bool begins_anew(const struct trial *t)
 	if (flow == newest_known(t) && syn_age_ms(t) > COPY_MOST_MS)
 		return true;
 	if (flow->is_off)
-		return naive_is_unanswered(flow) && flow == newest_known(t);
+		return flow == newest_known(t) && (naive_is_unanswered(flow) || (flow->has_ended && naive_is_reason(t, "syn_rewritten")));
 	if (flow->handshaking || !t->segment.has_ts || !t->segment.tsval ||
 	    !(naive_is_reason(t, "syn_rewritten") || (naive_comes_in(t) && naive_is_reason(t, "syn_from_outside"))))
 		return false;
