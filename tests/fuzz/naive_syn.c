@@ -59,7 +59,7 @@ static uint32_t make_way(struct trial *t, uint32_t isn)
 	uint32_t newest = elder ? seq_max(newest_sent(elder), newest_sent(flow)) : newest_sent(flow);
 
 	/* Of three the oldest is given up where it has been silent since the next one's SYN, which has been answered. */
-	if (elder && flow->isn != isn && flow->handshaking && !flow->simultaneous && flow->is_answered && !flow->refused &&
+	if (elder && flow->isn != isn && flow->handshaking && flow->is_answered && !flow->refused &&
 	    !naive_is_word_alone(flow) && (t->tick - syn_age_ms(t)) / 1000 > elder->last_seen_s)
 		naive_remove(t->naive, elder);
 	else if (elder || flow->isn == isn || t->naive->mode == MODE_STRIP || !naive_engine_has(t->naive, flow))

@@ -7,6 +7,7 @@
 enum {
 	MAYBE_GONE_S = 110,	  /* pawsd's time-outs of 120 s, and of 2 h, less what a clock may step */
 	MAYBE_GONE_HALF_S = 7000,
+	RAW_NEAR_MS = 130000,
 };
 
 static bool is_pure_syn(const struct crossing *c)
@@ -34,11 +35,16 @@ static bool is_lost(const struct crossing *c)
 	       c->reason == REASON_NO_TIMESTAMPS || c->reason == REASON_SYNACK_UNKNOWN;
 }
 
-/* A SYN went past pawsd, the server has taken it, and pawsd has noticed: the connection is none of its own. */
-static bool is_of_a_raw_syn(const struct crossing *c)
+/*
+ * A SYN went past pawsd, the server has taken it, and pawsd has noticed: the connection is none of its own. What another
+ * gateway has made of a SYN may by chance look like what the client says.
+ */
+static bool is_of_a_raw_syn(const struct world *world, const struct crossing *c)
 {
+	uint32_t apart = c->before.tsecr - c->segment->echo, most = world->scenario->gateway_count > 1 ? RAW_NEAR_MS : 0;
+
 	return c->reason == REASON_SYNACK_UNKNOWN && !c->segment->outbound && !c->segment->bogus &&
-	       c->before.ts_at >= 0 && c->before.tsecr == c->segment->echo;
+	       c->before.ts_at >= 0 && apart + most <= 2 * most;
 }
 
 static bool is_off(const struct world *world, const struct server *server)
@@ -328,8 +334,8 @@ void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c
 	bool pairs_full = world->run == RUN_PAWSD &&
 			  c->gateway->room.engine.table.pairs_used == c->gateway->room.engine.table.pair_capacity;
 
-	if (flow && ((maybe_gone && is_lost(c)) || is_of_a_raw_syn(c))) {
-		flow->left_alone |= is_of_a_raw_syn(c);
+	if (flow && ((maybe_gone && is_lost(c)) || is_of_a_raw_syn(world, c))) {
+		flow->left_alone |= is_of_a_raw_syn(world, c);
 		flow->midstream = true;
 		flow->managed = false;
 	}
