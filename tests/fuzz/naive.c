@@ -140,7 +140,8 @@ static struct change judge_segment_out(struct trial *t)
 		judge_anchor(t);
 	if (flow->has_other_offset && t->tsval == t->segment.tsval + flow->other_offset)
 		flow->offset = flow->other_offset;
-	if (flow->is_offset_open && !naive_is_reason(t, "out_scaled") && !is_in_between(t)) {
+	if (flow->is_offset_open && !naive_is_reason(t, "out_scaled") && !is_in_between(t) &&
+	    !(flow->is_zero_none && t->segment.tsval == 0)) {
 		flow->offset = t->tsval - t->segment.tsval;
 		flow->is_offset_open = flow->handshaking;
 	}

@@ -108,15 +108,15 @@ static void forsake_far_one(const struct world *world, const struct segment *syn
 	oracle_spare_client(world, syn);
 }
 
-/* Whether the SYN has been on its way for so long that its client's clock looks fast. */
+/* Whether the SYN, or what the anchor is, has been on its way for so long that its client's clock looks fast. */
 static void note_held_back(const struct world *world, const struct crossing *c, struct oracle_flow *flow)
 {
-	const struct segment *syn = c->segment;
-	const struct socket *socket = socket_of_client(world, syn->client, syn->client_port, syn->server);
+	const struct segment *segment = c->segment;
+	const struct socket *socket = socket_of_client(world, segment->client, segment->client_port, segment->server);
 
-	flow->syn_held_back = socket && socket->plan.number == syn->plan && c->before.tsval &&
+	flow->syn_held_back = socket && socket->plan.number == segment->plan && c->before.tsval &&
 			      (socket_tsval(world, socket) - c->before.tsval) /
-					      client_of(world, syn->client)->ticks_per_us >
+					      client_of(world, segment->client)->ticks_per_us >
 				      MS(MAX_LEAD_MS / 2);
 }
 
@@ -252,6 +252,8 @@ static void judge_offset(struct world *world, const struct crossing *c, struct o
 	}
 	check_run_away(world, c, flow);
 	if (!flow->offset_known) {
+		if (c->reason == REASON_OUT_ANCHORED)
+			note_held_back(world, c, flow);
 		flow->offset = offset;
 		flow->offset_known = true;
 		flow->restarted = false;
