@@ -237,8 +237,10 @@ static bool begins_anew(const struct trial *t)
 
 	if (flow == newest_known(t) && syn_age_ms(t) > COPY_MOST_MS)
 		return true;
+	if (flow->is_off && flow->has_ended)
+		return flow == newest_known(t) && (naive_is_reason(t, "syn_rewritten") || !naive_engine_has(t->naive, flow));
 	if (flow->is_off)
-		return flow == newest_known(t) && (naive_is_unanswered(flow) || (flow->has_ended && naive_is_reason(t, "syn_rewritten")));
+		return flow == newest_known(t) && naive_is_unanswered(flow);
 	if (flow->handshaking || !t->segment.has_ts || !t->segment.tsval ||
 	    !(naive_is_reason(t, "syn_rewritten") || (naive_comes_in(t) && naive_is_reason(t, "syn_from_outside"))))
 		return false;
