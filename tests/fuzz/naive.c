@@ -12,6 +12,7 @@
 
 enum {
 	SLACK_MS = 500, /* of whatever lead, what is no further ahead of the SYN is never held back */
+	FAR_MS = 1 << 30,
 	RUNNING_S = 2,	/* a connection heard less than that ago runs */
 };
 
@@ -40,6 +41,9 @@ static void judge_scaled_out(struct trial *t)
 
 	if (!flow->scaled)
 		flow->scaled_ahead = naive_distance(t->naive, flow->newest, t->tick) + 2;
+	/* Weeks behind may as well be more weeks ahead than can be told. */
+	if (flow->scaled_ahead < -FAR_MS)
+		flow->scaled_ahead = INT32_MAX;
 	flow->scaled = true;
 	if (t->tsval == 0)
 		fuzz_fail("P3: a scaled TSval is 0");
