@@ -168,7 +168,10 @@ static struct change judge_segment_out(struct trial *t)
 	else if (!flow->scaled && t->tsval != expected)
 		fuzz_fail("P3: TSval %u has become %u, not %u", t->segment.tsval, t->tsval, expected);
 	naive_note_sent(t->naive, &flow->server, t->tsval, t->tick, false);
-	flow->newest = seq_max(flow->newest, t->tsval);
+	if (seq_after(t->tsval, flow->newest)) {
+		flow->advanced += t->tsval - flow->newest;
+		flow->newest = t->tsval;
+	}
 	flow->went_back |= seq_after(flow->newest_syn, t->tsval);
 	if (flow->echo_count && seq_after(flow->echoes[flow->echo_count - 1].tsval, t->segment.tsval))
 		flow->is_unsteady = true;

@@ -256,7 +256,7 @@ static bool is_remembered(const struct naive_flow *flow, size_t number_of_syn)
 
 static bool is_vague(const struct naive_flow *flow)
 {
-	return flow->is_echo_vague || flow->simultaneous || flow->scaled;
+	return flow->is_echo_vague || flow->simultaneous || flow->scaled || flow->advanced > UINT32_MAX;
 }
 
 static bool has_emitted(const struct naive_flow *flow, uint32_t tsval)

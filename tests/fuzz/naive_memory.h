@@ -49,6 +49,7 @@ struct naive_flow {
 	int64_t scaled_ahead;  /* how far the flow was ahead when it was found to be */
 	uint32_t offset;
 	uint32_t newest; /* TSval emitted */
+	uint64_t advanced; /* from the last SYN's TSval to that; may be more than once around */
 	uint32_t newest_syn, syn_tsval; /* emitted for the last SYN, and what the client sent in it */
 	uint32_t reading;      /* the newest that the client has sent in a SYN */
 	uint32_t other_offset; /* that of a copy of an old SYN, if it was not known for one */

@@ -28,6 +28,7 @@ static struct change note_syn(struct trial *t, const uint32_t *previous)
 	flow->offset = t->tsval - flow->reading;
 	flow->syn_tick = t->tick;
 	flow->newest = t->tsval;
+	flow->advanced = 0;
 	/* After a copy it is as if the newest had been sent once more, just behind. */
 	if (flow->has_other_offset && !flow->is_offset_open) {
 		flow->newest = flow->newest_syn = t->tsval + 1 ? t->tsval + 1 : 1;
