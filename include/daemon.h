@@ -29,7 +29,7 @@ struct daemon {
 	struct drain_set drain; /* what the rules in place name */
 	struct strip_counts strip_counts;
 	uint64_t stripped_since[DESTINATION_SLOTS]; /* shared clock, by slot */
-	bool rules_installed;
+	bool rules_installed, rules_label;
 	uint64_t started_tick;
 	uint64_t reloads, reloads_refused;
 	bool last_reload_ok;

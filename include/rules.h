@@ -47,6 +47,12 @@ enum {
 	INTERFACE_NAME_SIZE = 16,
 };
 
+/* Whether conntrack remembers by a label which connections need nothing more, so that their packets pass after one look. */
+enum rules_labels {
+	LABELS_AUTO, /* if the kernel can */
+	LABELS_OFF,
+};
+
 /* A server whose rewritten flows live on after a reload took its rewriting away. */
 struct rules_drain {
 	struct addr server;
@@ -58,6 +64,8 @@ struct rules_config {
 	enum rules_flavour flavour;
 	enum placement placement;
 	enum rules_strip strip;
+	enum rules_labels labels;
+	uint8_t label; /* for LABELS_AUTO: one that no rules for an earlier policy have used; 0: none */
 	char wan[WAN_MAX][INTERFACE_NAME_SIZE]; /* a trailing * stands for any ending; none: any interface */
 	size_t wan_count;
 	uint16_t queue_first; /* handshake queues: first .. first + workers - 1; established: the next */
@@ -71,15 +79,21 @@ struct rules_config {
 void rules_print(FILE *out, const struct rules_config *config, const struct policy *policy,
 		 const struct rules_drain *drain, size_t drain_count);
 
+/* What rules_install() had to do without. */
+struct rules_outcome {
+	char strip_error[1024]; /* why the rules do not strip; "": they do, if the policy asks for it */
+	char label_error[1024]; /* why they use no label; "": they do, if rules_config has one */
+};
+
 /*
  * Puts the rules in place of whatever rules of pawsd there are, each family's in one
  * transaction: no packet sees half of them. Returns 0, or -1 with one line of what went wrong
  * in ret_error (the command, its own words, and the kernel option that is missing where that
  * is why); the old rules then still stand. With STRIP_AUTO a kernel that cannot strip is no
- * error: *ret_strip_error, of error_size too, then says why it cannot, else it is "".
+ * error, nor is one without labels: *ret says so.
  */
 int rules_install(const struct rules_config *config, const struct policy *policy, const struct rules_drain *drain,
-		  size_t drain_count, char *ret_strip_error, char *ret_error, size_t error_size);
+		  size_t drain_count, struct rules_outcome *ret, char *ret_error, size_t error_size);
 
 /* Whether rules for that policy strip themselves, if the kernel can. */
 bool rules_can_strip(const struct rules_config *config, const struct policy *policy);

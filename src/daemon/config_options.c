@@ -9,6 +9,7 @@ static const char *const choices_placement[] = {"forward", "postnat", NULL};
 static const char *const choices_backend[] = {"none", "iptables", "nft", NULL};
 static const char *const choices_flavour[] = {"default", "legacy", "nft", NULL};
 static const char *const choices_strip[] = {"auto", "kernel", "queue", NULL};
+static const char *const choices_labels[] = {"auto", "off", NULL};
 static const char *const choices_on_stop[] = {"remove", "keep", NULL};
 static const char *const choices_log_level[] = {"error", "warning", "info", "debug", NULL};
 static const char *const choices_mode[] = {"off", "observe", "strip", "rewrite", NULL};
@@ -89,6 +90,10 @@ const struct option_info option_table[] = {
 	CHOICE("rules", "strip_backend", config, rules.strip, choices_strip, "auto", OPTION_STATIC,
 	       "Who strips where mode is strip: the rules themselves, so that no packet comes to pawsd\n"
 	       "(kernel), pawsd (queue), or the rules if the kernel can (auto)."),
+	CHOICE("rules", "labels", config, rules.labels, choices_labels, "auto", OPTION_STATIC,
+	       "Whether the rules give connections that pawsd has nothing to do with any more a label of\n"
+	       "conntrack, 64 to 127, so that their packets pass after one look (auto: with placement =\n"
+	       "forward, if the kernel can)."),
 	CHOICE("rules", "on_stop", config, on_stop, choices_on_stop, "remove", 0,
 	       "What becomes of the rules when pawsd stops. While they stay and pawsd is away, packets\n"
 	       "of rewritten connections are dropped rather than sent on with a wrong TSval."),

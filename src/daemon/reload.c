@@ -98,20 +98,24 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 static int install(struct daemon *daemon, const struct config *config, const struct drain_set *drain,
 		   char *ret_error, size_t error_size)
 {
-	char strip_error[1024];
+	struct rules_config rules = config->rules;
+	struct rules_outcome outcome;
 
 	if (config->rules.backend == RULES_NONE)
 		return 0;
 	if (daemon->rules_installed)
 		strip_counts_read(&daemon->strip_counts, &config->rules, daemon->config->policy,
 				  state_now(&daemon->state), true);
-	if (rules_install(&config->rules, config->policy, drain->entries, drain->count, strip_error, ret_error,
-			  error_size) < 0)
+	if (rules.labels == LABELS_AUTO && rules.placement == PLACEMENT_FORWARD)
+		rules.label = state_next_label(&daemon->state);
+	if (rules_install(&rules, config->policy, drain->entries, drain->count, &outcome, ret_error, error_size) < 0)
 		return -1;
-	if (strip_error[0])
-		log_warning("pawsd strips, for the rules cannot: %s", strip_error);
-	strip_counts_change(&daemon->strip_counts,
-			    rules_can_strip(&config->rules, config->policy) && !strip_error[0]);
+	if (outcome.strip_error[0])
+		log_warning("pawsd strips, for the rules cannot: %s", outcome.strip_error);
+	if (outcome.label_error[0])
+		log_warning("the rules look at every packet, for they cannot label connections: %s", outcome.label_error);
+	daemon->rules_label = rules.label && !outcome.label_error[0];
+	strip_counts_change(&daemon->strip_counts, rules_can_strip(&rules, config->policy) && !outcome.strip_error[0]);
 	daemon->rules_installed = true;
 	return 0;
 }

@@ -271,7 +271,7 @@ struct request {
 	size_t drain_count;
 };
 
-static int install(const struct request *request, bool kernel_strips, char *ret_error, size_t error_size)
+static int install_plans(const struct request *request, bool kernel_strips, char *ret_error, size_t error_size)
 {
 	const struct rules_config *config = request->config;
 	struct installation installation = {0};
@@ -299,26 +299,44 @@ bool rules_can_strip(const struct rules_config *config, const struct policy *pol
 	return false;
 }
 
-int rules_install(const struct rules_config *config, const struct policy *policy, const struct rules_drain *drain,
-		  size_t drain_count, char *ret_strip_error, char *ret_error, size_t error_size)
+/* With kernel strip or without. */
+static int install(const struct request *request, struct rules_outcome *ret, char *ret_error, size_t error_size)
 {
-	const struct request request = {config, policy, drain, drain_count};
+	const struct rules_config *config = request->config;
 
-	ret_strip_error[0] = '\0';
+	ret->strip_error[0] = '\0';
+	if (config->strip == STRIP_AUTO && rules_can_strip(config, request->policy)) {
+		if (install_plans(request, true, ret->strip_error, sizeof(ret->strip_error)) == 0) {
+			ret->strip_error[0] = '\0';
+			return 0;
+		}
+		return install_plans(request, false, ret_error, error_size);
+	}
+	return install_plans(request, config->strip != STRIP_QUEUE, ret_error, error_size);
+}
+
+int rules_install(const struct rules_config *config, const struct policy *policy, const struct rules_drain *drain,
+		  size_t drain_count, struct rules_outcome *ret, char *ret_error, size_t error_size)
+{
+	struct rules_config without = *config;
+	struct request request = {config, policy, drain, drain_count};
+
+	*ret = (struct rules_outcome){0};
 	if (config->backend == RULES_NONE)
 		return 0;
 	if (config->backend == RULES_IPTABLES && config->placement == PLACEMENT_POSTNAT) {
 		snprintf(ret_error, error_size, "rules: placement postnat needs backend nft");
 		return -1;
 	}
-	if (config->strip == STRIP_AUTO && rules_can_strip(config, policy)) {
-		if (install(&request, true, ret_strip_error, error_size) == 0) {
-			ret_strip_error[0] = '\0';
-			return 0;
-		}
-		return install(&request, false, ret_error, error_size);
+	if (!config->label)
+		return install(&request, ret, ret_error, error_size);
+	if (install(&request, ret, ret->label_error, sizeof(ret->label_error)) == 0) {
+		ret->label_error[0] = '\0';
+		return 0;
 	}
-	return install(&request, config->strip != STRIP_QUEUE, ret_error, error_size);
+	without.label = 0;
+	request.config = &without;
+	return install(&request, ret, ret_error, error_size);
 }
 
 static int remove_iptables(const struct rules_config *config, char *ret_error, size_t error_size)

@@ -64,6 +64,7 @@ struct rules_plan {
 	bool is_empty;	       /* nothing of this family goes to user space or is stripped */
 	bool is_queued;	       /* something of this family goes to user space */
 	bool is_syn_only;      /* nothing but packets with SYN set is of interest */
+	bool is_labelled;      /* connections that need nothing more get config->label */
 };
 
 int rules_plan_init(struct rules_plan *ret, enum family family, const struct rules_config *config,

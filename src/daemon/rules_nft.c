@@ -281,7 +281,7 @@ static void write_way_chain(FILE *out, const struct rules_plan *plans, enum way 
 }
 
 /* A rule per interface, since a set takes no "ppp*". "*" alone is no match at all. */
-static void write_way_jumps(FILE *out, const struct rules_config *config, enum way way)
+static void write_way_rules(FILE *out, const struct rules_config *config, enum way way, const char *action)
 {
 	const char *field = way == WAY_OUT ? "oifname" : "iifname";
 
@@ -289,7 +289,7 @@ static void write_way_jumps(FILE *out, const struct rules_config *config, enum w
 		fputs("\t\t", out);
 		if (strcmp(config->wan[i], "*") != 0)
 			fprintf(out, "%s \"%s\" ", field, config->wan[i]);
-		fprintf(out, "jump %s\n", way_names[way]);
+		fprintf(out, "%s\n", action);
 	}
 	if (config->wan_count > 0)
 		return;
@@ -297,15 +297,41 @@ static void write_way_jumps(FILE *out, const struct rules_config *config, enum w
 		fprintf(out, "\t\t%s != \"lo\" ct direction %s ", field, way == WAY_OUT ? "original" : "reply");
 	else
 		fputs("\t\t", out);
-	fprintf(out, "jump %s\n", way_names[way]);
+	fprintf(out, "%s\n", action);
+}
+
+static void write_way_jumps(FILE *out, const struct rules_config *config, enum way way)
+{
+	write_way_rules(out, config, way, way == WAY_OUT ? "jump out" : "jump in");
+}
+
+static bool is_syn_only(const struct rules_plan *plans)
+{
+	return plans[FAMILY_IPV4].is_syn_only && plans[FAMILY_IPV6].is_syn_only;
+}
+
+/* As in rules_text.c: only where a packet of that way was looked at. */
+static void write_label_rules(FILE *out, const struct rules_config *config, enum way way)
+{
+	char action[48];
+
+	snprintf(action, sizeof(action), "ct status assured ct label set %u", config->label);
+	write_way_rules(out, config, way, action);
+}
+
+static bool is_labelled(const struct rules_plan *plans)
+{
+	return plans[FAMILY_IPV4].is_labelled || plans[FAMILY_IPV6].is_labelled;
 }
 
 static void begin_base_chain(FILE *out, const struct rules_plan *plans, const char *hook, const char *priority)
 {
 	fprintf(out, "\tchain %s {\n\t\ttype filter hook %s priority %s; policy accept;\n", hook, hook, priority);
 	fputs("\t\tmeta l4proto != tcp accept\n", out);
-	if (plans[FAMILY_IPV4].is_syn_only && plans[FAMILY_IPV6].is_syn_only)
+	if (is_syn_only(plans))
 		fputs("\t\ttcp flags & syn == 0 accept\n", out);
+	else if (is_labelled(plans))
+		fprintf(out, "\t\tct label %u accept\n", plans[0].config->label);
 }
 
 static void write_base_chains(FILE *out, const struct rules_plan *plans)
@@ -316,6 +342,10 @@ static void write_base_chains(FILE *out, const struct rules_plan *plans)
 		begin_base_chain(out, plans, "forward", "mangle + 5");
 		write_way_jumps(out, config, WAY_OUT);
 		write_way_jumps(out, config, WAY_IN);
+		if (is_labelled(plans) && config->wan_count > 0)
+			write_label_rules(out, config, WAY_OUT);
+		if (is_labelled(plans))
+			write_label_rules(out, config, WAY_IN);
 		fputs("\t}\n", out);
 		return;
 	}

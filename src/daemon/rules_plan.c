@@ -167,6 +167,12 @@ static void look_at_lists(struct rules_plan *plan)
 			plan->is_syn_only &= step.class != CLASS_FULL;
 		}
 	}
+	/*
+	 * Where only SYNs are of interest that is as quickly asked for. With postnat a packet that comes in by one wan
+	 * interface and leaves by another is looked at twice, each time with other eyes, but has one label.
+	 */
+	plan->is_labelled = plan->config->label != 0 && plan->config->placement == PLACEMENT_FORWARD &&
+			    !plan->is_empty && !plan->is_syn_only;
 }
 
 int rules_plan_init(struct rules_plan *ret, enum family family, const struct rules_config *config,

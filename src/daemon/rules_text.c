@@ -363,25 +363,48 @@ static void write_way_chain(FILE *out, const struct rules_plan *plan, enum way w
 	}
 }
 
-/* "ppp*" is "ppp+" here. */
-static void write_wan_jump(FILE *out, const char *wan, enum way way)
+/* " -o eth0", with "ppp*" as "ppp+" here. */
+static void write_interface(FILE *out, const char *wan, enum way way)
 {
 	const int len = (int)strcspn(wan, "*");
 
-	fprintf(out, "-A " RULES_CHAIN " -%c %.*s%s -j " RULES_CHAIN "-%s\n", way == WAY_OUT ? 'o' : 'i', len, wan,
-		wan[len] ? "+" : "", way_names[way]);
+	fprintf(out, " -%c %.*s%s", way == WAY_OUT ? 'o' : 'i', len, wan, wan[len] ? "+" : "");
+}
+
+/*
+ * What comes to the end of PAWSD is not queued, nor will any packet of its connection be that is part of no
+ * handshake, which conntrack says is over (ASSURED): one with the label does not even get here. Only where packets
+ * were looked at: a connection may take the way over a wan interface later.
+ */
+static void write_label_rule(FILE *out, const struct rules_plan *plan, const char *wan, enum way way)
+{
+	fputs("-A " RULES_CHAIN, out);
+	if (wan)
+		write_interface(out, wan, way);
+	fprintf(out, " -m conntrack --ctstatus ASSURED -m connlabel --label %u --set\n", plan->config->label);
 }
 
 static void write_jumps(FILE *out, const struct rules_plan *plan)
 {
 	const struct rules_config *config = plan->config;
 
-	for (enum way way = WAY_OUT; way <= WAY_IN; way++)
-		for (size_t i = 0; i < config->wan_count; i++)
-			write_wan_jump(out, config->wan[i], way);
+	for (enum way way = WAY_OUT; way <= WAY_IN; way++) {
+		for (size_t i = 0; i < config->wan_count; i++) {
+			fputs("-A " RULES_CHAIN, out);
+			write_interface(out, config->wan[i], way);
+			fprintf(out, " -j " RULES_CHAIN "-%s\n", way_names[way]);
+		}
+	}
 	if (config->wan_count == 0)
 		fputs("-A " RULES_CHAIN " -j " RULES_CHAIN "-OUT\n-A " RULES_CHAIN " -j " RULES_CHAIN "-IN\n", out);
+	for (enum way way = WAY_OUT; plan->is_labelled && way <= WAY_IN; way++)
+		for (size_t i = 0; i < config->wan_count; i++)
+			write_label_rule(out, plan, config->wan[i], way);
+	if (plan->is_labelled && config->wan_count == 0)
+		write_label_rule(out, plan, NULL, WAY_OUT);
 	fputs("-A FORWARD -p tcp", out);
+	if (plan->is_labelled)
+		fprintf(out, " -m connlabel ! --label %u", config->label);
 	if (plan->is_syn_only)
 		fprintf(out, " -m length --length %u:65535 -m tcp --tcp-flags SYN SYN", shortest_packet(plan));
 	fputs(" -j " RULES_CHAIN "\n", out);

@@ -27,6 +27,7 @@ static const struct {
 	{"set type not supported", "bitmap:port", "the kernel lacks CONFIG_IP_SET_BITMAP_PORT"},
 	{"Extension TCPOPTSTRIP", NULL, "the kernel lacks CONFIG_NETFILTER_XT_TARGET_TCPOPTSTRIP"},
 	{"Extension conntrack", NULL, "the kernel lacks CONFIG_NETFILTER_XT_MATCH_CONNTRACK"},
+	{"Extension connlabel", NULL, "the kernel lacks CONFIG_NETFILTER_XT_MATCH_CONNLABEL"},
 	{"Extension comment", NULL, "the kernel lacks CONFIG_NETFILTER_XT_MATCH_COMMENT"},
 	{"Extension NFQUEUE", NULL, "the kernel lacks CONFIG_NETFILTER_XT_TARGET_NFQUEUE"},
 	{"Extension set", NULL, "the kernel lacks CONFIG_NETFILTER_XT_SET"},
@@ -40,6 +41,9 @@ static const struct {
 	 "the kernel lacks CONFIG_NETFILTER_XT_SET or CONFIG_NFT_COMPAT"},
 	{"RULE_APPEND failed (No such file", "-j TCPOPTSTRIP",
 	 "the kernel lacks CONFIG_NETFILTER_XT_TARGET_TCPOPTSTRIP or CONFIG_NFT_COMPAT"},
+	{"RULE_APPEND failed (No such file", "connlabel",
+	 "the kernel lacks CONFIG_NETFILTER_XT_MATCH_CONNLABEL or CONFIG_NFT_COMPAT"},
+	{"Could not process rule: Operation not supported", "ct label", "the kernel lacks CONFIG_NF_CONNTRACK_LABELS"},
 	{"Could not process rule: No such file", "to symhash",
 	 "the kernel lacks CONFIG_NFT_QUEUE or CONFIG_NFT_HASH"},
 	{"Could not process rule: No such file", "queue ", "the kernel lacks CONFIG_NFT_QUEUE"},
@@ -147,7 +151,9 @@ static const char *legacy_meaning(const char *command, const char *words, const 
 		return "the kernel lacks CONFIG_NETFILTER_XT_TARGET_NFQUEUE";
 	if (strstr(input, "TCPOPTSTRIP") && !proc_lists(targets, "TCPOPTSTRIP"))
 		return "the kernel lacks CONFIG_NETFILTER_XT_TARGET_TCPOPTSTRIP";
-	if (strstr(input, "--ctstate") && !proc_lists(matches, "conntrack"))
+	if (strstr(input, "connlabel") && !proc_lists(matches, "connlabel"))
+		return "the kernel lacks CONFIG_NETFILTER_XT_MATCH_CONNLABEL";
+	if (strstr(input, "--ctstat") && !proc_lists(matches, "conntrack"))
 		return "the kernel lacks CONFIG_NETFILTER_XT_MATCH_CONNTRACK";
 	if (strstr(input, "--match-set") && !proc_lists(matches, "set"))
 		return "the kernel lacks CONFIG_NETFILTER_XT_SET";

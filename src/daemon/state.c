@@ -25,7 +25,10 @@ enum {
 	/* Where it was set back the clock goes slower by so much: less than what clients' clocks are off by, for it must not
 	 * make theirs look fast. */
 	FOLLOW_BACK_SHARE = 1000,
-	BOOT_ID_SIZE = 40,
+	BOOT_ID_SIZE = 39,
+	/* Conntrack's labels that pawsd uses, one after the other: the upper half of the 128 there are. */
+	LABEL_FIRST = 64,
+	LABEL_LAST = 127,
 };
 
 struct file_header {
@@ -47,6 +50,7 @@ struct shared_file {
 	/* The clock as it runs, for the next process in this same boot of the machine. */
 	int64_t clock_offset_ms;
 	char boot_id[BOOT_ID_SIZE];
+	uint8_t label;
 	struct epoch epoch;
 	struct clock_shared clock;
 	struct slot_names names;
@@ -165,7 +169,7 @@ static void read_boot_id(char *ret_text)
 	memset(ret_text, 0, BOOT_ID_SIZE);
 	if (!file)
 		return;
-	if (fscanf(file, "%39s", ret_text) != 1)
+	if (fscanf(file, "%38s", ret_text) != 1)
 		ret_text[0] = '\0';
 	fclose(file);
 }
@@ -314,6 +318,7 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 	shared->header = header;
 	drop_damaged_clock(path, shared);
 	ret->names = &shared->names;
+	ret->label = &shared->label;
 	slot_names_init(&ret->old_names);
 	if (found && ret->names->count > SLOT_DEFAULT && ret->names->count <= DESTINATION_SLOTS)
 		ret->old_names = *ret->names;
@@ -348,6 +353,14 @@ void state_forget_flows(const struct config *config)
 		snprintf(path, sizeof(path), "%s/flows.%u", config->runtime_dir, i);
 		unlink(path);
 	}
+}
+
+uint8_t state_next_label(struct state *state)
+{
+	bool is_ours = *state->label >= LABEL_FIRST && *state->label < LABEL_LAST;
+
+	*state->label = is_ours ? (uint8_t)(*state->label + 1) : LABEL_FIRST;
+	return *state->label;
 }
 
 void state_close(struct state *state)

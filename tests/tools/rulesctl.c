@@ -61,6 +61,8 @@ static void read_option(struct options *options, const char *text)
 		config->flavour = (enum rules_flavour)choose(value, flavours, 3);
 	else if (strncmp(text, "placement=", 10) == 0)
 		config->placement = (enum placement)choose(value, placements, 2);
+	else if (strncmp(text, "label=", 6) == 0)
+		options->config.label = (uint8_t)strtoul(value, NULL, 10);
 	else if (strncmp(text, "strip=", 6) == 0)
 		config->strip = (enum rules_strip)choose(value, strips, 3);
 	else if (strncmp(text, "wan=", 4) == 0 && config->wan_count < WAN_MAX)
@@ -88,7 +90,8 @@ int main(int argc, char **argv)
 {
 	struct options options = {
 		.config = {.backend = RULES_IPTABLES, .queue_first = 9470, .workers = 1, .strip = STRIP_QUEUE}};
-	char error[512] = "", strip_error[512];
+	struct rules_outcome outcome;
+	char error[512] = "";
 	int result = 0;
 
 	if (argc < 2)
@@ -104,7 +107,7 @@ int main(int argc, char **argv)
 			rules_print(stdout, &options.config, policy, options.drain, options.drain_count);
 		else
 			result = rules_install(&options.config, policy, options.drain, options.drain_count,
-					       strip_error, error, sizeof(error));
+					       &outcome, error, sizeof(error));
 		policy_free(policy);
 	}
 	if (result != 0)

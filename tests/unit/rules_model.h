@@ -41,7 +41,7 @@ struct model_set {
 struct model_condition {
 	enum model_kind {
 		IS_SYN, IS_ONLY_SYN, IS_SYNACK, HAS_TIMESTAMPS, HAS_AO, IS_INVALID, IS_NEVER, IS_NOT_TCP, IS_IPV4, IS_IPV6, IN_SET, IN_MAP, IN_PORTS, IN_INTERFACE, NOT_IN_INTERFACE,
-		IS_ORIGINAL, IS_REPLY,
+		IS_ORIGINAL, IS_REPLY, IS_ASSURED, HAS_LABEL, SETS_LABEL,
 	} kind;
 	bool of_dst;	/* the end that a set or port is compared with; of interfaces: outgoing */
 	char text[800]; /* name of set or interface, or ports or prefixes as a list */
@@ -69,13 +69,13 @@ struct model {
 	struct model_chain *chains;
 	size_t chain_count;
 	char counter[48]; /* of the rule that has counted the packet */
-	bool is_stripped, is_counted_twice;
+	bool is_stripped, is_counted_twice, is_labelled;
 };
 
 struct model_packet {
 	struct addr src, dst;
 	uint16_t sport, dport;
-	bool syn, ack, is_reply, is_invalid, has_timestamps, has_ao;
+	bool syn, ack, is_reply, is_invalid, has_timestamps, has_ao, is_assured, is_labelled;
 	const char *iif, *oif;
 };
 
@@ -247,6 +247,13 @@ static bool model_holds(struct model *model, const struct model_condition *condi
 		return model_in_interface(condition->text, condition->of_dst ? packet->oif : packet->iif);
 	case NOT_IN_INTERFACE:
 		return !model_in_interface(condition->text, condition->of_dst ? packet->oif : packet->iif);
+	case IS_ASSURED:
+		return packet->is_assured;
+	case HAS_LABEL:
+		return packet->is_labelled;
+	case SETS_LABEL:
+		model->is_labelled = true;
+		return true;
 	case IS_ORIGINAL:
 		return !packet->is_reply;
 	case IS_REPLY:
@@ -285,6 +292,8 @@ static struct model_outcome model_walk(struct model *model, const struct model_c
 			model->is_counted_twice |= model->counter[0] != '\0';
 			snprintf(model->counter, sizeof(model->counter), "%s", rule->counter);
 		}
+		if (!has_verdict && rule->conditions[rule->condition_count - 1].kind == SETS_LABEL)
+			continue;
 		if (!has_verdict)
 			spec_die(chain->name, "a rule without verdict");
 		/* Chains of iptables are per family. */

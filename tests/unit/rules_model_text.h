@@ -82,6 +82,11 @@ static void model_read_iptables_word(struct model_rule *rule, const char *word, 
 		condition->is_negated = is_negated;
 	} else if (strcmp(word, "--ctstate") == 0) {
 		model_condition(rule, IS_INVALID);
+	} else if (strcmp(word, "--ctstatus") == 0) {
+		model_condition(rule, IS_ASSURED);
+	} else if (strcmp(word, "--label") == 0) {
+		condition = model_condition(rule, HAS_LABEL);
+		condition->is_negated = is_negated;
 	} else if (strcmp(word, "--ctdir") == 0) {
 		model_condition(rule, value[0] == 'O' ? IS_ORIGINAL : IS_REPLY);
 	} else if (strcmp(word, "--comment") == 0) {
@@ -146,6 +151,8 @@ static void model_read_iptables_line(struct model *model, char *line, char digit
 		for (char *word; (word = strtok_r(NULL, " ", &save)) != NULL;) {
 			if (strcmp(word, "--queue-bypass") == 0)
 				rule.verdict.bypass = true;
+			else if (strcmp(word, "--set") == 0)
+				rule.conditions[rule.condition_count - 1].kind = SETS_LABEL;
 			else
 				model_read_iptables_word(&rule, word, &save);
 		}
@@ -312,10 +319,19 @@ static bool model_read_nft_condition(struct model_rule *rule, const char *word, 
 		}
 		snprintf(condition->text, sizeof(condition->text), "%.*s", (int)strcspn(word + 1, "\""), word + 1);
 	} else if (strcmp(word, "ct") == 0) {
-		const bool is_state = strcmp(model_word(save), "state") == 0;
+		const char *what = model_word(save);
 
 		word = model_word(save);
-		model_condition(rule, is_state ? IS_INVALID : word[0] == 'o' ? IS_ORIGINAL : IS_REPLY);
+		if (strcmp(what, "label") == 0 && strcmp(word, "set") == 0)
+			word = model_word(save);
+		else if (strcmp(what, "label") == 0)
+			what = "has label";
+		model_condition(rule, strcmp(what, "state") == 0       ? IS_INVALID
+				      : strcmp(what, "status") == 0    ? IS_ASSURED
+				      : strcmp(what, "label") == 0     ? SETS_LABEL
+				      : strcmp(what, "has label") == 0 ? HAS_LABEL
+				      : word[0] == 'o'		       ? IS_ORIGINAL
+								       : IS_REPLY);
 	} else if (strcmp(word, "counter") == 0) {
 		model_word(save); /* name */
 		snprintf(rule->counter, sizeof(rule->counter), "%s", model_word(save));

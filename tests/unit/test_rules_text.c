@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Single properties of the rules' texts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "rules_internal.h"
+#include "rules_print.h"
+
+static char *print_spec(const struct rules_config *config, const char *spec)
+{
+	struct policy *policy = spec_policy(spec);
+	char *text = print_rules(config, policy, NULL, 0);
+
+	policy_free(policy);
+	return text;
+}
+
+static size_t count_of(const char *text, const char *part)
+{
+	size_t count = 0;
+
+	for (; (text = strstr(text, part)) != NULL; text++)
+		count++;
+	return count;
+}
+
+static void assert_has(const char *text, const char *part, size_t times)
+{
+	if (count_of(text, part) != times)
+		fail_msg("\"%s\" is there %zu times, not %zu, in:\n%s", part, count_of(text, part), times, text);
+}
+
+static const struct rules_config plain = {.backend = RULES_IPTABLES, .queue_first = 9470, .workers = 1, .strip = STRIP_QUEUE};
+
+static void test_nothing_to_queue(void **state)
+{
+	static const char *const specs[] = {
+		"default off\n",
+		"default off\nx off 10.0.0.0/8\n",
+		"default off\nx rewrite 10.0.0.0/8 disabled\n",
+		/* No packet can come from there. */
+		"default off\nx rewrite 10.0.0.0/8 sources=2001:db8::/32\n",
+	};
+	struct rules_config config = plain;
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(specs) / sizeof(specs[0]); i++) {
+		config.backend = RULES_IPTABLES;
+		char *text = print_spec(&config, specs[i]);
+
+		assert_has(text, "restore", 0);
+		free(text);
+		config.backend = RULES_NFT;
+		text = print_spec(&config, specs[i]);
+		assert_has(text, "queue ", 0);
+		assert_has(text, "chain", 0);
+		assert_has(text, "delete table inet pawsd", 1);
+		free(text);
+	}
+}
+
+static void test_only_families_with_rules(void **state)
+{
+	char *text = print_spec(&plain, "default off\nx rewrite 10.0.0.0/8\n");
+	(void)state;
+
+	assert_has(text, "\niptables-restore --noflush", 1);
+	assert_has(text, "ip6tables", 0);
+	free(text);
+	text = print_spec(&plain, "default off\nx rewrite 2001:db8::/32\n");
+	assert_has(text, "\niptables-restore", 0);
+	assert_has(text, "ip6tables-restore --noflush", 1);
+	free(text);
+}
+
+/* What makes no difference to the firewall makes no set. */
+static void test_groups_become_few_sets(void **state)
+{
+	char *text = print_spec(&plain, "default off\n"
+					"a rewrite 10.0.0.0/24\n"
+					"b rewrite 10.0.1.0/24\n"
+					"c rewrite 10.0.2.0/24 ports=443\n"
+					"d rewrite 10.0.2.0/23\n"
+					"off off 10.1.0.0/16\n"
+					"offports off 10.1.0.0/16 ports=80\n");
+	(void)state;
+
+	assert_has(text, "create ", 1);
+	assert_has(text, "add pawsd-a4-g", 1);
+	assert_has(text, " 10.0.0.0/22\n", 1);
+	free(text);
+
+	/* Ports are a set of joined ranges, never --dport: that one drops segments with half a header. */
+	text = print_spec(&plain, "default off\na rewrite 10.0.0.0/24 ports=443-450,451\n");
+	assert_has(text, "create ", 2);
+	assert_has(text, "add pawsd-a-p1 443-451\n", 1);
+	assert_has(text, "port 4", 0);
+	free(text);
+
+	text = print_spec(&plain, "default rewrite\na rewrite 10.0.0.0/24 ports=443\n");
+	assert_has(text, "ipset restore", 1);
+	assert_has(text, "create ", 0);
+	free(text);
+
+	/* The rest of the address space needs none: the hole does. */
+	text = print_spec(&plain, "default strip\nhole off 10.0.0.0/24\n");
+	assert_has(text, "create ", 1);
+	assert_has(text, "add ", 1);
+	assert_has(text, " dst -j RETURN", 1);
+	assert_has(text, " src -j RETURN", 1);
+	free(text);
+}
+
+static void test_everything_is_two_halves(void **state)
+{
+	char *text = print_spec(&plain, "default off\nx rewrite 0.0.0.0/0,::/0 sources=0.0.0.0/0\n");
+	(void)state;
+
+	assert_has(text, " 0.0.0.0/1\n", 2);
+	assert_has(text, " 128.0.0.0/1\n", 2);
+	assert_has(text, "/0\n", 0);
+	assert_has(text, "inet6", 0);
+	free(text);
+	text = print_spec(&plain, "default off\nx rewrite ::/0\n");
+	assert_has(text, " ::/1\n", 1);
+	assert_has(text, " 8000::/1\n", 1);
+	free(text);
+}
+
+static void test_sets_fit(void **state)
+{
+	char *spec = NULL, *text;
+	size_t len;
+	FILE *out = open_memstream(&spec, &len);
+	(void)state;
+
+	assert_non_null(out);
+	fputs("default off\nx rewrite ", out);
+	for (int i = 0; i < 1000; i++)
+		fprintf(out, "10.0.%d.%d,", i / 100, i % 100 * 2);
+	fputs("\n", out);
+	assert_int_equal(fclose(out), 0);
+	text = print_spec(&plain, spec);
+	assert_has(text, "create pawsd-a4-g1 hash:net family inet hashsize 512 maxelem 1000\n", 1);
+	assert_has(text, "add pawsd-a4-g1 ", 1000);
+	free(text);
+	free(spec);
+}
+
+static void test_same_drain_twice(void **state)
+{
+	struct policy *policy = spec_policy("default off\n");
+	struct rules_config config = plain;
+	struct rules_drain drain[2] = {{.port = 443}, {.port = 443}};
+	struct prefix prefix;
+	(void)state;
+
+	assert_null(prefix_parse("192.0.2.1", &prefix));
+	drain[0].server = drain[1].server = prefix.addr;
+	char *text = print_rules(&config, policy, drain, 2);
+
+	assert_has(text, "add pawsd-a4-drain 192.0.2.1,tcp:443 -exist\n", 2);
+	assert_has(text, "ip6tables", 0);
+	free(text);
+	config.backend = RULES_NFT;
+	text = print_rules(&config, policy, drain, 2);
+	assert_has(text, "192.0.2.1 . 443", 2); /* nft does not mind */
+	free(text);
+	policy_free(policy);
+}
+
+static void test_flavours_and_wan(void **state)
+{
+	struct rules_config config = plain;
+	char *text;
+	(void)state;
+
+	config.flavour = FLAVOUR_LEGACY;
+	strcpy(config.wan[config.wan_count++], "ppp*");
+	text = print_spec(&config, "default strip\n");
+	assert_has(text, "\niptables-legacy-restore --noflush", 1);
+	assert_has(text, "\nip6tables-legacy-restore --noflush", 1);
+	assert_has(text, "-A PAWSD -o ppp+ -j PAWSD-OUT\n-A PAWSD -i ppp+ -j PAWSD-IN\n", 2);
+	free(text);
+	config.flavour = FLAVOUR_NFT;
+	text = print_spec(&config, "default strip\n");
+	assert_has(text, "\niptables-nft-restore --noflush", 1);
+	assert_has(text, "\nip6tables-nft-restore --noflush", 1);
+	free(text);
+
+	/* With backend none, what would do. */
+	config.backend = RULES_NONE;
+	text = print_spec(&config, "default strip\n");
+	assert_has(text, "*mangle", 2);
+	free(text);
+	config.placement = PLACEMENT_POSTNAT;
+	text = print_spec(&config, "default strip\n");
+	assert_has(text, "hook postrouting priority srcnat + 5", 1);
+	assert_has(text, "hook prerouting priority dstnat - 5", 1);
+	assert_has(text, "hook forward", 0);
+	free(text);
+}
+
+static void test_labels(void **state)
+{
+	struct rules_config config = plain;
+	char *text;
+	(void)state;
+
+	config.label = 77;
+	strcpy(config.wan[config.wan_count++], "ppp*");
+	text = print_spec(&config, "default off\nx rewrite 10.0.0.0/24\n");
+	assert_has(text, "-A FORWARD -p tcp -m connlabel ! --label 77 -j PAWSD\n", 1);
+	assert_has(text, "-A PAWSD -o ppp+ -m conntrack --ctstatus ASSURED -m connlabel --label 77 --set\n", 1);
+	assert_has(text, "-A PAWSD -i ppp+ -m conntrack --ctstatus ASSURED -m connlabel --label 77 --set\n", 1);
+	free(text);
+	/* A look at the flags tells as soon. */
+	text = print_spec(&config, "default off\nx strip 10.0.0.0/24\n");
+	assert_has(text, "label", 0);
+	free(text);
+
+	config.backend = RULES_NFT;
+	text = print_spec(&config, "default off\nx rewrite 10.0.0.0/24\n");
+	assert_has(text, "\t\tmeta l4proto != tcp accept\n\t\tct label 77 accept\n", 1);
+	assert_has(text, "ifname \"ppp*\" ct status assured ct label set 77\n", 2);
+	free(text);
+	config.placement = PLACEMENT_POSTNAT;
+	text = print_spec(&config, "default off\nx rewrite 10.0.0.0/24\n");
+	assert_has(text, "label", 0);
+	free(text);
+}
+
+static void test_refusals(void **state)
+{
+	struct policy *policy = spec_policy("default off\n");
+	struct rules_config config = plain;
+	struct rules_outcome outcome;
+	char error[200] = "";
+	(void)state;
+
+	config.placement = PLACEMENT_POSTNAT;
+	assert_int_equal(rules_install(&config, policy, NULL, 0, &outcome, error, sizeof(error)), -1);
+	assert_string_equal(error, "rules: placement postnat needs backend nft");
+	config.backend = RULES_NONE;
+	assert_int_equal(rules_install(&config, policy, NULL, 0, &outcome, error, sizeof(error)), 0);
+	assert_int_equal(rules_remove(&config, error, sizeof(error)), 0);
+	policy_free(policy);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nothing_to_queue),
+		cmocka_unit_test(test_only_families_with_rules),
+		cmocka_unit_test(test_groups_become_few_sets),
+		cmocka_unit_test(test_everything_is_two_halves),
+		cmocka_unit_test(test_sets_fit),
+		cmocka_unit_test(test_same_drain_twice),
+		cmocka_unit_test(test_flavours_and_wan),
+		cmocka_unit_test(test_labels),
+		cmocka_unit_test(test_refusals),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
