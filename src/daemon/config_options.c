@@ -55,9 +55,10 @@ const struct option_info option_table[] = {
 	       "and sent again by their host."),
 	NUMBER("queue", "buffer_kib", queue_buffer_kib, 256, 1048576, "16384", OPTION_STATIC,
 	       "Socket buffer of a pair of queues, KiB; packets of 64 KiB have to fit in."),
-	NUMBER("queue", "spin_us", queue_spin_us, 0, 1000, "0", OPTION_STATIC,
-	       "For how many microseconds a worker whose queues have become empty asks again before it\n"
-	       "waits to be woken: costs a processor of its own, and takes some of the latency away."),
+	NUMBER("queue", "spin_us", queue_spin_us, 0, 1000, "20", OPTION_STATIC,
+	       "For how many microseconds after a batch a worker lets packets gather before it takes them,\n"
+	       "while at the present pace another one comes within that time; it gives the processor to\n"
+	       "others meanwhile. 0: it takes each packet as soon as it can, which costs more time a packet."),
 
 	NUMBER("flows", "max", flows_max, 1024, 16777216, "262144", OPTION_STATIC,
 	       "Flows that can be known at a time, about 100 bytes each, claimed at the start. A SYN that\n"

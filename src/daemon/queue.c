@@ -7,6 +7,7 @@
 #include <libnetfilter_queue/libnetfilter_queue.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink_queue.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,9 @@ enum {
 	 * cache, so that the headers of a batch do not displace each other. */
 	BUFFER_BYTES = 65536 + 4096 + 5 * 64,
 	HUGE_PAGE_BYTES = 2 << 20,
+	/* A processor that was given away for longer than this has other work: for the next second none is given. */
+	YIELD_MOST_US = 1000,
+	YIELD_PAUSE_US = 1000000,
 };
 
 const char *const queue_role_names[QUEUE_ROLES] = {
@@ -47,11 +51,14 @@ struct queue_pair {
 	int fd;
 	uint16_t numbers[QUEUE_ROLES];
 	uint32_t spin_us;
+	uint64_t received_us;  /* when packets were received last */
+	uint64_t no_yield_us;  /* until then the processor is not given away */
+	bool had_packets;      /* at the last call */
+	bool is_busy;	       /* at the pace of the last batch another packet comes within spin_us */
 	struct queue_stats stats;
 
 	uint8_t *buffers;
 	uint32_t batch_packets; /* to be received next: as many as come to about BATCH_BYTES */
-	bool had_packets;	/* at the last call */
 	struct mmsghdr messages[BATCH_PACKETS];
 	struct iovec receive_iov[BATCH_PACKETS];
 	struct queue_packet packets[BATCH_PACKETS];
@@ -226,33 +233,51 @@ static uint64_t now_us(void)
 	return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* As recvmmsg() without waiting, again and again for a while. */
-static int spin(struct queue_pair *pair)
+/*
+ * Lets packets gather, so that one system call and one waking pay for many: the processor is given to who may
+ * have some (the hosts' own side of a packet's way, or the softirq's thread), and while the pace is high until spin_us
+ * after the last batch. Where there is nobody, or nothing to come, it costs next to nothing.
+ */
+static void linger(struct queue_pair *pair)
 {
-	uint64_t end = now_us() + pair->spin_us;
-	int received;
+	uint64_t now = now_us(), before;
 
+	if (now < pair->no_yield_us)
+		return;
 	do {
-		received = recvmmsg(pair->fd, pair->messages, pair->batch_packets, MSG_DONTWAIT, NULL);
-	} while (received < 0 && errno == EAGAIN && now_us() < end);
-	return received;
+		before = now;
+		sched_yield();
+		now = now_us();
+	} while (pair->is_busy && now - before < YIELD_MOST_US && now - pair->received_us < pair->spin_us);
+	if (now - before >= YIELD_MOST_US)
+		pair->no_yield_us = now + YIELD_PAUSE_US;
+}
+
+static void note_received(struct queue_pair *pair, uint32_t received)
+{
+	uint64_t now;
+
+	if (pair->spin_us == 0)
+		return;
+	now = now_us();
+	pair->is_busy = (uint64_t)received * pair->spin_us >= now - pair->received_us;
+	pair->received_us = now;
 }
 
 uint32_t queue_receive(struct queue_pair *pair, bool may_wait, const struct queue_packet **ret_packets)
 {
 	uint32_t used, fitting;
-	int received = -1;
+	int received;
 	size_t bytes;
 
 	*ret_packets = pair->packets;
 	if (may_wait && pair->spin_us && pair->had_packets)
-		received = spin(pair);
-	if (received < 0)
-		received = recvmmsg(pair->fd, pair->messages, pair->batch_packets,
-				    may_wait ? MSG_WAITFORONE : MSG_DONTWAIT, NULL);
+		linger(pair);
+	received = recvmmsg(pair->fd, pair->messages, pair->batch_packets, may_wait ? MSG_WAITFORONE : MSG_DONTWAIT, NULL);
 	pair->had_packets = received > 0;
 	if (received <= 0)
 		return 0;
+	note_received(pair, (uint32_t)received);
 	used = parse_messages(pair, (uint32_t)received, &bytes);
 	fitting = (uint32_t)(BATCH_BYTES / (bytes / (uint32_t)received + 1));
 	pair->batch_packets = fitting > BATCH_PACKETS	      ? BATCH_PACKETS
