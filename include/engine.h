@@ -45,6 +45,12 @@ struct engine {
  */
 enum reason engine_handle(struct engine *engine, const struct packet_input *input, uint64_t tick);
 
+/* Fetches into the caches what engine_handle() will need for the next packets. Changes nothing. */
+enum {
+	ENGINE_AHEAD_MAX = 64,
+};
+void engine_look_ahead(const struct engine *engine, const struct packet_input *inputs, uint32_t count);
+
 /*
  * Frees flows whose time is up among the next `count` places of the table, and goes round; likewise the clock's marks.
  * Call it so that the whole table is visited every ten seconds or so.

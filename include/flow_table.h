@@ -56,7 +56,14 @@ void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t
  */
 struct flow *flow_table_look_up(const struct flow_table *table, const struct endpoints *ends, bool *ret_outbound);
 
-/* The same, of ends that lie apart. */
+/*
+ * Asks the memory for what flow_table_look_up() will read: the head of the chain, which is returned; and once that has
+ * come, the first flow in it. Hints, without effect on anything.
+ */
+const uint32_t *flow_table_prefetch_head(const struct flow_table *table, const struct endpoints *ends);
+void flow_table_prefetch_flow(const struct flow_table *table, const uint32_t *head);
+
+/* As flow_table_look_up(), of ends that lie apart. */
 static inline struct flow *flow_table_find(const struct flow_table *table, const struct addr *src, uint16_t src_port,
 					   const struct addr *dst, uint16_t dst_port, bool *ret_outbound)
 {

@@ -50,6 +50,12 @@ struct packet {
  */
 enum reason packet_parse(const struct packet_input *input, struct packet *ret);
 
+/*
+ * The ends alone, of a packet that nearly all are like: without IPv6 extension headers. A hint: the packet may be none
+ * that packet_parse() takes. False when it cannot be told at a glance.
+ */
+bool packet_peek_ends(const struct packet_input *input, struct endpoints *ret);
+
 /* Its sequence number; seldom asked. */
 uint32_t packet_seq(const struct packet *packet);
 /* Its acknowledgment number, host byte order. */

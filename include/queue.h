@@ -30,6 +30,10 @@ enum queue_role {
 /* "handshake" and "established". */
 extern const char *const queue_role_names[QUEUE_ROLES];
 
+enum {
+	QUEUE_BATCH_PACKETS = 64, /* at most */
+};
+
 struct queue_packet {
 	uint32_t id;
 	enum queue_role role;

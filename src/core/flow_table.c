@@ -285,6 +285,21 @@ struct flow *flow_table_look_up(const struct flow_table *table, const struct end
 	return NULL;
 }
 
+const uint32_t *flow_table_prefetch_head(const struct flow_table *table, const struct endpoints *ends)
+{
+	const struct key key = key_of(ends);
+	const uint32_t *head = find_head(table, &key);
+
+	__builtin_prefetch(head);
+	return head;
+}
+
+void flow_table_prefetch_flow(const struct flow_table *table, const uint32_t *head)
+{
+	if (*head)
+		__builtin_prefetch(&table->flows[*head - 1], 1);
+}
+
 struct flow *flow_table_find_elder(const struct flow_table *table, const struct flow *flow)
 {
 	for (uint32_t next = flow->next; next; next = table->flows[next - 1].next) {

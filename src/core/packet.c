@@ -151,6 +151,30 @@ enum reason packet_parse(const struct packet_input *input, struct packet *ret)
 	return reason == REASON_COUNT ? parse_tcp(ret) : reason;
 }
 
+bool packet_peek_ends(const struct packet_input *input, struct endpoints *ret)
+{
+	const uint8_t *ip = input->data, *tcp;
+
+	if (input->len < IPV6_HEADER + 4) /* as much as an IPv4 header and a TCP header */
+		return false;
+	if (ip[0] >> 4 == 4) {
+		tcp = ip + (ip[0] & 0x0f) * 4;
+		ret->src = addr_from_ipv4(ip + 12);
+		ret->dst = addr_from_ipv4(ip + 16);
+		if (tcp + 4 > ip + input->len)
+			return false;
+	} else {
+		if (ip[6] != PROTOCOL_TCP)
+			return false;
+		tcp = ip + IPV6_HEADER;
+		ret->src = addr_from_ipv6(ip + 8);
+		ret->dst = addr_from_ipv6(ip + 24);
+	}
+	ret->src_port = load16(tcp);
+	ret->dst_port = load16(tcp + 2);
+	return true;
+}
+
 uint32_t packet_seq(const struct packet *packet)
 {
 	return load32(packet->tcp + 4);

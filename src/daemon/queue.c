@@ -22,7 +22,6 @@
 #endif
 
 enum {
-	BATCH_PACKETS = 64,
 	BATCH_PACKETS_LEAST = 4,
 	/* What lies in the caches when its verdict is made, and what one sendmsg() copies into memory that
 	 * the kernel finds without searching. */
@@ -59,12 +58,12 @@ struct queue_pair {
 
 	uint8_t *buffers;
 	uint32_t batch_packets; /* to be received next: as many as come to about BATCH_BYTES */
-	struct mmsghdr messages[BATCH_PACKETS];
-	struct iovec receive_iov[BATCH_PACKETS];
-	struct queue_packet packets[BATCH_PACKETS];
+	struct mmsghdr messages[QUEUE_BATCH_PACKETS];
+	struct iovec receive_iov[QUEUE_BATCH_PACKETS];
+	struct queue_packet packets[QUEUE_BATCH_PACKETS];
 
-	struct iovec iov[2 * BATCH_PACKETS + QUEUE_ROLES];
-	uint8_t accepts[BATCH_PACKETS + QUEUE_ROLES][QUEUE_VERDICT_BYTES];
+	struct iovec iov[2 * QUEUE_BATCH_PACKETS + QUEUE_ROLES];
+	uint8_t accepts[QUEUE_BATCH_PACKETS + QUEUE_ROLES][QUEUE_VERDICT_BYTES];
 	uint32_t verdicts, accept_count;
 	size_t bytes;
 	bool pending[QUEUE_ROLES];
@@ -78,7 +77,7 @@ static void count(uint64_t *counter)
 
 static size_t buffers_bytes(void)
 {
-	return ((size_t)BATCH_PACKETS * BUFFER_BYTES + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+	return ((size_t)QUEUE_BATCH_PACKETS * BUFFER_BYTES + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
 }
 
 static bool claim_buffers(struct queue_pair *pair)
@@ -87,11 +86,11 @@ static bool claim_buffers(struct queue_pair *pair)
 			     -1, 0);
 	if (pair->buffers == MAP_FAILED)
 		return false;
-	for (size_t i = 0; i < BATCH_PACKETS; i++) {
+	for (size_t i = 0; i < QUEUE_BATCH_PACKETS; i++) {
 		pair->receive_iov[i] = (struct iovec){pair->buffers + i * BUFFER_BYTES, BUFFER_BYTES};
 		pair->messages[i].msg_hdr = (struct msghdr){.msg_iov = &pair->receive_iov[i], .msg_iovlen = 1};
 	}
-	pair->batch_packets = BATCH_PACKETS;
+	pair->batch_packets = QUEUE_BATCH_PACKETS;
 	return true;
 }
 
@@ -280,7 +279,7 @@ uint32_t queue_receive(struct queue_pair *pair, bool may_wait, const struct queu
 	note_received(pair, (uint32_t)received);
 	used = parse_messages(pair, (uint32_t)received, &bytes);
 	fitting = (uint32_t)(BATCH_BYTES / (bytes / (uint32_t)received + 1));
-	pair->batch_packets = fitting > BATCH_PACKETS	      ? BATCH_PACKETS
+	pair->batch_packets = fitting > QUEUE_BATCH_PACKETS	      ? QUEUE_BATCH_PACKETS
 			      : fitting < BATCH_PACKETS_LEAST ? BATCH_PACKETS_LEAST
 							      : fitting;
 	if (used)

@@ -22,6 +22,7 @@ enum {
 	SWEEP_INTERVAL_MS = 10, /* at least, so that packets need not wait long for a part of the table */
 	SWEEP_ROUND_MS = 10000, /* the whole table once in this time */
 	SCAN_FLOWS = 2048,	/* of the table between two batches, for an order */
+	AHEAD_LEAST = 4,	/* packets for which looking ahead pays */
 };
 
 static int open_table(struct worker *worker, const struct config *config, const uint16_t *slots, char *ret_error,
@@ -84,7 +85,7 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 	return worker->queues ? 0 : -1;
 }
 
-static void handle_packet(struct worker *worker, const struct queue_packet *packet, uint64_t tick)
+static struct packet_input make_input(struct worker *worker, const struct queue_packet *packet)
 {
 	struct packet_input input = {
 		.data = packet->data,
@@ -94,17 +95,29 @@ static void handle_packet(struct worker *worker, const struct queue_packet *pack
 		.csum_not_ready = packet->skb_info & NFQA_SKB_CSUMNOTREADY,
 		.direction = wan_direction(worker->wan, &worker->wan_cache, packet->indev, packet->outdev),
 	};
-	enum reason reason;
 
 	/* What is for the gateway itself is never cut into segments: its sum is made here. */
 	if (worker->is_postnat && input.direction != DIRECTION_OUT)
 		input.gso = false;
-	reason = engine_handle(&worker->engine, &input, tick);
+	return input;
+}
 
-	if (reason_table[reason].action == ACTION_MODIFY)
-		queue_accept_modified(worker->queues, packet);
-	else
-		queue_accept(worker->queues, packet);
+static void handle_batch(struct worker *worker, const struct queue_packet *packets, uint32_t count, uint64_t tick)
+{
+	struct packet_input inputs[QUEUE_BATCH_PACKETS];
+
+	for (uint32_t i = 0; i < count; i++)
+		inputs[i] = make_input(worker, &packets[i]);
+	if (count >= AHEAD_LEAST)
+		engine_look_ahead(&worker->engine, inputs, count);
+	for (uint32_t i = 0; i < count; i++) {
+		enum reason reason = engine_handle(&worker->engine, &inputs[i], tick);
+
+		if (reason_table[reason].action == ACTION_MODIFY)
+			queue_accept_modified(worker->queues, &packets[i]);
+		else
+			queue_accept(worker->queues, &packets[i]);
+	}
 }
 
 static uint64_t now(struct worker *worker)
@@ -195,8 +208,7 @@ static void *run(void *context)
 		uint32_t count = queue_receive(worker->queues, !busy, &packets);
 		uint64_t tick = now(worker);
 
-		for (uint32_t i = 0; i < count; i++)
-			handle_packet(worker, &packets[i], tick);
+		handle_batch(worker, packets, count, tick);
 		queue_flush(worker->queues);
 		busy = handle_order(worker);
 		sweep(worker, tick);

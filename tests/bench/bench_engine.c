@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "bench_packet.h"
 #include "engine.h"
@@ -15,6 +16,9 @@
  * about, else exit status 1.
  *
  * bench_engine memory FLOWS: prints the bytes of a table for so many flows.
+ *
+ * bench_engine ahead FLOWS PACKETS: nanoseconds a packet of random flows, in batches, without and with
+ * engine_look_ahead(); the best of some rounds, one after the other in turn.
  */
 
 enum {
@@ -291,8 +295,53 @@ static void fill_table(struct bench *bench)
 		abort();
 }
 
+/* ---- looking ahead ---- */
+
+/* Nanoseconds a packet for a batch of segments, each of some flow. */
+static double time_batch(struct bench *bench, bool looks_ahead)
+{
+	static uint8_t bytes[ENGINE_AHEAD_MAX][2048];
+	struct packet_input inputs[ENGINE_AHEAD_MAX];
+	struct timespec begin, end;
+
+	for (uint32_t i = 0; i < ENGINE_AHEAD_MAX; i++) {
+		uint32_t flow = pick_flow(bench, STEP_OUT, i & 1, 0);
+		struct shape shape = {.flow = flow, .outbound = true, .payload = SMALL_BYTES, .flags = TCP_ACK, .isn = 2,
+				      .tsval = client_clock(bench, flow), .tsecr = 55};
+		struct made made = make_packet(bytes[i], &shape);
+
+		inputs[i] = (struct packet_input){.data = bytes[i], .len = made.len, .direction = DIRECTION_OUT};
+	}
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	if (looks_ahead)
+		engine_look_ahead(&bench->engine, inputs, ENGINE_AHEAD_MAX);
+	for (uint32_t i = 0; i < ENGINE_AHEAD_MAX; i++)
+		must_be(engine_handle(&bench->engine, &inputs[i], bench->tick), REASON_OUT_REWRITTEN);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	return ((double)(end.tv_sec - begin.tv_sec) * 1e9 + (double)(end.tv_nsec - begin.tv_nsec)) / ENGINE_AHEAD_MAX;
+}
+
+static void time_look_ahead(struct bench *bench)
+{
+	double best[2] = {1e9, 1e9};
+
+	for (int round = 0; round < 20; round++) {
+		for (int looks_ahead = 0; looks_ahead < 2; looks_ahead++) {
+			double sum = 0;
+			uint32_t batches = bench->packets / ENGINE_AHEAD_MAX + 1;
+
+			for (uint32_t i = 0; i < batches; i++)
+				sum += time_batch(bench, looks_ahead);
+			if (sum / batches < best[looks_ahead])
+				best[looks_ahead] = sum / batches;
+		}
+	}
+	printf("%u flows: %.1f ns a packet, %.1f with a look ahead\n", bench->live, best[0], best[1]);
+}
+
 int main(int argc, char **argv)
 {
+	bool times_ahead = argc == 4 && strcmp(argv[1], "ahead") == 0;
 	struct bench bench = {.tick = START_TICK, .random = 1};
 	uint32_t capacity;
 
@@ -301,10 +350,11 @@ int main(int argc, char **argv)
 		printf("%zu\n", flow_table_kept_bytes(capacity) + flow_table_index_bytes(capacity));
 		return 0;
 	}
-	if (argc != 3) {
-		fprintf(stderr, "usage: bench_engine FLOWS PACKETS | memory FLOWS\n");
+	if (argc != 3 && !times_ahead) {
+		fprintf(stderr, "usage: bench_engine FLOWS PACKETS | memory FLOWS | ahead FLOWS PACKETS\n");
 		return 2;
 	}
+	argv += times_ahead;
 	bench.live = (uint32_t)strtoul(argv[1], NULL, 10);
 	bench.packets = (uint32_t)strtoul(argv[2], NULL, 10);
 	capacity = bench.live + 4 * bench.packets; /* room for the traces' new flows, and elders */
@@ -312,6 +362,9 @@ int main(int argc, char **argv)
 	make_engine(&bench.engine, capacity);
 	bench.engine.policy = bench.policy = make_policy();
 	fill_table(&bench);
-	run_traces(&bench);
+	if (times_ahead)
+		time_look_ahead(&bench);
+	else
+		run_traces(&bench);
 	return 0;
 }

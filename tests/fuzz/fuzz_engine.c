@@ -138,6 +138,7 @@ enum reason fuzz_engine_handle(struct fuzz_engine *engine, const struct packet_i
 	for (int i = 0; i < REASON_COUNT; i++)
 		before[i] = sum_of((enum reason)i);
 	clock_publish(&engine->engine.clock, tick);
+	engine_look_ahead(&engine->engine, input, 1);
 	reason = engine_handle(&engine->engine, input, tick);
 	FUZZ_CHECK(reason < REASON_COUNT);
 	FUZZ_CHECK(sum_of(reason) == before[reason] + 1);

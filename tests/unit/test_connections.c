@@ -85,6 +85,7 @@ static enum reason send(const struct connection *c, bool outbound, uint8_t flags
 
 	test_segment_ts(&segment, *tsval, *tsecr);
 	input.len = test_build(&segment, data, &tcp_at);
+	engine_look_ahead(&world.engine, &input, 1);
 	reason = engine_handle(&world.engine, &input, world.tick);
 	*tsval = test_get32(data + tcp_at + 24);
 	*tsecr = test_get32(data + tcp_at + 28);

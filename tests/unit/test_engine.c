@@ -376,6 +376,29 @@ static int setup(void **state)
 	return test_random_setup(state);
 }
 
+/* More than it looks at, and such as are no packets; nothing changes. */
+static void test_look_ahead(void **state)
+{
+	static struct engine_world world;
+	struct packet_input inputs[ENGINE_AHEAD_MAX + 10];
+	struct test_segment segment = {.src = test_addr(false, 1), .dst = test_addr(false, WORLD_NET + 2),
+				       .src_port = 1000, .dst_port = 443, .seq = 1, .flags = TCP_ACK};
+	uint8_t data[TEST_PACKET_MAX];
+	uint64_t counted;
+	uint32_t tcp_at, len = test_build(&segment, data, &tcp_at);
+	(void)state;
+
+	world_make(&world, 64, 5000000);
+	assert_int_equal(send_syn(&world, 1000), REASON_SYN_REWRITTEN);
+	counted = sum_of_counters(world.counters);
+	for (uint32_t i = 0; i < ENGINE_AHEAD_MAX + 10; i++)
+		inputs[i] = (struct packet_input){.data = data, .len = i < 40 ? len : i - 40};
+	engine_look_ahead(&world.engine, inputs, ENGINE_AHEAD_MAX + 10);
+	assert_int_equal(world.engine.table.used, 1);
+	assert_int_equal(sum_of_counters(world.counters), counted);
+	world_free(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -383,6 +406,7 @@ int main(void)
 		cmocka_unit_test(test_adopt),
 		cmocka_unit_test(test_sweep_goes_round),
 		cmocka_unit_test(test_rules_that_lag),
+		cmocka_unit_test(test_look_ahead),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

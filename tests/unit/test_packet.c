@@ -113,8 +113,23 @@ static void check_fields(const struct packet *packet, const struct view *view, u
 	assert_int_equal(packet->tsecr, test_get32(packet->ts + 6));
 }
 
+/* A glance tells the same ends, of all packets but those with IPv6 extension headers. */
+static void check_peek(const struct packet_input *input, const struct packet *packet)
+{
+	struct endpoints ends;
+	bool is_plain = input->data[0] >> 4 == 4 || input->data[6] == 6;
+
+	assert_int_equal(packet_peek_ends(input, &ends), is_plain && input->len >= 44);
+	if (!is_plain || input->len < 44)
+		return;
+	assert_true(addr_equal(&ends.src, &packet->ends.src) && addr_equal(&ends.dst, &packet->ends.dst));
+	assert_int_equal(ends.src_port, packet->ends.src_port);
+	assert_int_equal(ends.dst_port, packet->ends.dst_port);
+}
+
 static void check_parse(const uint8_t *bytes, uint32_t len)
 {
+	struct endpoints ends;
 	struct packet_input input = {.data = guard.end - len, .len = len};
 	struct view view = view_packet(bytes, len);
 	struct packet packet;
@@ -123,14 +138,16 @@ static void check_parse(const uint8_t *bytes, uint32_t len)
 	memset(&packet, 0xa5, sizeof(packet));
 	memcpy(input.data, bytes, len);
 	reason = packet_parse(&input, &packet);
+	packet_peek_ends(&input, &ends);
 	assert_memory_equal(input.data, bytes, len);
 	if (view.reason != REASON_COUNT) {
 		assert_int_equal(reason, view.reason);
 		return;
 	}
-	if (reason == REASON_COUNT)
+	if (reason == REASON_COUNT) {
 		check_fields(&packet, &view, input.data);
-	else
+		check_peek(&input, &packet);
+	} else
 		assert_true(reason == REASON_MALFORMED_OPTIONS || reason == REASON_DUPLICATE_TIMESTAMPS ||
 			    reason == REASON_TCP_AO);
 }
