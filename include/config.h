@@ -2,6 +2,7 @@
 #ifndef PAWSD_CONFIG_H
 #define PAWSD_CONFIG_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,6 +31,9 @@ struct config {
 	uint32_t queue_max_packets;
 	uint32_t queue_buffer_kib;
 	uint32_t queue_spin_us;
+	uint32_t queue_batch_packets;
+	uint32_t queue_batch_kib;
+	cpu_set_t queue_cpus; /* empty: any */
 	uint32_t flows_max;
 	uint32_t client_share_percent;
 	uint32_t timeout_s[FLOW_STATE_COUNT];

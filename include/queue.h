@@ -51,6 +51,8 @@ struct queue_options {
 	uint32_t max_packets;  /* that may wait in each of the two */
 	uint32_t buffer_bytes; /* that may wait on the socket */
 	uint32_t wait_ms;      /* how long queue_receive() waits */
+	uint32_t batch_packets; /* at a time: 1 to QUEUE_BATCH_PACKETS */
+	uint32_t batch_bytes;	/* likewise, about */
 	uint32_t spin_us;      /* how long it lets packets gather while many come; 0: not */
 };
 

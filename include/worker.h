@@ -56,7 +56,8 @@ struct worker {
 int worker_open(struct worker *worker, uint32_t index, const struct config *config, struct state *state,
 		struct wan *wan, int done_fd, const uint16_t *slots, char *ret_error, size_t error_size);
 
-int worker_start(struct worker *worker);
+/* Starts the thread, on its processor of `cpus` if there are any. Returns 0 or an errno: EINVAL, the processor is not there. */
+int worker_start(struct worker *worker, const cpu_set_t *cpus);
 
 /* Hands over an order; worker_has_done() tells when it is carried out. */
 void worker_give_order(struct worker *worker, const struct worker_order *order);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "queue.h"
 
 static const char *const choices_placement[] = {"forward", "postnat", NULL};
 static const char *const choices_backend[] = {"none", "iptables", "nft", NULL};
@@ -55,6 +56,14 @@ const struct option_info option_table[] = {
 	       "and sent again by their host."),
 	NUMBER("queue", "buffer_kib", queue_buffer_kib, 256, 1048576, "16384", OPTION_STATIC,
 	       "Socket buffer of a pair of queues, KiB; packets of 64 KiB have to fit in."),
+	NUMBER("queue", "batch_packets", queue_batch_packets, 1, QUEUE_BATCH_PACKETS, "64", OPTION_STATIC,
+	       "Packets that are received, and whose verdicts are sent, at a time."),
+	NUMBER("queue", "batch_kib", queue_batch_kib, 64, 4096, "256", OPTION_STATIC,
+	       "The same in KiB, about: fewer packets where they are long."),
+	{.section = "queue", .key = "cpus", .type = OPTION_CPUS, FIELD(config, queue_cpus), .preset = "",
+	 .flags = OPTION_STATIC,
+	 .help = "Processors for the workers, one each in turn: numbers and ranges, as in 2, 4-7. None: the\n"
+		 "kernel chooses, and may move them."},
 	NUMBER("queue", "spin_us", queue_spin_us, 0, 1000, "20", OPTION_STATIC,
 	       "For how many microseconds after a batch a worker lets packets gather before it takes them,\n"
 	       "while at the present pace another one comes within that time; it gives the processor to\n"

@@ -2,6 +2,7 @@
 /* How the text of an option becomes a value in a struct: one function for each option type. */
 #include <ctype.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,11 +180,9 @@ static bool add_prefix(void *context, const char *word)
 	return append(list->array, list->count, &prefix, sizeof(prefix)) || fail(list->problem, "out of memory");
 }
 
-static bool add_ports(void *context, const char *word)
+/* "7" or "7-9". */
+static bool parse_range(const char *word, uint64_t max, uint64_t *ret_first, uint64_t *ret_last)
 {
-	struct list *list = context;
-	struct port_range range;
-	uint64_t first, last;
 	char text[128];
 	char *dash;
 
@@ -191,8 +190,43 @@ static bool add_ports(void *context, const char *word)
 	dash = strchr(text, '-');
 	if (dash)
 		*dash++ = '\0';
-	if (!parse_number(text, 65535, &first) || !parse_number(dash ? dash : text, 65535, &last) || first == 0 ||
-	    first > last)
+	return parse_number(text, max, ret_first) && parse_number(dash ? dash : text, max, ret_last) &&
+	       *ret_first <= *ret_last;
+}
+
+struct cpu_list {
+	cpu_set_t *set;
+	struct problem *problem;
+};
+
+static bool add_cpus(void *context, const char *word)
+{
+	struct cpu_list *list = context;
+	uint64_t first, last;
+
+	if (!parse_range(word, CPU_SETSIZE - 1, &first, &last))
+		return fail(list->problem, "\"%s\" is no processor; allowed: numbers from 0 to %d and ranges like 4-7", word,
+			    CPU_SETSIZE - 1);
+	for (uint64_t cpu = first; cpu <= last; cpu++)
+		CPU_SET(cpu, list->set);
+	return true;
+}
+
+static bool set_cpus(void *field, const char *text, struct problem *problem)
+{
+	struct cpu_list list = {field, problem};
+
+	CPU_ZERO(list.set);
+	return each_word(text, add_cpus, &list);
+}
+
+static bool add_ports(void *context, const char *word)
+{
+	struct list *list = context;
+	struct port_range range;
+	uint64_t first, last;
+
+	if (!parse_range(word, 65535, &first, &last) || first == 0)
 		return fail(list->problem, "\"%s\" is no port; allowed: numbers from 1 to 65535 and ranges like 8000-8100",
 			    word);
 	range = (struct port_range){.first = (uint16_t)first, .last = (uint16_t)last};
@@ -251,6 +285,8 @@ bool option_set(const struct option_info *option, void *base, const char *text, 
 		return set_text(option, field, text, &problem);
 	case OPTION_INTERFACES:
 		return set_interfaces(option, base, text, &problem);
+	case OPTION_CPUS:
+		return set_cpus(field, text, &problem);
 	case OPTION_PREFIXES:
 		return each_word(text, add_prefix, &list);
 	case OPTION_PREFIX_FILE:

@@ -69,8 +69,13 @@ static int open_workers(struct daemon *daemon, char *error)
 	if (known)
 		log_info("%u flows are known from before", known);
 	for (uint32_t i = 0; i < workers; i++) {
-		int failed = worker_start(&daemon->workers[i]);
+		int failed = worker_start(&daemon->workers[i], &daemon->config->queue_cpus);
 
+		if (failed == EINVAL) {
+			snprintf(error, ERROR_SIZE, "[queue] cpus: a processor for worker %u is not there, or not for pawsd; "
+				 "allowed: those in /sys/devices/system/cpu/online", i);
+			return -1;
+		}
 		if (failed) {
 			snprintf(error, ERROR_SIZE, "worker thread: %s", strerror(failed));
 			return -1;

@@ -23,9 +23,6 @@
 
 enum {
 	BATCH_PACKETS_LEAST = 4,
-	/* What lies in the caches when its verdict is made, and what one sendmsg() copies into memory that
-	 * the kernel finds without searching. */
-	BATCH_BYTES = 256 * 1024,
 	/* A packet of 65535 bytes and the attributes before it; the buffers begin in different lines of a
 	 * cache, so that the headers of a batch do not displace each other. */
 	BUFFER_BYTES = 65536 + 4096 + 5 * 64,
@@ -49,6 +46,10 @@ struct queue_pair {
 	struct mnl_socket *socket;
 	int fd;
 	uint16_t numbers[QUEUE_ROLES];
+	uint32_t batch_most;	/* packets */
+	/* What lies in the caches when its verdict is made, and what one sendmsg() copies into memory that the kernel
+	 * finds without searching. */
+	uint32_t batch_bytes;
 	uint32_t spin_us;
 	uint64_t received_us;  /* when packets were received last */
 	uint64_t no_yield_us;  /* until then the processor is not given away */
@@ -57,7 +58,7 @@ struct queue_pair {
 	struct queue_stats stats;
 
 	uint8_t *buffers;
-	uint32_t batch_packets; /* to be received next: as many as come to about BATCH_BYTES */
+	uint32_t batch_packets; /* to be received next: as many as come to about batch_bytes */
 	struct mmsghdr messages[QUEUE_BATCH_PACKETS];
 	struct iovec receive_iov[QUEUE_BATCH_PACKETS];
 	struct queue_packet packets[QUEUE_BATCH_PACKETS];
@@ -90,7 +91,6 @@ static bool claim_buffers(struct queue_pair *pair)
 		pair->receive_iov[i] = (struct iovec){pair->buffers + i * BUFFER_BYTES, BUFFER_BYTES};
 		pair->messages[i].msg_hdr = (struct msghdr){.msg_iov = &pair->receive_iov[i], .msg_iovlen = 1};
 	}
-	pair->batch_packets = QUEUE_BATCH_PACKETS;
 	return true;
 }
 
@@ -278,10 +278,10 @@ uint32_t queue_receive(struct queue_pair *pair, bool may_wait, const struct queu
 		return 0;
 	note_received(pair, (uint32_t)received);
 	used = parse_messages(pair, (uint32_t)received, &bytes);
-	fitting = (uint32_t)(BATCH_BYTES / (bytes / (uint32_t)received + 1));
-	pair->batch_packets = fitting > QUEUE_BATCH_PACKETS	      ? QUEUE_BATCH_PACKETS
-			      : fitting < BATCH_PACKETS_LEAST ? BATCH_PACKETS_LEAST
-							      : fitting;
+	fitting = (uint32_t)(pair->batch_bytes / (bytes / (uint32_t)received + 1));
+	if (fitting < BATCH_PACKETS_LEAST)
+		fitting = BATCH_PACKETS_LEAST;
+	pair->batch_packets = fitting < pair->batch_most ? fitting : pair->batch_most;
 	if (used)
 		count(&pair->stats.batches);
 	return used;
@@ -368,6 +368,8 @@ struct queue_pair *queue_open(const struct queue_options *options, char *ret_err
 		return NULL;
 	}
 	memcpy(pair->numbers, options->numbers, sizeof(pair->numbers));
+	pair->batch_most = pair->batch_packets = options->batch_packets;
+	pair->batch_bytes = options->batch_bytes;
 	pair->spin_us = options->spin_us;
 	if (!set_up_socket(pair, options))
 		error = errno;
@@ -448,7 +450,7 @@ void queue_accept_modified(struct queue_pair *pair, const struct queue_packet *p
 	push_pending(pair, packet->role);
 	start = queue_message_wrap(packet, pair->numbers[packet->role], &len);
 	push(pair, start, len);
-	if (pair->bytes >= BATCH_BYTES)
+	if (pair->bytes >= pair->batch_bytes)
 		send_verdicts(pair);
 }
 

@@ -56,6 +56,8 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 		.max_packets = config->queue_max_packets,
 		.buffer_bytes = config->queue_buffer_kib * 1024,
 		.wait_ms = WAIT_MS,
+		.batch_packets = config->queue_batch_packets,
+		.batch_bytes = config->queue_batch_kib * 1024,
 		.spin_us = config->queue_spin_us,
 	};
 
@@ -216,7 +218,23 @@ static void *run(void *context)
 	return NULL;
 }
 
-int worker_start(struct worker *worker)
+/* Gives the thread its processor, the index'th of `cpus`, which is not empty. */
+static int stay_on(pthread_t thread, uint32_t index, const cpu_set_t *cpus)
+{
+	uint32_t left = index % (uint32_t)CPU_COUNT(cpus);
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	for (uint32_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (CPU_ISSET(cpu, cpus) && left-- == 0) {
+			CPU_SET(cpu, &one);
+			break;
+		}
+	}
+	return pthread_setaffinity_np(thread, sizeof(one), &one);
+}
+
+int worker_start(struct worker *worker, const cpu_set_t *cpus)
 {
 	sigset_t all, before;
 	int error;
@@ -232,6 +250,8 @@ int worker_start(struct worker *worker)
 
 		snprintf(name, sizeof(name), "worker/%u", worker->index);
 		pthread_setname_np(worker->thread, name);
+		if (CPU_COUNT(cpus) > 0)
+			error = stay_on(worker->thread, worker->index, cpus);
 	}
 	return error;
 }

@@ -477,7 +477,7 @@ with_pawsd() {
 	pawsd_up "$WORK/pawsd.conf"
 	check "$placement: rules in place" rules_in_place "$placement"
 	check "$placement: connections get labels just where packets are taken in one place" \
-		metric_is labels_in_use $([ "$placement" = forward ] && echo 1 || echo 0)
+		metric_is labels_in_use "$([ "$placement" = forward ] && echo 1 || echo 0)"
 	many_connects "$placement"
 	captured "$placement" 1
 	capture_properties "$placement"

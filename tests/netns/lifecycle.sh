@@ -23,12 +23,12 @@ config() {
 }
 
 # rules: all rules, chains and sets of the gateway: what there is, not what a command has left
-# behind by having been called (tables with nothing in them). Sets change their names.
+# behind by having been called (tables with nothing in them). Sets change their names, and labels.
 rules() {
 	local command
 	for command in iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft; do
 		in_ns "$GW" "$command-save" 2>/dev/null | sed -n "s/\[[0-9]*:[0-9]*\]//; /^-A\|^:.* - /s/^/$command /p"
-	done | sed 's/ pawsd-[a-z]\([46]\)/ pawsd-\1/'
+	done | sed 's/ pawsd-[a-z]\([46]\)/ pawsd-\1/; s/ --label [0-9"]*/ --label N/'
 	in_ns "$GW" ipset list -terse 2>/dev/null | sed -n 's/^Name: pawsd-[a-z]\([46]\)/set pawsd-\1/p' || true
 }
 
@@ -89,6 +89,19 @@ overlapping() {
 	refused 2 '198\.51\.100\.0/24' "$PAWSD" -c "$WORK/overlap.conf"
 }
 
+# The worker on processor 0 alone, the main thread where the test itself may run.
+runs_on_one() {
+	local task allowed
+	for task in /proc/"$PAWSD_PID"/task/*; do
+		allowed=$(awk '/^Cpus_allowed_list/ {print $2}' "$task/status")
+		echo "$(cat "$task/comm"): $allowed"
+		case $(cat "$task/comm") in
+		worker/0) [ "$allowed" = 0 ] || return 1 ;;
+		*) [ "$allowed" = "$(awk '/^Cpus_allowed_list/ {print $2}' /proc/self/status)" ] || return 1 ;;
+		esac
+	done
+}
+
 obstacles() {
 	local portid other
 	start_background "$GW" "$TOOLS/middlebox" --mode f3 --queue 9471 --server-dev wan0 --background
@@ -101,6 +114,14 @@ obstacles() {
 	check "no CAP_NET_ADMIN" refused 1 CAP_NET_ADMIN \
 		setpriv --bounding-set -net_admin --inh-caps -net_admin "$PAWSD" -c "$WORK/good.conf"
 	check "in one line" says 1
+
+	sed "s/^\[queue\]/[queue]\ncpus = 1000/" "$WORK/good.conf" >"$WORK/cpus.conf"
+	check "no such processor" refused 1 "\[queue\] cpus: a processor for worker 0" "$PAWSD" -c "$WORK/cpus.conf"
+	check "in one line" says 1
+	sed "s/^\[queue\]/[queue]\ncpus = 0/" "$WORK/good.conf" >"$WORK/cpus.conf"
+	check "with a processor for its worker" pawsd_start "$WORK/cpus.conf"
+	check "it stays on that, the main thread is free" runs_on_one
+	check "and stops" pawsd_stop
 
 	check "a first pawsd" pawsd_start "$WORK/good.conf"
 	sed "s|$WORK/run|$WORK/run2|; s|\[queue\]|[queue]\nfirst = 9600|" "$WORK/good.conf" >"$WORK/second.conf"

@@ -80,6 +80,9 @@ static void test_each_error_says_where_and_what_is_allowed(void **state)
 	REFUSED(GOOD "ports = 65536\n", "1 to 65535");
 	REFUSED(GOOD "ports = 90-80\n", "90-80");
 	REFUSED(GOOD "ports = 80-\n", "80-");
+	REFUSED("[queue]\ncpus = 0, x\n", "test.conf:2:", "cpus = 0, x", "\"x\" is no processor", "0 to 1023");
+	REFUSED("[queue]\ncpus = 4-2\n", "\"4-2\"", "ranges like 4-7");
+	REFUSED("[queue]\ncpus = 1024\n", "\"1024\"");
 	REFUSED(GOOD "synack_tsecr = yes\n", "off, echo, zero");
 	REFUSED(GOOD "enabled = perhaps\n", "yes, no");
 	REFUSED("[destination]\nprefixes = 192.0.2.0/24\nmode = off\n", "NAME");
