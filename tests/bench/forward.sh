@@ -1,14 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Forwarding side by side: tests/bench/forward.sh BUILD. Each load runs through each alternative in turn,
-# round after round, so that what else the machine does hits all alike. A line for each measurement goes
-# to BUILD/bench/forward.figures: "ROUND LOAD ALTERNATIVE VALUE UNIT CPU-MICROSECONDS PACKETS LOST".
+# Forwarding side by side: tests/bench/forward.sh BUILD. Each load runs through each alternative in turn, round after
+# round, and through plain NAT before and behind each, so that what else the machine does hits both alike: a ratio is
+# that to the mean of the two. A line for each measurement goes to BUILD/bench/forward.figures:
+# "ROUND LOAD ALTERNATIVE VALUE UNIT CPU-MICROSECONDS PACKETS LOST PLAIN".
 #
 #   client machines          NAT gateway           server
 #   $CL  lan0 ------------ lan0 $GW wan0 -------- net0 $SV
 #
-# ROUNDS, LOADS, ALTERNATIVES and SECONDS_EACH may be set in the environment.
+# ROUNDS, LOADS, ALTERNATIVES, SECONDS_EACH and CONGESTION (TCP's congestion control at both ends; the kernel's default
+# would make results of different machines incomparable) may be set in the environment.
 set -euo pipefail
 export NET_BOX=no
 # shellcheck source=tests/netns/lib.sh
@@ -16,9 +18,9 @@ export NET_BOX=no
 net_require iperf3:iperf3 jq:jq ethtool:ethtool
 pawsd_require
 
-ROUNDS=${ROUNDS:-9} SECONDS_EACH=${SECONDS_EACH:-1}
+ROUNDS=${ROUNDS:-5} SECONDS_EACH=${SECONDS_EACH:-1} CONGESTION=${CONGESTION:-cubic}
 read -ra LOADS <<<"${LOADS:-bulk1 bulk8 rr crr pps mix latency}"
-read -ra ALTERNATIVES <<<"${ALTERNATIVES:-plain textbook kernel-strip strip-queue strip-kernel rewrite observe off}"
+read -ra ALTERNATIVES <<<"${ALTERNATIVES:-textbook kernel-strip strip-queue strip-kernel rewrite observe off}"
 RESULTS=$BUILD_DIR/bench
 FIGURES=$RESULTS/forward.figures
 SERVE_PORTS=8001-8032
@@ -113,11 +115,17 @@ netload() {
 # Segments of 64 bytes, one packet each: the server says that it takes no longer ones, and the client's
 # link cuts them itself.
 pps() {
-	ip -n "$SV" route change 203.0.113.0/24 dev net0 proto kernel scope link src 203.0.113.254 advmss 76
+	server_route advmss 76
 	in_ns "$CL" ethtool -K lan0 tso off gso off >/dev/null
 	iperf 4 | awk '{print $1 * 1e6 / 8 / 64, "packets/s"}'
 	in_ns "$CL" ethtool -K lan0 tso on gso on >/dev/null
-	ip -n "$SV" route change 203.0.113.0/24 dev net0 proto kernel scope link src 203.0.113.254
+	server_route
+}
+
+# server_route OPTION...: to the gateway.
+server_route() {
+	ip -n "$SV" route change 203.0.113.0/24 dev net0 proto kernel scope link src 203.0.113.254 \
+		congctl "$CONGESTION" "$@"
 }
 
 load_run() {
@@ -133,22 +141,36 @@ load_run() {
 	esac
 }
 
-# measure ROUND LOAD ALTERNATIVE
+# measure ROUND LOAD ALTERNATIVE: the line but for its end, in LINE.
 measure() {
 	local figure busy packets lost
 	alternative_start "$3"
 	busy=$(busy_us) packets=$(queued_packets) lost=$(lost_packets)
 	figure=$(load_run "$2")
-	printf '%s %s %s %s %s %s %s\n' "$1" "$2" "$3" "$figure" $(($(busy_us) - busy)) \
-		$(($(queued_packets) - packets)) $(($(lost_packets) - lost)) | tee -a "$FIGURES"
+	LINE="$1 $2 $3 $figure $(($(busy_us) - busy)) $(($(queued_packets) - packets)) $(($(lost_packets) - lost))"
 	alternative_stop "$3"
+}
+
+# mean VALUES VALUES: of figures, or of triples of them, comma separated.
+mean() {
+	awk -v a="$1" -v b="$2" 'BEGIN {
+		n = split(a, x, ",")
+		split(b, y, ",")
+		for (i = 1; i <= n; i++)
+			printf "%s%.3f", (i > 1 ? "," : ""), (x[i] + y[i]) / 2
+	}'
 }
 
 # One after the other, each time beginning with another one.
 measure_load() {
-	local i count=${#ALTERNATIVES[@]}
+	local i count=${#ALTERNATIVES[@]} before behind
+	before=$(load_run "$2")
 	for ((i = 0; i < count; i++)); do
+		echo "$1 $2 plain $before 0 0 0 ${before% *}" >>"$FIGURES"
 		measure "$1" "$2" "${ALTERNATIVES[(i + $1) % count]}"
+		behind=$(load_run "$2")
+		echo "$LINE $(mean "${before% *}" "${behind% *}")" | tee -a "$FIGURES"
+		before=$behind
 	done
 }
 
@@ -158,6 +180,8 @@ mkdir -p "$RESULTS"
 : >"$FIGURES"
 net_up
 ns_write "$CL" net/ipv4/ip_local_port_range "1024 65535"
+ip -n "$CL" route change default via 10.99.0.1 congctl "$CONGESTION"
+server_route
 # Connections come and go by the ten thousand: what conntrack keeps of them must not fill its table.
 for state in time_wait close fin_wait last_ack close_wait; do
 	ns_write "$GW" net/netfilter/nf_conntrack_tcp_timeout_$state 1
@@ -166,6 +190,7 @@ done
 start_background "$SV" "$TOOLS/netload" serve --background $(server_endpoints)
 start "$SV" iperf3 -s -p 5201 >/dev/null 2>&1
 wait_until 5 is_listening 5201
+echo "$CONGESTION" >"$RESULTS/congestion"
 LATENCY_RATE=$(netload rr --connections 32 | jq '.value / 10 | floor')
 echo "latency: $LATENCY_RATE requests a second"
 for ((round = 1; round <= ROUNDS; round++)); do

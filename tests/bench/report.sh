@@ -7,7 +7,7 @@ set -euo pipefail
 build=$(cd "${1:-build}" && pwd)
 cd "$(dirname "$0")"
 results=$build/bench
-touch "$results/forward.figures" "$results/scale.figures"
+touch "$results/forward.figures" "$results/scale.figures" "$results/congestion"
 
 jq -Rs -f report.jq "$results/forward.figures" >"$results/forward.json"
 jq -Rs '[split("\n")[] | select(. != "") | split(" ") | {what: .[0], number: (.[1] | tonumber), value: (.[2] | tonumber),
@@ -15,7 +15,8 @@ jq -Rs '[split("\n")[] | select(. != "") | split(" ") | {what: .[0], number: (.[
 	median: (map(.value) | sort | .[length / 2 | floor]), min: (map(.value) | min), max: (map(.value) | max)})' \
 	"$results/scale.figures" >"$results/scale.json"
 jq -n --slurpfile forward "$results/forward.json" --slurpfile scale "$results/scale.json" \
-	'$forward[0] + {scale: $scale[0]}' >"$build/bench.json"
+	--arg congestion "$(cat "$results/congestion")" \
+	'{congestion_control: $congestion} + $forward[0] + {scale: $scale[0]}' >"$build/bench.json"
 
 # A line for each load, a column for each alternative, of the ratios to plain NAT.
 jq -r '.results as $r | ["plain", "off", "kernel-strip", "strip-kernel", "strip-queue", "observe", "rewrite", "textbook"] as $a
@@ -27,8 +28,8 @@ echo "Relative to plain NAT forwarding (latency: times as long), median of the r
 column -t "$results/ratios.tsv"
 echo
 jq -r '.results[] | select(.median != null) | [.load, .alternative, .median, .min, .max, .unit, .ratio_to_plain // "-",
-	.ratio_to_textbook // "-", .cpu_seconds_per_million_packets // "-", .lost_packets] | @tsv' "$build/bench.json" |
-	(echo "load alternative median min max unit /plain /textbook cpu-s/Mpackets lost" && cat) | column -t
+	"\(.ratio_to_plain_min // "-")-\(.ratio_to_plain_max // "-")", .ratio_to_textbook // "-", .cpu_seconds_per_million_packets // "-", .lost_packets] | @tsv' "$build/bench.json" |
+	(echo "load alternative median min max unit /plain spread /textbook cpu-s/Mpackets lost" && cat) | column -t
 echo
 jq -r '.scale[] | [.what, .number, .median, .min, .max, .unit] | @tsv' "$build/bench.json" |
 	(echo "what number median min max unit" && cat) | column -t
