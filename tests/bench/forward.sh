@@ -13,6 +13,7 @@
 # would make results of different machines incomparable) may be set in the environment.
 set -euo pipefail
 export NET_BOX=no
+export TMPDIR=${TMPDIR:-/dev/shm} # as /run is: no disk is behind the flow table
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/../netns/lib.sh"
 net_require iperf3:iperf3 jq:jq ethtool:ethtool

@@ -10,9 +10,13 @@ results=$build/bench
 touch "$results/forward.figures" "$results/scale.figures" "$results/congestion"
 
 jq -Rs -f report.jq "$results/forward.figures" >"$results/forward.json"
-jq -Rs '[split("\n")[] | select(. != "") | split(" ") | {what: .[0], number: (.[1] | tonumber), value: (.[2] | tonumber),
-	unit: .[3]}] | group_by([.what, .number]) | map({what: .[0].what, number: .[0].number, unit: .[0].unit,
-	median: (map(.value) | sort | .[length / 2 | floor]), min: (map(.value) | min), max: (map(.value) | max)})' \
+# How it grows: the median of the rounds' ratios to the fewest, since what the machine can do changes from round to round.
+jq -Rs 'def median: sort | .[length / 2 | floor];
+	[split("\n")[] | select(. != "") | split(" ") | {what: .[0], number: (.[1] | tonumber), value: (.[2] | tonumber),
+	unit: .[3]}] | group_by(.what) | map(group_by(.number) | (.[0] | map(.value)) as $fewest | .[]
+	| {what: .[0].what, number: .[0].number, unit: .[0].unit, median: (map(.value) | median), min: (map(.value) | min),
+	max: (map(.value) | max), ratio_to_fewest: ([range([length, ($fewest | length)] | min) as $i
+		| .[$i].value / $fewest[$i]] | median | . * 1000 | round / 1000)})' \
 	"$results/scale.figures" >"$results/scale.json"
 jq -n --slurpfile forward "$results/forward.json" --slurpfile scale "$results/scale.json" \
 	--arg congestion "$(cat "$results/congestion")" \
@@ -31,8 +35,8 @@ jq -r '.results[] | select(.median != null) | [.load, .alternative, .median, .mi
 	"\(.ratio_to_plain_min // "-")-\(.ratio_to_plain_max // "-")", .ratio_to_textbook // "-", .cpu_seconds_per_million_packets // "-", .lost_packets] | @tsv' "$build/bench.json" |
 	(echo "load alternative median min max unit /plain spread /textbook cpu-s/Mpackets lost" && cat) | column -t
 echo
-jq -r '.scale[] | [.what, .number, .median, .min, .max, .unit] | @tsv' "$build/bench.json" |
-	(echo "what number median min max unit" && cat) | column -t
+jq -r '.scale[] | [.what, .number, .median, .min, .max, .unit, .ratio_to_fewest] | @tsv' "$build/bench.json" |
+	(echo "what number median min max unit /fewest" && cat) | column -t
 
 gnuplot <<-EOT
 	set terminal svg size 1000,500 font "sans,12"
