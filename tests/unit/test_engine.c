@@ -380,7 +380,7 @@ static int setup(void **state)
 static void test_look_ahead(void **state)
 {
 	static struct engine_world world;
-	struct packet_input inputs[ENGINE_AHEAD_MAX + 10];
+	static struct packet_input inputs[8 * ENGINE_AHEAD_MAX];
 	struct test_segment segment = {.src = test_addr(false, 1), .dst = test_addr(false, WORLD_NET + 2),
 				       .src_port = 1000, .dst_port = 443, .seq = 1, .flags = TCP_ACK};
 	uint8_t data[TEST_PACKET_MAX];
@@ -391,9 +391,10 @@ static void test_look_ahead(void **state)
 	world_make(&world, 64, 5000000);
 	assert_int_equal(send_syn(&world, 1000), REASON_SYN_REWRITTEN);
 	counted = sum_of_counters(world.counters);
-	for (uint32_t i = 0; i < ENGINE_AHEAD_MAX + 10; i++)
-		inputs[i] = (struct packet_input){.data = data, .len = i < 40 ? len : i - 40};
-	engine_look_ahead(&world.engine, inputs, ENGINE_AHEAD_MAX + 10);
+	for (uint32_t i = 0; i < 8 * ENGINE_AHEAD_MAX; i++)
+		inputs[i] = (struct packet_input){.data = data, .len = i < 40 ? i : len};
+	engine_look_ahead(&world.engine, inputs, 40);
+	engine_look_ahead(&world.engine, inputs + 40, 7 * ENGINE_AHEAD_MAX);
 	assert_int_equal(world.engine.table.used, 1);
 	assert_int_equal(sum_of_counters(world.counters), counted);
 	world_free(&world);
