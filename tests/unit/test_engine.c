@@ -382,7 +382,7 @@ static void test_look_ahead(void **state)
 	static struct engine_world world;
 	static struct packet_input inputs[8 * ENGINE_AHEAD_MAX];
 	struct test_segment segment = {.src = test_addr(false, 1), .dst = test_addr(false, WORLD_NET + 2),
-				       .src_port = 1000, .dst_port = 443, .seq = 1, .flags = TCP_ACK};
+				       .src_port = 1000, .dst_port = 443, .seq = 1, .flags = TCP_ACK, .payload = 10};
 	uint8_t data[TEST_PACKET_MAX];
 	uint64_t counted;
 	uint32_t tcp_at, len = test_build(&segment, data, &tcp_at);
