@@ -31,7 +31,7 @@
 	X(STRIPS_IN_KERNEL, "strips_in_kernel", GAUGE, COUNT, \
 	  "1 while rules strip by themselves, so that destinations with mode strip need no user space") \
 	X(LABELS, "labels_in_use", GAUGE, COUNT, \
-	  "1 while the rules label connections with which pawsd has nothing to do any more") \
+	  "1 while the rules remember by labels of conntrack what is decided about a connection") \
 	X(DRAINING_SERVERS, "draining_servers", GAUGE, COUNT, \
 	  "servers still queued for old flows after a reload took their rewriting away") \
 	X(DRAINING_DESTINATIONS, "draining_destinations", GAUGE, COUNT, \

@@ -47,7 +47,7 @@ enum {
 	INTERFACE_NAME_SIZE = 16,
 };
 
-/* Whether conntrack remembers by a label which connections need nothing more, so that their packets pass after one look. */
+/* Whether conntrack remembers by labels what is decided about a connection, so that its packets need one look only. */
 enum rules_labels {
 	LABELS_AUTO, /* if the kernel can */
 	LABELS_OFF,
@@ -65,7 +65,7 @@ struct rules_config {
 	enum placement placement;
 	enum rules_strip strip;
 	enum rules_labels labels;
-	uint8_t label; /* for LABELS_AUTO: one that no rules for an earlier policy have used; 0: none */
+	uint8_t label; /* for LABELS_AUTO: the first of two that no rules for an earlier policy have used; 0: none */
 	char wan[WAN_MAX][INTERFACE_NAME_SIZE]; /* a trailing * stands for any ending; none: any interface */
 	size_t wan_count;
 	uint16_t queue_first; /* handshake queues: first .. first + workers - 1; established: the next */

@@ -27,7 +27,7 @@ struct state {
 	struct slot_names old_names; /* of the process before this one */
 	struct slot_names *names;    /* this one's, mapped */
 	struct clock_shared *clock;  /* mapped */
-	uint8_t *label;		     /* the last of state_next_label(), mapped */
+	uint8_t *label;		     /* the last of state_next_labels(), mapped */
 	uint64_t saved_boottime_ms;
 	/* Shared clock minus CLOCK_BOOTTIME, ms. */
 	int64_t clock_offset_ms;
@@ -53,10 +53,10 @@ void state_close(struct state *state);
 void state_forget_flows(const struct config *config);
 
 /*
- * A label of conntrack (0 to 127) for the next rules: another one than any rules of this boot have used or, after 64
- * reloads, the one used longest ago. What a label means belongs to one policy.
+ * The first of two labels of conntrack (0 to 127) for the next rules: others than any rules of this boot have used or,
+ * after 32 reloads, those used longest ago. What a label means belongs to one policy.
  */
-uint8_t state_next_label(struct state *state);
+uint8_t state_next_labels(struct state *state);
 
 enum {
 	STATE_SAVE_INTERVAL_MS = 5000,

@@ -101,9 +101,9 @@ const struct option_info option_table[] = {
 	       "Who strips where mode is strip: the rules themselves, so that no packet comes to pawsd\n"
 	       "(kernel), pawsd (queue), or the rules if the kernel can (auto)."),
 	CHOICE("rules", "labels", config, rules.labels, choices_labels, "auto", OPTION_STATIC,
-	       "Whether the rules give connections that pawsd has nothing to do with any more a label of\n"
-	       "conntrack, 64 to 127, so that their packets pass after one look (auto: with placement =\n"
-	       "forward, if the kernel can)."),
+	       "Whether the rules give connections labels of conntrack, 64 to 127: one where pawsd has nothing\n"
+	       "to do any more, so that their packets pass after one look, one where all packets are queued\n"
+	       "(auto: with placement = forward, if the kernel can)."),
 	CHOICE("rules", "on_stop", config, on_stop, choices_on_stop, "remove", 0,
 	       "What becomes of the rules when pawsd stops. While they stay and pawsd is away, packets\n"
 	       "of rewritten connections are dropped rather than sent on with a wrong TSval."),

@@ -107,7 +107,7 @@ static int install(struct daemon *daemon, const struct config *config, const str
 		strip_counts_read(&daemon->strip_counts, &config->rules, daemon->config->policy,
 				  state_now(&daemon->state), true);
 	if (rules.labels == LABELS_AUTO && rules.placement == PLACEMENT_FORWARD)
-		rules.label = state_next_label(&daemon->state);
+		rules.label = state_next_labels(&daemon->state);
 	if (rules_install(&rules, config->policy, drain->entries, drain->count, &outcome, ret_error, error_size) < 0)
 		return -1;
 	if (outcome.strip_error[0])

@@ -9,7 +9,8 @@
  * The parts of rules.h among themselves.
  *
  *   rules_plan.c      which packets go to which queues, in no firewall's language
- *   rules_text.c      the plan for ipset and iptables-restore, and rules_print()
+ *   rules_text.c      the plan for iptables-restore, and rules_print()
+ *   rules_sets.c      the sets that go with it, for ipset
  *   rules_nft.c       the plan for nft
  *   rules_run.c       running a command with text as its input
  *   rules_words.c     what to say when it fails
@@ -64,8 +65,25 @@ struct rules_plan {
 	bool is_empty;	       /* nothing of this family goes to user space or is stripped */
 	bool is_queued;	       /* something of this family goes to user space */
 	bool is_syn_only;      /* nothing but packets with SYN set is of interest */
-	bool is_labelled;      /* connections that need nothing more get config->label */
+	bool is_labelled;      /* connections get one of the labels below, once it is known which */
 };
+
+/* The label of a connection whose packets pass, and of one whose packets are all queued. */
+static inline unsigned int rules_label_passing(const struct rules_config *config)
+{
+	return config->label;
+}
+
+static inline unsigned int rules_label_queued(const struct rules_config *config)
+{
+	return config->label + 1u;
+}
+
+/* How names of sets and chains tell the families apart. */
+static inline char rules_family_digit(enum family family)
+{
+	return family == FAMILY_IPV4 ? '4' : '6';
+}
 
 int rules_plan_init(struct rules_plan *ret, enum family family, const struct rules_config *config,
 		    const struct policy *policy, const struct rules_drain *drain, size_t drain_count,

@@ -27,7 +27,6 @@ static const char *const server_field[] = {[WAY_OUT] = "daddr", [WAY_IN] = "sadd
 static const char *const client_field[] = {[WAY_OUT] = "saddr", [WAY_IN] = "daddr"};
 static const char *const port_field[] = {[WAY_OUT] = "dport", [WAY_IN] = "sport"};
 
-static const char family_digit[FAMILY_COUNT] = {[FAMILY_IPV4] = '4', [FAMILY_IPV6] = '6'};
 static const char *const header[FAMILY_COUNT] = {[FAMILY_IPV4] = "ip", [FAMILY_IPV6] = "ip6"};
 static const char *const address_type[FAMILY_COUNT] = {[FAMILY_IPV4] = "ipv4_addr", [FAMILY_IPV6] = "ipv6_addr"};
 
@@ -71,7 +70,7 @@ static void write_element(void *context, const struct addr *first, const struct 
 	}
 	fputs(" : ", writer->out);
 	if (rules_list_len(plan, list) > 1)
-		fprintf(writer->out, "goto g%c_%u_%s", family_digit[plan->family], list, way_names[writer->way]);
+		fprintf(writer->out, "goto g%c_%u_%s", rules_family_digit(plan->family), list, way_names[writer->way]);
 	else
 		write_step_verdict(writer->out, &only, writer->way);
 }
@@ -91,7 +90,7 @@ static void write_map(FILE *out, const struct rules_plan *plan, enum way way)
 	if (!has_addresses(plan))
 		return;
 	fprintf(out, "\tmap servers%c_%s {\n\t\ttype %s : verdict\n\t\tflags interval\n\t\telements = {\n",
-		family_digit[plan->family], way_names[way], address_type[plan->family]);
+		rules_family_digit(plan->family), way_names[way], address_type[plan->family]);
 	rules_plan_each_range(plan, write_element, &writer);
 	fputs("\n\t\t}\n\t}\n", out);
 }
@@ -105,7 +104,7 @@ static void write_drain_set(FILE *out, const struct rules_plan *plan)
 		return;
 	fprintf(out, "\t# servers with rewritten flows of an earlier configuration\n"
 		"\tset drain%c {\n\t\ttype %s . inet_service\n\t\telements = {\n",
-		family_digit[plan->family], address_type[plan->family]);
+		rules_family_digit(plan->family), address_type[plan->family]);
 	for (size_t i = 0; i < plan->drain_count; i++) {
 		if (addr_family(&plan->drain[i].server) != plan->family)
 			continue;
@@ -133,15 +132,29 @@ static void write_handshake_rule(FILE *out, const struct rules_config *config)
 	write_queue(out, config, "flags bypass ", config->queue_first);
 }
 
-static void write_queue_chains(FILE *out, const struct rules_config *config)
+static bool is_labelled(const struct rules_plan *plans)
 {
+	return plans[FAMILY_IPV4].is_labelled || plans[FAMILY_IPV6].is_labelled;
+}
+
+static void write_established_queue(FILE *out, const struct rules_config *config)
+{
+	write_queue(out, config, "", (uint32_t)config->queue_first + config->workers);
+}
+
+static void write_queue_chains(FILE *out, const struct rules_plan *plans)
+{
+	const struct rules_config *config = plans[0].config;
+
 	fputs("\t# Without a listener handshakes pass unmodified (bypass), but packets of rewritten flows are\n"
 	      "\t# dropped: they will be sent again, while a single one with its own TSval can end its flow.\n"
 	      "\tchain full {\n",
 	      out);
+	if (is_labelled(plans))
+		fprintf(out, "\t\tct label set %u\n", rules_label_queued(config));
 	write_handshake_rule(out, config);
 	fputs("\t\t", out);
-	write_queue(out, config, "", (uint32_t)config->queue_first + config->workers);
+	write_established_queue(out, config);
 	fputs("\t}\n\tchain handshake {\n", out);
 	write_handshake_rule(out, config);
 	fputs("\t}\n", out);
@@ -230,7 +243,7 @@ static void write_condition(FILE *out, const struct rules_plan *plan, const stru
 
 static void write_group_chain(FILE *out, const struct rules_plan *plan, uint32_t list, enum way way)
 {
-	fprintf(out, "\tchain g%c_%u_%s {\n", family_digit[plan->family], list, way_names[way]);
+	fprintf(out, "\tchain g%c_%u_%s {\n", rules_family_digit(plan->family), list, way_names[way]);
 	for (uint32_t i = 0; i < rules_list_len(plan, list); i++) {
 		const struct rules_step step = rules_list_step(plan, list, i);
 
@@ -261,7 +274,7 @@ static void write_way_chain(FILE *out, const struct rules_plan *plans, enum way 
 	for (enum family family = 0; family < FAMILY_COUNT; family++) {
 		const struct rules_plan *plan = &plans[family];
 		const struct rules_step rest = rules_list_step(plan, 0, 0);
-		const char digit = family_digit[family];
+		const char digit = rules_family_digit(family);
 
 		if (plan->is_empty)
 			continue;
@@ -315,23 +328,23 @@ static void write_label_rules(FILE *out, const struct rules_config *config, enum
 {
 	char action[48];
 
-	snprintf(action, sizeof(action), "ct status assured ct label set %u", config->label);
+	snprintf(action, sizeof(action), "ct status assured ct label set %u", rules_label_passing(config));
 	write_way_rules(out, config, way, action);
-}
-
-static bool is_labelled(const struct rules_plan *plans)
-{
-	return plans[FAMILY_IPV4].is_labelled || plans[FAMILY_IPV6].is_labelled;
 }
 
 static void begin_base_chain(FILE *out, const struct rules_plan *plans, const char *hook, const char *priority)
 {
+	const struct rules_config *config = plans[0].config;
+
 	fprintf(out, "\tchain %s {\n\t\ttype filter hook %s priority %s; policy accept;\n", hook, hook, priority);
 	fputs("\t\tmeta l4proto != tcp accept\n", out);
 	if (is_syn_only(plans))
 		fputs("\t\ttcp flags & syn == 0 accept\n", out);
-	else if (is_labelled(plans))
-		fprintf(out, "\t\tct label %u accept\n", plans[0].config->label);
+	if (!is_labelled(plans))
+		return;
+	fprintf(out, "\t\tct label %u accept\n\t\tct label %u tcp flags & syn == 0 ", rules_label_passing(config),
+		rules_label_queued(config));
+	write_established_queue(out, config);
 }
 
 static void write_base_chains(FILE *out, const struct rules_plan *plans)
@@ -434,7 +447,7 @@ void rules_write_nft(FILE *out, const struct rules_plan *plans, const char *clea
 		write_drain_set(out, &plans[family]);
 	}
 	if (plans[FAMILY_IPV4].is_queued || plans[FAMILY_IPV6].is_queued)
-		write_queue_chains(out, plans[0].config);
+		write_queue_chains(out, plans);
 	write_strip_chains(out, plans);
 	for (enum family family = 0; family < FAMILY_COUNT; family++)
 		if (!plans[family].is_empty)

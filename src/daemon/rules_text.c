@@ -32,177 +32,6 @@ static const char *const way_names[] = {[WAY_OUT] = "OUT", [WAY_IN] = "IN"};
 static const char *const server_end[] = {[WAY_OUT] = "dst", [WAY_IN] = "src"};
 static const char *const client_end[] = {[WAY_OUT] = "src", [WAY_IN] = "dst"};
 
-static const char family_digit[FAMILY_COUNT] = {[FAMILY_IPV4] = '4', [FAMILY_IPV6] = '6'};
-static const char *const ipset_family[FAMILY_COUNT] = {[FAMILY_IPV4] = "inet", [FAMILY_IPV6] = "inet6"};
-
-/* ---- sets ---- */
-
-/* Half as many buckets as elements, a power of two: ipset fills a bucket with up to 12. */
-static size_t hash_size(size_t elements)
-{
-	size_t size = 64;
-
-	while (size * 2 < elements)
-		size *= 2;
-	return size;
-}
-
-static void write_hash_set(FILE *out, const struct rules_plan *plan, char generation, const char *name,
-			   const char *type, size_t elements)
-{
-	fprintf(out, "create " RULES_SET_PREFIX "%c%c-%s %s family %s hashsize %zu maxelem %zu\n", generation,
-		family_digit[plan->family], name, type, ipset_family[plan->family], hash_size(elements),
-		elements ? elements : 1);
-}
-
-struct set_writer {
-	FILE *out;
-	char name[32];
-};
-
-static void write_prefix(void *context, const struct prefix *prefix)
-{
-	const struct set_writer *writer = context;
-	char text[64];
-
-	prefix_format(prefix, text, sizeof(text));
-	fprintf(writer->out, "add %s %s\n", writer->name, text);
-}
-
-struct range_writer {
-	FILE *out;
-	const struct rules_plan *plan;
-	char generation;
-};
-
-static void write_range(void *context, const struct addr *first, const struct addr *last, uint32_t list)
-{
-	const struct range_writer *range = context;
-	struct set_writer writer = {.out = range->out};
-
-	snprintf(writer.name, sizeof(writer.name), RULES_SET_PREFIX "%c%c-g%u", range->generation,
-		 family_digit[range->plan->family], list);
-	policy_each_prefix(range->plan->family, first, last, 1, write_prefix, &writer);
-}
-
-static void write_address_sets(FILE *out, const struct rules_plan *plan, char generation)
-{
-	struct range_writer range = {.out = out, .plan = plan, .generation = generation};
-	char name[24];
-
-	for (uint32_t list = 1; list < plan->lists.list_count; list++) {
-		if (!rules_list_has_set(plan, list))
-			continue;
-		rules_list_describe(out, plan, list);
-		snprintf(name, sizeof(name), "g%u", list);
-		write_hash_set(out, plan, generation, name, "hash:net", plan->prefix_counts[list]);
-	}
-	rules_plan_each_range(plan, write_range, &range);
-}
-
-struct source_counter {
-	size_t count;
-};
-
-static void count_source(void *context, const struct prefix *prefix)
-{
-	struct source_counter *counter = context;
-
-	(void)prefix;
-	counter->count++;
-}
-
-/* hash:net has no place for /0: such a source becomes two halves. */
-static void each_source_prefix(const struct destination *destination, enum family family, prefix_fn each,
-			       void *context)
-{
-	for (size_t i = 0; i < destination->source_count; i++) {
-		const struct prefix *source = &destination->sources[i];
-		struct addr last;
-
-		if (source->family != family)
-			continue;
-		if (source->len > 0) {
-			each(context, source);
-			continue;
-		}
-		memset(&last, 0xff, sizeof(last));
-		if (family == FAMILY_IPV4)
-			last = addr_from_ipv4(last.byte);
-		policy_each_prefix(family, &source->addr, &last, 1, each, context);
-	}
-}
-
-static void write_source_set(FILE *out, const struct rules_plan *plan, char generation, uint16_t number)
-{
-	const struct destination *destination = &plan->policy->destinations[number];
-	struct set_writer writer = {.out = out};
-	struct source_counter counter = {0};
-	char name[24];
-
-	if (destination->source_count == 0)
-		return;
-	each_source_prefix(destination, plan->family, count_source, &counter);
-	fprintf(out, "# sources of %s\n", destination->name);
-	snprintf(name, sizeof(name), "s%u", number);
-	write_hash_set(out, plan, generation, name, "hash:net", counter.count);
-	snprintf(writer.name, sizeof(writer.name), RULES_SET_PREFIX "%c%c-s%u", generation,
-		 family_digit[plan->family], number);
-	each_source_prefix(destination, plan->family, write_prefix, &writer);
-}
-
-static void write_port_set(FILE *out, const struct destination *destination, char generation, size_t number)
-{
-	if (destination->port_count == 0)
-		return;
-	fprintf(out, "# ports of %s\n", destination->name);
-	fprintf(out, "create " RULES_SET_PREFIX "%c-p%zu bitmap:port range 0-65535\n", generation, number);
-	for (size_t i = 0; i < destination->port_count; i++)
-		fprintf(out, "add " RULES_SET_PREFIX "%c-p%zu %u-%u\n", generation, number,
-			destination->ports[i].first, destination->ports[i].last);
-}
-
-static void write_drain_set(FILE *out, const struct rules_plan *plan, char generation)
-{
-	char text[64];
-
-	if (plan->drains == 0)
-		return;
-	fputs("# servers with rewritten flows of an earlier configuration\n", out);
-	write_hash_set(out, plan, generation, "drain", "hash:ip,port", plan->drains);
-	for (size_t i = 0; i < plan->drain_count; i++) {
-		if (addr_family(&plan->drain[i].server) != plan->family)
-			continue;
-		addr_format(&plan->drain[i].server, text, sizeof(text));
-		/* The same server twice is no error. */
-		fprintf(out, "add " RULES_SET_PREFIX "%c%c-drain %s,tcp:%u -exist\n", generation,
-			family_digit[plan->family], text, plan->drain[i].port);
-	}
-}
-
-void rules_write_sets(FILE *out, const struct rules_plan plans[FAMILY_COUNT], char generation)
-{
-	const struct policy *policy = plans[0].policy;
-
-	for (enum family family = 0; family < FAMILY_COUNT; family++) {
-		const struct rules_plan *plan = &plans[family];
-
-		if (plan->is_empty)
-			continue;
-		write_address_sets(out, plan, generation);
-		for (size_t i = 0; i < policy->destination_count; i++)
-			if (plan->is_condition[i])
-				write_source_set(out, plan, generation, (uint16_t)i);
-		write_drain_set(out, plan, generation);
-	}
-	for (size_t i = 0; i < policy->destination_count; i++)
-		if ((plans[FAMILY_IPV4].is_condition[i] && !plans[FAMILY_IPV4].is_empty) ||
-		    (plans[FAMILY_IPV6].is_condition[i] && !plans[FAMILY_IPV6].is_empty))
-			write_port_set(out, &policy->destinations[i], generation, i);
-}
-
-/* ---- chains ---- */
-
 static void write_queue_number(FILE *out, const struct rules_config *config, uint32_t first)
 {
 	/* The balance is by the two addresses, whichever comes first: a flow stays with its worker. */
@@ -241,6 +70,8 @@ static void write_queue_chains(FILE *out, const struct rules_plan *plan)
 	fputs("# Without a listener handshakes pass unmodified (bypass), but packets of rewritten flows are dropped:\n"
 	      "# they will be sent again, while a single one with its own TSval can end its flow.\n",
 	      out);
+	if (plan->is_labelled)
+		fprintf(out, "-A " RULES_CHAIN "-FULL -m connlabel --label %u --set\n", rules_label_queued(config));
 	write_short_rule(out, plan, RULES_CHAIN "-FULL");
 	write_queue_number(out, config, config->queue_first);
 	fputs(" --queue-bypass\n", out);
@@ -318,7 +149,7 @@ static void write_condition(FILE *out, const struct rules_plan *plan, const stru
 			server_end[way]);
 	if (destination->source_count > 0)
 		fprintf(out, " -m set --match-set " RULES_SET_PREFIX "%c%c-s%u %s", generation,
-			family_digit[plan->family], step->number, client_end[way]);
+			rules_family_digit(plan->family), step->number, client_end[way]);
 }
 
 static void write_group_chain(FILE *out, const struct rules_plan *plan, uint32_t list, enum way way,
@@ -339,7 +170,7 @@ static void write_group_chain(FILE *out, const struct rules_plan *plan, uint32_t
 
 static void write_way_chain(FILE *out, const struct rules_plan *plan, enum way way, char generation)
 {
-	const char digit = family_digit[plan->family];
+	const char digit = rules_family_digit(plan->family);
 	const struct rules_step rest = rules_list_step(plan, 0, 0);
 
 	if (plan->drains > 0)
@@ -381,13 +212,26 @@ static void write_label_rule(FILE *out, const struct rules_plan *plan, const cha
 	fputs("-A " RULES_CHAIN, out);
 	if (wan)
 		write_interface(out, wan, way);
-	fprintf(out, " -m conntrack --ctstatus ASSURED -m connlabel --label %u --set\n", plan->config->label);
+	fprintf(out, " -m conntrack --ctstatus ASSURED -m connlabel --label %u --set\n", rules_label_passing(plan->config));
+}
+
+/* No need to find out again what PAWSD-FULL is for, but for SYNs, which go to another queue. */
+static void write_queued_rule(FILE *out, const struct rules_plan *plan)
+{
+	const struct rules_config *config = plan->config;
+
+	fprintf(out, "-A " RULES_CHAIN " -p tcp -m connlabel --label %u -m tcp ! --tcp-flags SYN SYN",
+		rules_label_queued(config));
+	write_queue_number(out, config, (uint32_t)config->queue_first + config->workers);
+	fputc('\n', out);
 }
 
 static void write_jumps(FILE *out, const struct rules_plan *plan)
 {
 	const struct rules_config *config = plan->config;
 
+	if (plan->is_labelled)
+		write_queued_rule(out, plan);
 	for (enum way way = WAY_OUT; way <= WAY_IN; way++) {
 		for (size_t i = 0; i < config->wan_count; i++) {
 			fputs("-A " RULES_CHAIN, out);
@@ -404,7 +248,7 @@ static void write_jumps(FILE *out, const struct rules_plan *plan)
 		write_label_rule(out, plan, NULL, WAY_OUT);
 	fputs("-A FORWARD -p tcp", out);
 	if (plan->is_labelled)
-		fprintf(out, " -m connlabel ! --label %u", config->label);
+		fprintf(out, " -m connlabel ! --label %u", rules_label_passing(config));
 	if (plan->is_syn_only)
 		fprintf(out, " -m length --length %u:65535 -m tcp --tcp-flags SYN SYN", shortest_packet(plan));
 	fputs(" -j " RULES_CHAIN "\n", out);

@@ -26,9 +26,9 @@ enum {
 	 * make theirs look fast. */
 	FOLLOW_BACK_SHARE = 1000,
 	BOOT_ID_SIZE = 39,
-	/* Conntrack's labels that pawsd uses, one after the other: the upper half of the 128 there are. */
+	/* Conntrack's labels that pawsd uses, two after the other: the upper half of the 128 there are. */
 	LABEL_FIRST = 64,
-	LABEL_LAST = 127,
+	LABEL_LAST = 126,
 };
 
 struct file_header {
@@ -355,11 +355,11 @@ void state_forget_flows(const struct config *config)
 	}
 }
 
-uint8_t state_next_label(struct state *state)
+uint8_t state_next_labels(struct state *state)
 {
 	bool is_ours = *state->label >= LABEL_FIRST && *state->label < LABEL_LAST;
 
-	*state->label = is_ours ? (uint8_t)(*state->label + 1) : LABEL_FIRST;
+	*state->label = is_ours ? (uint8_t)((*state->label & ~1) + 2) : LABEL_FIRST;
 	return *state->label;
 }
 

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Connections that pawsd has nothing to do with get a label of conntrack, and their packets pass after one look: the
-# jump to PAWSD counts no more than the first few of a connection. After a reload all is looked at again. In both
-# flavours of iptables.
+# jump to PAWSD counts no more than the first few of a connection. Those all of whose packets come to pawsd get another,
+# and it is found out once where their server belongs. After a reload all is looked at again. In both flavours of
+# iptables.
 set -euo pipefail
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -23,13 +24,18 @@ config() {
 # looked_at FAMILY: packets that took the jump to PAWSD.
 looked_at() { xt "$GW" "$1" -t mangle -nvxL FORWARD | awk '$3 == "PAWSD" {n += $1} END {print n + 0}'; }
 
-# transfer FAMILY SERVER: both ways at once; its packets that were looked at are in LOOKED_AT.
+# looked_up FAMILY: those of them whose server was looked up.
+looked_up() {
+	xt "$GW" "$1" -t mangle -nvxL PAWSD | awk '$3 == "PAWSD-IN" || $3 == "PAWSD-OUT" {n += $1} END {print n + 0}'
+}
+
+# transfer FAMILY SERVER: both ways at once; its packets that were looked at are in LOOKED_AT, those looked up in LOOKED_UP.
 transfer() {
-	local before
-	before=$(looked_at "$1")
+	local at up
+	at=$(looked_at "$1") up=$(looked_up "$1")
 	in_ns "$CL" "$TOOLS/tcpbulk" --to "$(endpoint "$1" "$2" 80)" --up 3000000 --down 3000000 || return 1
-	LOOKED_AT=$(($(looked_at "$1") - before))
-	diag "IPv$1, server $2: $LOOKED_AT packets looked at"
+	LOOKED_AT=$(($(looked_at "$1") - at)) LOOKED_UP=$(($(looked_up "$1") - up))
+	diag "IPv$1, server $2: $LOOKED_AT packets looked at, $LOOKED_UP looked up"
 }
 
 check_transfers() {
@@ -41,6 +47,7 @@ check_transfers() {
 		check "$XT, IPv$family: only its handshake is looked at, and counted" [ "$LOOKED_AT" -le 4 ]
 		check "$XT, IPv$family: a transfer with one that is rewritten" transfer $family 2
 		check "$XT, IPv$family: all of it is looked at" [ "$LOOKED_AT" -gt 20 ]
+		check "$XT, IPv$family: only its handshake is looked up" [ "$LOOKED_UP" -le 4 ]
 	done
 	check "$XT: both handshakes were counted" [ "$(counted third syn_observed synack_observed)" = 4 ]
 	check "$XT: no segment of a rewritten connection went by" [ "$(counted second midstream_out midstream_in)" = 0 ]
@@ -83,6 +90,8 @@ for XT in legacy nft; do
 	check "$XT, labels = off: none is in use" metric_is labels_in_use 0
 	check "$XT, labels = off: a transfer with a server that is off" transfer 4 1
 	check "$XT, labels = off: all of it is looked at" [ "$LOOKED_AT" -gt 20 ]
+	check "$XT, labels = off: a transfer with a server that is rewritten" transfer 4 2
+	check "$XT, labels = off: all of it is looked up" [ "$LOOKED_UP" -gt 20 ]
 	check "$XT: pawsd stops" pawsd_stop
 done
 tap_done

@@ -45,6 +45,7 @@ struct model_condition {
 	} kind;
 	bool of_dst;	/* the end that a set or port is compared with; of interfaces: outgoing */
 	char text[800]; /* name of set or interface, or ports or prefixes as a list */
+	uint32_t label;
 	bool is_prefixes, is_negated;
 };
 
@@ -69,13 +70,15 @@ struct model {
 	struct model_chain *chains;
 	size_t chain_count;
 	char counter[48]; /* of the rule that has counted the packet */
-	bool is_stripped, is_counted_twice, is_labelled;
+	bool is_stripped, is_counted_twice;
+	uint64_t labels_set; /* by the packet; bit n: label 64 + n */
 };
 
 struct model_packet {
 	struct addr src, dst;
 	uint16_t sport, dport;
-	bool syn, ack, is_reply, is_invalid, has_timestamps, has_ao, is_assured, is_labelled;
+	bool syn, ack, is_reply, is_invalid, has_timestamps, has_ao, is_assured;
+	uint64_t labels; /* of its connection */
 	const char *iif, *oif;
 };
 
@@ -250,9 +253,9 @@ static bool model_holds(struct model *model, const struct model_condition *condi
 	case IS_ASSURED:
 		return packet->is_assured;
 	case HAS_LABEL:
-		return packet->is_labelled;
+		return packet->labels >> (condition->label - 64) & 1;
 	case SETS_LABEL:
-		model->is_labelled = true;
+		model->labels_set |= UINT64_C(1) << (condition->label - 64);
 		return true;
 	case IS_ORIGINAL:
 		return !packet->is_reply;

@@ -86,6 +86,7 @@ static void model_read_iptables_word(struct model_rule *rule, const char *word, 
 		model_condition(rule, IS_ASSURED);
 	} else if (strcmp(word, "--label") == 0) {
 		condition = model_condition(rule, HAS_LABEL);
+		condition->label = (uint32_t)strtoul(value, NULL, 10);
 		condition->is_negated = is_negated;
 	} else if (strcmp(word, "--ctdir") == 0) {
 		model_condition(rule, value[0] == 'O' ? IS_ORIGINAL : IS_REPLY);
@@ -326,12 +327,13 @@ static bool model_read_nft_condition(struct model_rule *rule, const char *word, 
 			word = model_word(save);
 		else if (strcmp(what, "label") == 0)
 			what = "has label";
-		model_condition(rule, strcmp(what, "state") == 0       ? IS_INVALID
-				      : strcmp(what, "status") == 0    ? IS_ASSURED
-				      : strcmp(what, "label") == 0     ? SETS_LABEL
-				      : strcmp(what, "has label") == 0 ? HAS_LABEL
-				      : word[0] == 'o'		       ? IS_ORIGINAL
-								       : IS_REPLY);
+		condition = model_condition(rule, strcmp(what, "state") == 0	   ? IS_INVALID
+						  : strcmp(what, "status") == 0	   ? IS_ASSURED
+						  : strcmp(what, "label") == 0	   ? SETS_LABEL
+						  : strcmp(what, "has label") == 0 ? HAS_LABEL
+						  : word[0] == 'o'		   ? IS_ORIGINAL
+										   : IS_REPLY);
+		condition->label = (uint32_t)strtoul(word, NULL, 10);
 	} else if (strcmp(word, "counter") == 0) {
 		model_word(save); /* name */
 		snprintf(rule->counter, sizeof(rule->counter), "%s", model_word(save));
