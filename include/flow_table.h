@@ -31,6 +31,7 @@ struct flow_table {
 	uint32_t capacity, pair_capacity, scaled_capacity, head_mask, client_mask;
 	uint32_t free_flow, free_pairs, free_scaled; /* free lists, index plus one */
 	uint32_t used, pairs_used, scaled_used;
+	uint32_t used_end; /* no flow in use, now or earlier, is at this place or behind it */
 	uint32_t sweep_hand;
 	uint64_t secret[2];
 };

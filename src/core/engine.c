@@ -448,17 +448,20 @@ static uint32_t timeout_of(const struct engine *engine, const struct flow *flow)
 void engine_sweep(struct engine *engine, uint32_t count, uint64_t tick)
 {
 	struct flow_table *table = &engine->table;
-	uint32_t now_s = engine_seconds(tick);
+	uint32_t now_s = engine_seconds(tick), places;
 
 	if (count > table->capacity)
 		count = table->capacity;
+	/* As large a part of the places that may be in use. */
+	places = (uint32_t)(((uint64_t)count * table->used_end + table->capacity - 1) / table->capacity);
 	/* Marks as often as flows. */
 	clock_sweep(&engine->clock, tick, (uint32_t)((uint64_t)count * CLOCK_SERVER_SLOTS / table->capacity) + 1,
 		    &engine->mark_hand);
-	for (uint32_t i = 0; i < count; i++) {
+	for (uint32_t i = 0; i < places; i++) {
 		struct flow *flow = &table->flows[table->sweep_hand];
 
-		table->sweep_hand = (table->sweep_hand + 1) % table->capacity;
+		if (++table->sweep_hand >= table->used_end)
+			table->sweep_hand = 0;
 		if (flow->state == FLOW_FREE)
 			continue;
 		if ((int32_t)(now_s - flow->last_seen_s) > (int32_t)timeout_of(engine, flow))

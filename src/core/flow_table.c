@@ -116,6 +116,8 @@ static void link_flow(struct flow_table *table, struct flow *flow)
 	push_flow(table, head_of_flow(table, flow), flow);
 	use_of_client(table, &flow->client)->flows++;
 	table->used++;
+	if (table->used_end <= flow - table->flows)
+		table->used_end = (uint32_t)(flow - table->flows) + 1;
 }
 
 /* What an earlier process left may have been cut off or written by another hand. */

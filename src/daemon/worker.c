@@ -153,13 +153,13 @@ static bool scan_flows(struct worker *worker)
 
 	if (!worker->order.drain)
 		return true;
-	for (; worker->scan_at < table->capacity && worker->scan_at < end; worker->scan_at++) {
+	for (; worker->scan_at < table->used_end && worker->scan_at < end; worker->scan_at++) {
 		const struct flow *flow = &table->flows[worker->scan_at];
 
 		if (flow->state != FLOW_FREE)
 			look_at_flow(worker, flow);
 	}
-	return worker->scan_at == table->capacity;
+	return worker->scan_at >= table->used_end;
 }
 
 /* Begins or goes on with an order. True while there is more to do. */

@@ -287,18 +287,21 @@ static void test_adopt(void **state)
 	assert_true(adopted > 50);
 }
 
-/* A sweep in small steps visits every flow, once a round, and frees none before its time. */
+/*
+ * A sweep in small steps visits every flow, once a round, and frees none before its time: of a table that is full,
+ * and of one that has places that were never used.
+ */
 static void test_sweep_goes_round(void **state)
 {
 	static struct engine_world world;
 	struct addr client = test_addr(false, 1), server = test_addr(false, 2);
 
 	(void)state;
-	for (uint32_t step = 1; step < 120; step += 7) {
-		uint32_t capacity = 100;
+	for (uint32_t n = 0; n < 34; n++) {
+		const uint32_t flows = 100, capacity = n % 2 ? 730 : flows, step = 1 + n / 2 * 7;
 
 		world_make(&world, capacity, 5000000);
-		for (uint32_t i = 0; i < capacity; i++) {
+		for (uint32_t i = 0; i < flows; i++) {
 			struct flow *flow = flow_table_add(&world.engine.table, &client, (uint16_t)(1 + i), &server, 443);
 
 			flow->state = FLOW_ESTABLISHED;
@@ -308,10 +311,10 @@ static void test_sweep_goes_round(void **state)
 		world.tick += world.engine.timeout_s[FLOW_ESTABLISHED] * 1000ull;
 		for (uint32_t done = 0; done < 3 * capacity; done += step)
 			engine_sweep(&world.engine, step, world.tick);
-		assert_int_equal(world.engine.table.used, capacity);
+		assert_int_equal(world.engine.table.used, flows);
 		world.tick += 1000;
 		engine_sweep(&world.engine, 0, world.tick);
-		assert_int_equal(world.engine.table.used, capacity);
+		assert_int_equal(world.engine.table.used, flows);
 		for (uint32_t done = 0; done < capacity; done += step)
 			engine_sweep(&world.engine, step, world.tick);
 		assert_int_equal(world.engine.table.used, 0);
