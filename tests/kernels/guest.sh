@@ -385,6 +385,15 @@ reloads() {
 	for i in 1 2 3; do reload_to rich && reload_to rewrite || return 1; done
 }
 
+# With the look-up taken away nothing but their labels says that the packets of running connections are to be queued.
+labels_hold() {
+	# Until both certainly have one.
+	check "forward: flows are rewritten after the reload" wait_until 20 moves_on $(($(counted "" out_rewritten) + 1000))
+	check "forward: the look-up is taken away" in_ns "$GW" nft 'flush chain inet pawsd out; flush chain inet pawsd in'
+	check "forward: labelled connections go on being rewritten" wait_until 20 moves_on "$(counted "" out_rewritten)"
+	check "forward: a reload puts it back" reload_to rewrite
+}
+
 during_transfer() {
 	local placement=$1 line
 	phase "$1: transfers"
@@ -396,6 +405,7 @@ during_transfer() {
 	check "$placement: the servers of running flows stay queued" grep -q 'set drain6' <<<"$(rules_text)"
 	check "$placement: and those flows rewritten" wait_until 20 moves_on "$(counted "" out_rewritten)"
 	check "$placement: reload to rewrite" reload_to rewrite
+	[ "$placement" = postnat ] || labels_hold
 	transfers_end "$placement transfer with reloads"
 	check "$placement: nothing odd since the start" nothing_odd
 	unhurt "$placement"
