@@ -11,7 +11,8 @@
 #include "traffic.h"
 
 enum {
-	SLACK_MS = 500, /* of whatever lead, what is no further ahead of the SYN is never held back */
+	/* Of whatever lead, what is no further ahead of the SYN, whose time is rounded, is never held back. */
+	SLACK_MS = 500 - FLOW_SYN_TIME_MS,
 	FAR_MS = 1 << 30,
 	RUNNING_S = 2,	/* a connection heard less than that ago runs */
 };
