@@ -66,6 +66,7 @@ struct rules_plan {
 	bool is_queued;	       /* something of this family goes to user space */
 	bool is_syn_only;      /* nothing but packets with SYN set is of interest */
 	bool is_labelled;      /* connections get one of the labels below, once it is known which */
+	bool has_handshakes;   /* of some connections only the handshake is of interest */
 };
 
 /* The label of a connection whose packets pass, and of one whose packets are all queued. */

@@ -324,12 +324,14 @@ static bool is_syn_only(const struct rules_plan *plans)
 }
 
 /* As in rules_text.c: only where a packet of that way was looked at. */
-static void write_label_rules(FILE *out, const struct rules_config *config, enum way way)
+static void write_label_rules(FILE *out, const struct rules_plan *plans, enum way way)
 {
+	const bool has_handshakes = plans[FAMILY_IPV4].has_handshakes || plans[FAMILY_IPV6].has_handshakes;
 	char action[48];
 
-	snprintf(action, sizeof(action), "ct status assured ct label set %u", rules_label_passing(config));
-	write_way_rules(out, config, way, action);
+	snprintf(action, sizeof(action), "%sct label set %u", has_handshakes ? "ct status assured " : "",
+		 rules_label_passing(plans[0].config));
+	write_way_rules(out, plans[0].config, way, action);
 }
 
 static void begin_base_chain(FILE *out, const struct rules_plan *plans, const char *hook, const char *priority)
@@ -356,9 +358,9 @@ static void write_base_chains(FILE *out, const struct rules_plan *plans)
 		write_way_jumps(out, config, WAY_OUT);
 		write_way_jumps(out, config, WAY_IN);
 		if (is_labelled(plans) && config->wan_count > 0)
-			write_label_rules(out, config, WAY_OUT);
+			write_label_rules(out, plans, WAY_OUT);
 		if (is_labelled(plans))
-			write_label_rules(out, config, WAY_IN);
+			write_label_rules(out, plans, WAY_IN);
 		fputs("\t}\n", out);
 		return;
 	}

@@ -165,6 +165,7 @@ static void look_at_lists(struct rules_plan *plan)
 			plan->is_empty &= step.class == CLASS_NONE;
 			plan->is_queued |= step.class == CLASS_HANDSHAKE || step.class == CLASS_FULL;
 			plan->is_syn_only &= step.class != CLASS_FULL;
+			plan->has_handshakes |= step.class == CLASS_HANDSHAKE || step.class == CLASS_STRIP;
 		}
 	}
 	/*

@@ -204,15 +204,18 @@ static void write_interface(FILE *out, const char *wan, enum way way)
 
 /*
  * What comes to the end of PAWSD is not queued, nor will any packet of its connection be that is part of no
- * handshake, which conntrack says is over (ASSURED): one with the label does not even get here. Only where packets
- * were looked at: a connection may take the way over a wan interface later.
+ * handshake. So where handshakes are of interest though what follows is not, it gets the label when conntrack says that
+ * the handshake is over (ASSURED), otherwise with its first packet; one with the label does not even get here. Only
+ * where packets were looked at: a connection may take the way over a wan interface later.
  */
 static void write_label_rule(FILE *out, const struct rules_plan *plan, const char *wan, enum way way)
 {
 	fputs("-A " RULES_CHAIN, out);
 	if (wan)
 		write_interface(out, wan, way);
-	fprintf(out, " -m conntrack --ctstatus ASSURED -m connlabel --label %u --set\n", rules_label_passing(plan->config));
+	if (plan->has_handshakes)
+		fputs(" -m conntrack --ctstatus ASSURED", out);
+	fprintf(out, " -m connlabel --label %u --set\n", rules_label_passing(plan->config));
 }
 
 /* No need to find out again what PAWSD-FULL is for, but for SYNs, which go to another queue. */

@@ -85,6 +85,14 @@ for XT in legacy nft; do
 	check_reload
 	check "$XT: pawsd stops" pawsd_stop
 
+	sed '/\[destination third\]/,$d' "$WORK/off.conf" >"$WORK/pawsd.conf"
+	pawsd_up "$WORK/pawsd.conf"
+	check "$XT, none observed: a transfer with a server that is off" transfer 4 1
+	check "$XT, none observed: only its SYN is looked at" [ "$LOOKED_AT" = 1 ]
+	check "$XT, none observed: a transfer with one that is rewritten" transfer 4 2
+	check "$XT, none observed: its SYN/ACK, too" [ "$(counted second syn_rewritten synack_rewritten)" = 2 ]
+	check "$XT: pawsd stops" pawsd_stop
+
 	config without off off
 	pawsd_up "$WORK/without.conf"
 	check "$XT, labels = off: none is in use" metric_is labels_in_use 0

@@ -119,8 +119,8 @@ static void check_outcome(const struct rules_config *config, const struct expect
 
 /* ---- random policies ---- */
 
-/* Connections that were labelled as ones that pass, and as ones whose packets are queued. */
-static size_t labelled[2];
+/* Connections that were labelled as ones that pass, as ones whose packets are queued, and as ones that pass from the SYN on. */
+static size_t labelled[3];
 
 static const char *const interfaces[] = {"lan0", "eth0", "ppp7", "lo", "eth01"};
 
@@ -211,34 +211,46 @@ static struct model_packet answer_to(const struct model_packet *packet)
 	return answer;
 }
 
+/* `packet` of a connection that has just got `labels`: what is expected of it, and comes of it, is what the label says. */
+static void check_labelled(struct model *model, const struct rules_config *config, const struct policy *policy,
+			   const struct rules_drain *drain, size_t drain_count, struct model_packet packet,
+			   uint64_t labels, uint64_t seed, const char *text)
+{
+	struct expected expected;
+	struct model_outcome outcome;
+
+	packet.labels = labels;
+	expected = expect(config, policy, drain, drain_count, hooks[0], &packet);
+	if (expected.is_queued != (labels == 2) || expected.is_stripped)
+		fail_msg("a connection was labelled whose packets are %sto be queued\n%s", labels == 2 ? "not " : "", text);
+	outcome = walk_from(model, base_chain(config, hooks[0], &packet), &packet);
+	check_outcome(config, &expected, &outcome, model, seed, text);
+	assert_int_equal(model->labels_set, 0);
+}
+
 /*
- * A packet that has just labelled its connection: of it and its answer, without SYN, either both would be queued or
- * neither, as the label says; and that is what becomes of them with the label.
+ * A packet that has just labelled its connection: of it and its answer either both would be queued or neither, as the
+ * label says; those with SYN only where its handshake may not be over.
  */
 static void check_label(struct model *model, const struct rules_config *config, const struct policy *policy,
 			const struct rules_drain *drain, size_t drain_count, const struct model_packet *packet,
 			uint64_t seed, const char *text)
 {
-	struct model_packet next[2] = {*packet, answer_to(packet)};
+	const struct model_packet ways[2] = {*packet, answer_to(packet)};
 	const uint64_t labels = model->labels_set;
-	const bool is_queued = labels == 2;
+	const bool is_early = labels == 1 && !packet->is_assured;
 
 	if (!labels)
 		return;
-	assert_true(is_queued || (labels == 1 && packet->is_assured));
-	labelled[is_queued]++;
+	labelled[is_early ? 2 : labels == 2]++;
 	for (size_t i = 0; i < 2; i++) {
-		struct expected expected;
-		struct model_outcome outcome;
+		struct model_packet next = ways[i];
 
-		next[i].syn = false;
-		next[i].labels = labels;
-		expected = expect(config, policy, drain, drain_count, hooks[0], &next[i]);
-		if (expected.is_queued != is_queued)
-			fail_msg("a connection was labelled whose packets are %sto be queued\n%s", is_queued ? "not " : "", text);
-		outcome = walk_from(model, base_chain(config, hooks[0], &next[i]), &next[i]);
-		check_outcome(config, &expected, &outcome, model, seed, text);
-		assert_int_equal(model->labels_set, 0);
+		next.syn = false;
+		check_labelled(model, config, policy, drain, drain_count, next, labels, seed, text);
+		next.syn = true;
+		if (is_early)
+			check_labelled(model, config, policy, drain, drain_count, next, labels, seed, text);
 	}
 }
 
@@ -273,7 +285,7 @@ static void check_random(enum rules_backend backend)
 {
 	size_t queued = 0, stripped = 0;
 
-	labelled[0] = labelled[1] = 0;
+	labelled[0] = labelled[1] = labelled[2] = 0;
 	for (uint64_t seed = 1; seed <= 300; seed++) {
 		size_t count;
 		struct destination *destinations = random_destinations(seed, &count);
@@ -309,6 +321,7 @@ static void check_random(enum rules_backend backend)
 	assert_in_range(stripped, 1000, 20000);
 	assert_in_range(labelled[0], 2000, 40000);
 	assert_in_range(labelled[1], 2000, 40000);
+	assert_in_range(labelled[2], 100, 10000);
 }
 
 static void test_iptables_follow_policy(void **state)
