@@ -245,6 +245,9 @@ static bool begins_anew(const struct trial *t)
 	if (flow->handshaking || !t->segment.has_ts || !t->segment.tsval ||
 	    !(naive_is_reason(t, "syn_rewritten") || (naive_comes_in(t) && naive_is_reason(t, "syn_from_outside"))))
 		return false;
+	/* Where the newest to leave may have been a copy of an old SYN, it is the client's newest that counts. */
+	if (flow->has_other_offset && seq_after(t->segment.tsval, flow->reading))
+		return true;
 	/* Of several that left as the newest, any may have been the last. */
 	for (size_t i = 0; i < flow->echo_count; i++) {
 		if (flow->echoes[i].emitted != flow->newest)
