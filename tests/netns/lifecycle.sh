@@ -172,11 +172,14 @@ stopped_early() {
 	local delay
 	for delay in 0 .01 .02 .03 .04 .05 .06 .08 .1 .15; do
 		pawsd_launch "$WORK/$1.conf"
+		wait_until 5 is_pawsd # until then it is a shell that may lose the signal
 		sleep $delay
 		pawsd_stop || echo "after $delay s: status $?"
 		rules_are "$2" || return 1
 	done
 }
+
+is_pawsd() { [ "$(cat "/proc/$PAWSD_PID/comm")" = pawsd ]; }
 
 pawsd_kill() {
 	kill -KILL "$PAWSD_PID"
