@@ -30,6 +30,8 @@ struct daemon {
 	struct strip_counts strip_counts;
 	uint64_t stripped_since[DESTINATION_SLOTS]; /* shared clock, by slot */
 	bool rules_installed, rules_label;
+	/* At the start: the policy, if the rules that an earlier process has left are those for it; or NULL. */
+	const struct policy *rules_policy;
 	uint64_t started_tick;
 	uint64_t reloads, reloads_refused;
 	bool last_reload_ok;

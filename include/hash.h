@@ -2,6 +2,7 @@
 #ifndef PAWSD_HASH_H
 #define PAWSD_HASH_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -18,6 +19,16 @@ static inline uint64_t hash_mix(uint64_t x)
 	x ^= x >> 32;
 	x *= 0xd6e8feb86659fd93u;
 	return x ^ x >> 32;
+}
+
+/* A check of a text's bytes: not keyed, the same in every process. */
+static inline uint64_t hash_text(const char *text, size_t len)
+{
+	uint64_t sum = len;
+
+	for (size_t i = 0; i < len; i++)
+		sum = hash_mix(sum ^ (uint8_t)text[i]);
+	return sum;
 }
 
 /* The two halves of a 128-bit product, one folded onto the other: stirs as well, for fewer instructions. */

@@ -2,6 +2,7 @@
 #ifndef PAWSD_NOTIFY_H
 #define PAWSD_NOTIFY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -9,6 +10,9 @@
  * where there is none ($NOTIFY_SOCKET unset).
  */
 void notify_send(const char *message);
+
+/* The same with a duplicate of `fd`; -1: without one. False when it could not be sent. */
+bool notify_send_fd(const char *message, int fd);
 
 /* RELOADING=1 with the time that systemd wants beside it. */
 void notify_reloading(void);

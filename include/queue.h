@@ -54,6 +54,7 @@ struct queue_options {
 	uint32_t batch_packets; /* at a time: 1 to QUEUE_BATCH_PACKETS */
 	uint32_t batch_bytes;	/* likewise, about */
 	uint32_t spin_us;      /* how long it lets packets gather while many come; 0: not */
+	int kept_fd;	       /* to go on with, see queue_fd_has(); the pair's from now on. -1: none */
 };
 
 struct queue_stats {
@@ -70,6 +71,16 @@ struct queue_pair *queue_open(const struct queue_options *options, char *ret_err
 
 /* Packets still in the queues are dropped by the kernel. NULL is no error. */
 void queue_close(struct queue_pair *pair);
+
+/*
+ * The socket, to be kept for the next process: as long as somebody has it open, the queues are there and packets wait in
+ * them.
+ */
+int queue_fd(const struct queue_pair *pair);
+/* True for the queue_fd() of an earlier process whose pair had these numbers, in this network namespace. */
+bool queue_fd_has(int fd, const uint16_t numbers[QUEUE_ROLES]);
+/* True when the pair goes on with such a one. */
+bool queue_is_adopted(const struct queue_pair *pair);
 
 uint16_t queue_number(const struct queue_pair *pair, enum queue_role role);
 /* Read by any thread. */

@@ -79,6 +79,12 @@ struct rules_config {
 void rules_print(FILE *out, const struct rules_config *config, const struct policy *policy,
 		 const struct rules_drain *drain, size_t drain_count);
 
+/*
+ * What the rules are made from, in one number, never 0: the same in every process for rules that take the same packets to
+ * the same queues. 0 where memory is short.
+ */
+uint64_t rules_digest(const struct rules_config *config, const struct policy *policy);
+
 /* What rules_install() had to do without. */
 struct rules_outcome {
 	char strip_error[1024]; /* why the rules do not strip; "": they do, if the policy asks for it */

@@ -63,6 +63,9 @@ int worker_start(struct worker *worker, const cpu_set_t *cpus);
 void worker_give_order(struct worker *worker, const struct worker_order *order);
 bool worker_has_done(const struct worker *worker);
 
+/* Has the service manager close the queues' socket, too: nothing is to come any more. */
+void worker_forget_queues(const struct worker *worker);
+
 /* Ends the thread and closes the queues. */
 void worker_stop(struct worker *worker);
 

@@ -187,15 +187,6 @@ int epoch_load(const char *path, const struct epoch *known, struct epoch *ret, c
 	return 0;
 }
 
-static uint64_t sum_of_text(const char *text, size_t len)
-{
-	uint64_t sum = len;
-
-	for (size_t i = 0; i < len; i++)
-		sum = hash_mix(sum ^ (uint8_t)text[i]);
-	return sum;
-}
-
 /* Checks the last line and cuts it off. */
 static bool check_sum(char *text)
 {
@@ -206,7 +197,7 @@ static bool check_sum(char *text)
 		last = at + 1;
 	if (!last)
 		return false;
-	snprintf(expected, sizeof(expected), "sum %016" PRIx64 "\n", sum_of_text(text, (size_t)(last - text)));
+	snprintf(expected, sizeof(expected), "sum %016" PRIx64 "\n", hash_text(text, (size_t)(last - text)));
 	if (strcmp(last, expected) != 0)
 		return false;
 	*last = '\0';
@@ -288,7 +279,7 @@ int clock_file_write(const char *path, const struct clock_reading *reading, cons
 				(uint32_t)mark);
 	}
 	fflush(out);
-	fprintf(out, "sum %016" PRIx64 "\n", sum_of_text(text, len));
+	fprintf(out, "sum %016" PRIx64 "\n", hash_text(text, len));
 	fclose(out);
 	result = write_text(path, text, len);
 	free(text);

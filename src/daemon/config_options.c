@@ -105,8 +105,9 @@ const struct option_info option_table[] = {
 	       "to do any more, so that their packets pass after one look, one where all packets are queued\n"
 	       "(auto: with placement = forward, if the kernel can)."),
 	CHOICE("rules", "on_stop", config, on_stop, choices_on_stop, "remove", 0,
-	       "What becomes of the rules when pawsd stops. While they stay and pawsd is away, packets\n"
-	       "of rewritten connections are dropped rather than sent on with a wrong TSval."),
+	       "What becomes of the rules when pawsd stops. While they stay and pawsd is away, packets wait\n"
+	       "where systemd restarts it; else those of rewritten connections are dropped rather than sent\n"
+	       "on with a wrong TSval."),
 
 	TEXT("control", "socket", OPTION_PATH, control_socket, "/run/pawsd/control.sock", "Where pawsctl and pawsd-exporter ask."),
 	TEXT("control", "group", OPTION_TEXT, control_group, "", "Group that may ask; without one only root may."),

@@ -12,6 +12,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "fdstore.h"
 #include "log.h"
 #include "notify.h"
 
@@ -50,7 +51,7 @@ static void map_old_slots(const struct slot_names *old, const struct slot_names 
 
 static int open_workers(struct daemon *daemon, char *error)
 {
-	uint32_t workers = daemon->config->rules.workers, known = 0;
+	uint32_t workers = daemon->config->rules.workers, known = 0, adopted = 0;
 	uint16_t slots[DESTINATION_SLOTS];
 
 	map_old_slots(&daemon->state.old_names, daemon->first_names, slots);
@@ -59,15 +60,23 @@ static int open_workers(struct daemon *daemon, char *error)
 		snprintf(error, ERROR_SIZE, "out of memory");
 		return -1;
 	}
+	if (*daemon->state.rules_digest &&
+	    *daemon->state.rules_digest == rules_digest(&daemon->config->rules, daemon->config->policy))
+		daemon->rules_policy = daemon->config->policy;
 	for (uint32_t i = 0; i < workers; i++) {
 		if (worker_open(&daemon->workers[i], i, daemon->config, &daemon->state, daemon->wan, daemon->done_fd,
 				slots, error, ERROR_SIZE) < 0)
 			return -1;
+		daemon->workers[i].engine.rules_policy = daemon->rules_policy;
 		known += daemon->workers[i].engine.table.used;
+		adopted += queue_is_adopted(daemon->workers[i].queues);
 	}
+	fdstore_end();
 	*daemon->state.names = *daemon->first_names;
 	if (known)
 		log_info("%u flows are known from before", known);
+	if (adopted)
+		log_info("queues of %u workers go on, with the packets that wait in them", adopted);
 	for (uint32_t i = 0; i < workers; i++) {
 		int failed = worker_start(&daemon->workers[i], &daemon->config->queue_cpus);
 
@@ -263,14 +272,18 @@ void daemon_stop(struct daemon *daemon)
 
 	control_close(daemon->control);
 	if (daemon->rules_installed && daemon->config->on_stop == ON_STOP_REMOVE) {
+		*daemon->state.rules_digest = 0;
 		removed = rules_remove(&daemon->config->rules, error, sizeof(error)) == 0;
 		if (removed)
 			wait_for_queues(daemon);
 		else
 			log_error("the rules are still there: %s", error);
 	}
-	for (uint32_t i = 0; daemon->workers && i < daemon->config->rules.workers; i++)
+	for (uint32_t i = 0; daemon->workers && i < daemon->config->rules.workers; i++) {
+		if (removed)
+			worker_forget_queues(&daemon->workers[i]);
 		worker_stop(&daemon->workers[i]);
+	}
 	if (removed)
 		state_forget_flows(daemon->config);
 	if (daemon->workers && daemon->workers[0].engine.clock.shared)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon.h"
+#include "fdstore.h"
 #include "log.h"
 
 enum {
@@ -129,6 +130,7 @@ static int run(const char *path, struct slot_names *names)
 	char error[1024];
 	int status = EXIT_FAILED;
 
+	fdstore_begin();
 	daemon.config = load(path, names);
 	if (!daemon.config)
 		return EXIT_CONFIGURATION;

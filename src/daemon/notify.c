@@ -10,24 +10,53 @@
 #include <time.h>
 #include <unistd.h>
 
-void notify_send(const char *message)
+/* Returns the length of the address, 0 where there is no service manager. */
+static socklen_t find_manager(struct sockaddr_un *ret)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	size_t len = path ? strlen(path) : 0;
-	int fd;
 
-	if (len < 2 || len >= sizeof(address.sun_path) || (path[0] != '/' && path[0] != '@'))
-		return;
-	memcpy(address.sun_path, path, len);
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (len < 2 || len >= sizeof(ret->sun_path) || (path[0] != '/' && path[0] != '@'))
+		return 0;
+	memcpy(ret->sun_path, path, len);
 	if (path[0] == '@')
-		address.sun_path[0] = '\0';
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	sendto(fd, message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&address,
-	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
-	close(fd);
+		ret->sun_path[0] = '\0';
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+}
+
+bool notify_send_fd(const char *message, int fd)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct sockaddr_un address;
+	struct iovec text = {(char *)(uintptr_t)message, strlen(message)};
+	struct msghdr header = {.msg_name = &address, .msg_namelen = find_manager(&address), .msg_iov = &text, .msg_iovlen = 1};
+	ssize_t sent;
+	int by;
+
+	if (header.msg_namelen == 0)
+		return false;
+	by = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (by < 0)
+		return false;
+	if (fd >= 0) {
+		control.header = (struct cmsghdr){
+			.cmsg_len = CMSG_LEN(sizeof(fd)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+		memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+		header.msg_control = &control;
+		header.msg_controllen = sizeof(control);
+	}
+	sent = sendmsg(by, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+	close(by);
+	return sent >= 0;
+}
+
+void notify_send(const char *message)
+{
+	notify_send_fd(message, -1);
 }
 
 void notify_reloading(void)

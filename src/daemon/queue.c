@@ -1,32 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "queue.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <libmnl/libmnl.h>
-#include <libnetfilter_queue/libnetfilter_queue.h>
 #include <linux/netfilter.h>
-#include <linux/netfilter/nfnetlink_queue.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
 #include <time.h>
 
-#include "queue_message.h"
-
-#ifndef NETLINK_CAP_ACK
-#define NETLINK_CAP_ACK 10
-#endif
+#include "queue_internal.h"
 
 enum {
 	BATCH_PACKETS_LEAST = 4,
-	/* A packet of 65535 bytes and the attributes before it; the buffers begin in different lines of a
-	 * cache, so that the headers of a batch do not displace each other. */
-	BUFFER_BYTES = 65536 + 4096 + 5 * 64,
-	HUGE_PAGE_BYTES = 2 << 20,
 	/* A processor that was given away for longer than this has other work: for the next second none is given. */
 	YIELD_MOST_US = 1000,
 	YIELD_PAUSE_US = 1000000,
@@ -37,142 +19,19 @@ const char *const queue_role_names[QUEUE_ROLES] = {
 	[QUEUE_ESTABLISHED] = "established",
 };
 
-/*
- * Invariants between two calls: `verdicts` messages of `bytes` in all lie in iov[], in the order
- * of their packets; `pending` says that the packets of a queue up to number `pending_id` that
- * came after them are to be accepted as they are, and no message says so yet.
- */
-struct queue_pair {
-	struct mnl_socket *socket;
-	int fd;
-	uint16_t numbers[QUEUE_ROLES];
-	uint32_t batch_most;	/* packets */
-	/* What lies in the caches when its verdict is made, and what one sendmsg() copies into memory that the kernel
-	 * finds without searching. */
-	uint32_t batch_bytes;
-	uint32_t spin_us;
-	uint64_t received_us;  /* when packets were received last */
-	uint64_t no_yield_us;  /* until then the processor is not given away */
-	bool had_packets;      /* at the last call */
-	bool is_busy;	       /* at the pace of the last batch another packet comes within spin_us */
-	struct queue_stats stats;
-
-	uint8_t *buffers;
-	uint32_t batch_packets; /* to be received next: as many as come to about batch_bytes */
-	struct mmsghdr messages[QUEUE_BATCH_PACKETS];
-	struct iovec receive_iov[QUEUE_BATCH_PACKETS];
-	struct queue_packet packets[QUEUE_BATCH_PACKETS];
-
-	struct iovec iov[2 * QUEUE_BATCH_PACKETS + QUEUE_ROLES];
-	uint8_t accepts[QUEUE_BATCH_PACKETS + QUEUE_ROLES][QUEUE_VERDICT_BYTES];
-	uint32_t verdicts, accept_count;
-	size_t bytes;
-	bool pending[QUEUE_ROLES];
-	uint32_t pending_id[QUEUE_ROLES];
-};
-
 static void count(uint64_t *counter)
 {
 	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
 }
 
-static size_t buffers_bytes(void)
+int queue_fd(const struct queue_pair *pair)
 {
-	return ((size_t)QUEUE_BATCH_PACKETS * BUFFER_BYTES + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+	return pair->fd;
 }
 
-static bool claim_buffers(struct queue_pair *pair)
+bool queue_is_adopted(const struct queue_pair *pair)
 {
-	pair->buffers = mmap(NULL, buffers_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (pair->buffers == MAP_FAILED)
-		return false;
-	/* Every byte of a long packet is copied in and out: fewer pages to look up, a 20th of the time. */
-	madvise(pair->buffers, buffers_bytes(), MADV_HUGEPAGE);
-	memset(pair->buffers, 0, buffers_bytes());
-	for (size_t i = 0; i < QUEUE_BATCH_PACKETS; i++) {
-		pair->receive_iov[i] = (struct iovec){pair->buffers + i * BUFFER_BYTES, BUFFER_BYTES};
-		pair->messages[i].msg_hdr = (struct msghdr){.msg_iov = &pair->receive_iov[i], .msg_iovlen = 1};
-	}
-	return true;
-}
-
-bool queue_kernel_stats_read(uint16_t number, struct queue_kernel_stats *ret)
-{
-	FILE *file = fopen("/proc/net/netfilter/nfnetlink_queue", "re");
-	unsigned int queue, portid, waiting, mode, range, full, user, queued;
-	bool found = false;
-
-	if (!file)
-		return false;
-	while (!found && fscanf(file, "%u %u %u %u %u %u %u %u %*u", &queue, &portid, &waiting, &mode, &range, &full,
-				&user, &queued) == 8) {
-		found = queue == number;
-	}
-	fclose(file);
-	if (found)
-		*ret = (struct queue_kernel_stats){portid, queued, waiting, full, user};
-	return found;
-}
-
-/* Why the kernel refused the queue, in words. */
-static void explain_refusal(uint16_t number, int error, char *ret_error, size_t error_size)
-{
-	struct queue_kernel_stats stats;
-	char path[64], process[64] = "";
-	FILE *file;
-
-	if (error == EPERM && queue_kernel_stats_read(number, &stats)) {
-		snprintf(path, sizeof(path), "/proc/%u/comm", stats.portid);
-		file = fopen(path, "re");
-		if (file) {
-			if (fscanf(file, "%63s", process) != 1)
-				process[0] = '\0';
-			fclose(file);
-		}
-		snprintf(ret_error, error_size,
-			 "queue %u is taken: its owner's portid is %u%s%s; allowed: a free one, see [queue] first",
-			 number, stats.portid, process[0] ? ", probably the process " : "", process);
-	} else if (error == EPERM) {
-		snprintf(ret_error, error_size, "queue %u: not permitted; needs CAP_NET_ADMIN (run as root)",
-			 number);
-	} else if (error == EINVAL || error == EOPNOTSUPP || error == EPROTONOSUPPORT) {
-		snprintf(ret_error, error_size,
-			 "queue %u: the kernel has no NFQUEUE: it needs CONFIG_NETFILTER_NETLINK_QUEUE (module "
-			 "nfnetlink_queue)",
-			 number);
-	} else {
-		snprintf(ret_error, error_size, "queue %u: %s", number, strerror(error));
-	}
-}
-
-static bool set_up_socket(struct queue_pair *pair, const struct queue_options *options)
-{
-	int on = 1, bytes = (int)(options->buffer_bytes > INT32_MAX / 2 ? INT32_MAX / 2 : options->buffer_bytes);
-	struct timeval wait = {options->wait_ms / 1000, options->wait_ms % 1000 * 1000};
-
-	pair->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	if (!pair->socket || mnl_socket_bind(pair->socket, 0, MNL_SOCKET_AUTOPID) < 0)
-		return false;
-	pair->fd = mnl_socket_get_fd(pair->socket);
-	/* Losses show in the kernel's own counters; an error on the socket would only hide packets. */
-	setsockopt(pair->fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof(on));
-	setsockopt(pair->fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
-	if (setsockopt(pair->fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
-		setsockopt(pair->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
-	if (setsockopt(pair->fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
-		setsockopt(pair->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-	return setsockopt(pair->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) == 0;
-}
-
-void queue_close(struct queue_pair *pair)
-{
-	if (!pair)
-		return;
-	if (pair->socket)
-		mnl_socket_close(pair->socket);
-	if (pair->buffers && pair->buffers != MAP_FAILED)
-		munmap(pair->buffers, buffers_bytes());
-	free(pair);
+	return pair->is_adopted;
 }
 
 uint16_t queue_number(const struct queue_pair *pair, enum queue_role role)
@@ -191,8 +50,7 @@ struct queue_stats queue_stats_read(const struct queue_pair *pair)
 
 /* ---- receiving ---- */
 
-/* Reads a packet's message into *ret. False when it is none of ours. */
-static bool parse_packet(const struct queue_pair *pair, uint8_t *message, size_t len, struct queue_packet *ret)
+bool queue_parse_packet(const struct queue_pair *pair, uint8_t *message, size_t len, struct queue_packet *ret)
 {
 	uint16_t number;
 
@@ -200,6 +58,29 @@ static bool parse_packet(const struct queue_pair *pair, uint8_t *message, size_t
 		return false;
 	ret->role = number == pair->numbers[QUEUE_ESTABLISHED] ? QUEUE_ESTABLISHED : QUEUE_HANDSHAKE;
 	return number == pair->numbers[ret->role];
+}
+
+static bool is_about_orphans(const uint8_t *answer)
+{
+	return ((const struct nlmsghdr *)(const void *)answer)->nlmsg_seq == QUEUE_SEQ_ORPHANS;
+}
+
+/*
+ * What an earlier process had taken from the queue, and not given a verdict when it died, waits there for ever. It is
+ * older than the first packet that comes to this one; nobody has its bytes any more. Its host will send it again.
+ */
+static void drop_orphans(struct queue_pair *pair, const struct queue_packet *first)
+{
+	_Alignas(struct nlmsghdr) uint8_t message[QUEUE_VERDICT_BYTES];
+
+	if (!pair->has_orphans[first->role])
+		return;
+	pair->has_orphans[first->role] = false;
+	queue_message_put_verdict(message, pair->numbers[first->role], NFQNL_MSG_VERDICT_BATCH, NF_DROP, first->id - 1,
+				  sizeof(message));
+	((struct nlmsghdr *)(void *)message)->nlmsg_seq = QUEUE_SEQ_ORPHANS;
+	if (send(pair->fd, message, sizeof(message), 0) < 0)
+		count(&pair->stats.verdict_errors);
 }
 
 static uint32_t parse_messages(struct queue_pair *pair, uint32_t received, size_t *ret_bytes)
@@ -215,9 +96,10 @@ static uint32_t parse_messages(struct queue_pair *pair, uint32_t received, size_
 
 		*ret_bytes += len;
 		if (is_whole && queue_message_is_answer(message, len, &error)) {
-			if (error) /* else queue_wake() asked for it */
+			if (error && !is_about_orphans(message)) /* without error it is queue_wake()'s */
 				count(&pair->stats.verdict_errors);
-		} else if (is_whole && parse_packet(pair, message, len, &pair->packets[used])) {
+		} else if (is_whole && queue_parse_packet(pair, message, len, &pair->packets[used])) {
+			drop_orphans(pair, &pair->packets[used]);
 			used++;
 		} else {
 			count(&pair->stats.message_errors);
@@ -296,93 +178,6 @@ void queue_wake(const struct queue_pair *pair)
 		.nlmsg_len = sizeof(message), .nlmsg_type = NLMSG_NOOP, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK};
 
 	send(pair->fd, &message, sizeof(message), 0);
-}
-
-/* ---- opening ---- */
-
-/*
- * Packets up to `id` came before the pair was ready. They can only be let go: handshakes pass,
- * others are dropped, to be sent again.
- */
-static void give_up_packets(struct queue_pair *pair, enum queue_role role, uint32_t id)
-{
-	uint8_t message[QUEUE_VERDICT_BYTES];
-
-	queue_message_put_verdict(message, pair->numbers[role], NFQNL_MSG_VERDICT_BATCH,
-				  role == QUEUE_HANDSHAKE ? NF_ACCEPT : NF_DROP, id, sizeof(message));
-	if (send(pair->fd, message, sizeof(message), 0) < 0)
-		count(&pair->stats.verdict_errors);
-}
-
-/* Waits for the answer to the configuration. Returns 0 or an errno. */
-static int await_answer(struct queue_pair *pair)
-{
-	_Alignas(struct nlmsghdr) uint8_t buffer[8192];
-	struct queue_packet packet;
-	ssize_t len;
-	int error;
-
-	for (;;) {
-		/* A long packet is cut off here, behind all that matters. */
-		len = recv(pair->fd, buffer, sizeof(buffer), 0);
-		if (len < 0 && errno == EINTR)
-			continue;
-		if (len < 0)
-			return errno;
-		if (len < (ssize_t)sizeof(struct nlmsghdr))
-			return EPROTO;
-		if (queue_message_is_answer(buffer, (size_t)len, &error))
-			return error;
-		if (parse_packet(pair, buffer, (size_t)len, &packet))
-			give_up_packets(pair, packet.role, packet.id);
-	}
-}
-
-/*
- * Everything in one message: between a bind and its parameters a queue would drop packets, with
- * bypass or without. Returns 0 or an errno.
- */
-static int configure(struct queue_pair *pair, enum queue_role role, uint32_t max_packets)
-{
-	uint32_t flags = NFQA_CFG_F_GSO | (role == QUEUE_HANDSHAKE ? NFQA_CFG_F_FAIL_OPEN : 0);
-	uint8_t buffer[1024];
-	struct nlmsghdr *message = nfq_nlmsg_put((char *)buffer, NFQNL_MSG_CONFIG, pair->numbers[role]);
-
-	message->nlmsg_flags |= NLM_F_ACK;
-	nfq_nlmsg_cfg_put_cmd(message, AF_INET, NFQNL_CFG_CMD_BIND);
-	nfq_nlmsg_cfg_put_params(message, NFQNL_COPY_PACKET, 0xffff);
-	mnl_attr_put_u32(message, NFQA_CFG_FLAGS, htonl(flags));
-	mnl_attr_put_u32(message, NFQA_CFG_MASK, htonl(flags));
-	nfq_nlmsg_cfg_put_qmaxlen(message, max_packets);
-	if (mnl_socket_sendto(pair->socket, message, message->nlmsg_len) < 0)
-		return errno;
-	return await_answer(pair);
-}
-
-struct queue_pair *queue_open(const struct queue_options *options, char *ret_error, size_t error_size)
-{
-	struct queue_pair *pair = calloc(1, sizeof(*pair));
-	int role = 0, error = 0;
-
-	if (!pair || !claim_buffers(pair)) {
-		snprintf(ret_error, error_size, "out of memory");
-		queue_close(pair);
-		return NULL;
-	}
-	memcpy(pair->numbers, options->numbers, sizeof(pair->numbers));
-	pair->batch_most = pair->batch_packets = options->batch_packets;
-	pair->batch_bytes = options->batch_bytes;
-	pair->spin_us = options->spin_us;
-	if (!set_up_socket(pair, options))
-		error = errno;
-	for (; !error && role < QUEUE_ROLES; role++)
-		error = configure(pair, (enum queue_role)role, options->max_packets);
-	if (error) {
-		explain_refusal(pair->numbers[role ? role - 1 : 0], error, ret_error, error_size);
-		queue_close(pair);
-		return NULL;
-	}
-	return pair;
 }
 
 /* ---- verdicts ---- */

@@ -108,8 +108,10 @@ static int install(struct daemon *daemon, const struct config *config, const str
 				  state_now(&daemon->state), true);
 	if (rules.labels == LABELS_AUTO && rules.placement == PLACEMENT_FORWARD)
 		rules.label = state_next_labels(&daemon->state);
+	*daemon->state.rules_digest = 0;
 	if (rules_install(&rules, config->policy, drain->entries, drain->count, &outcome, ret_error, error_size) < 0)
 		return -1;
+	*daemon->state.rules_digest = rules_digest(&config->rules, config->policy);
 	if (outcome.strip_error[0])
 		log_warning("pawsd strips, for the rules cannot: %s", outcome.strip_error);
 	if (outcome.label_error[0])
@@ -145,7 +147,8 @@ static void note_strips(struct daemon *daemon, const struct policy *policy, cons
 
 int reload_apply(struct daemon *daemon, struct config *config, char *ret_error, size_t error_size)
 {
-	const struct policy *rules_policy = config == daemon->config ? NULL : daemon->config->policy;
+	const struct policy *before = config == daemon->config ? NULL : daemon->config->policy;
+	const struct policy *rules_policy = before ? before : daemon->rules_policy;
 	struct drain_set drain;
 
 	raise_timeouts(config->timeout_s);
@@ -166,7 +169,7 @@ int reload_apply(struct daemon *daemon, struct config *config, char *ret_error, 
 		log_info("%zu servers stay queued until their flows of before have ended", drain.count);
 	drain_set_close(&daemon->drain);
 	daemon->drain = drain;
-	note_strips(daemon, config->policy, rules_policy);
+	note_strips(daemon, config->policy, before);
 	give_policy(daemon, config, NULL, false, NULL);
 	return 0;
 }

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
 #include "policy_build.h"
 #include "rules_internal.h"
 
@@ -343,4 +344,20 @@ void rules_print(FILE *out, const struct rules_config *config, const struct poli
 		print_script(out, config, plans);
 	for (enum family family = 0; family < FAMILY_COUNT; family++)
 		rules_plan_free(&plans[family]);
+}
+
+uint64_t rules_digest(const struct rules_config *config, const struct policy *policy)
+{
+	struct rules_config general = *config;
+	struct text text;
+	uint64_t digest = 0;
+
+	general.label = 0; /* of these rules alone */
+	if (rules_text_begin(&text)) {
+		rules_print(text.file, &general, policy, NULL, 0);
+		if (rules_text_end(&text))
+			digest = hash_text(text.bytes, text.len) | 1;
+	}
+	rules_text_free(&text);
+	return digest;
 }

@@ -51,6 +51,7 @@ struct shared_file {
 	int64_t clock_offset_ms;
 	char boot_id[BOOT_ID_SIZE];
 	uint8_t label;
+	uint64_t rules_digest;
 	struct epoch epoch;
 	struct clock_shared clock;
 	struct slot_names names;
@@ -319,6 +320,7 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 	drop_damaged_clock(path, shared);
 	ret->names = &shared->names;
 	ret->label = &shared->label;
+	ret->rules_digest = &shared->rules_digest;
 	slot_names_init(&ret->old_names);
 	if (found && ret->names->count > SLOT_DEFAULT && ret->names->count <= DESTINATION_SLOTS)
 		ret->old_names = *ret->names;

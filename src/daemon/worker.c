@@ -17,6 +17,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "fdstore.h"
+
 enum {
 	WAIT_MS = 250,		/* for packets; then it is looked whether something else is to be done */
 	SWEEP_INTERVAL_MS = 10, /* at least, so that packets need not wait long for a part of the table */
@@ -46,6 +48,32 @@ static int open_table(struct worker *worker, const struct config *config, const 
 	worker->engine.counters = worker->counters;
 	flow_table_init(&worker->engine.table, parts.kept, index, capacity, secret);
 	engine_adopt(&worker->engine, slots);
+	return 0;
+}
+
+/* Under which the socket of a pair with these numbers is kept from process to process. */
+static const char *kept_name(const uint16_t numbers[QUEUE_ROLES], char text[FDSTORE_NAME_SIZE])
+{
+	snprintf(text, FDSTORE_NAME_SIZE, "queues-%u-%u", numbers[QUEUE_HANDSHAKE], numbers[QUEUE_ESTABLISHED]);
+	return text;
+}
+
+static int open_queues(struct worker *worker, struct queue_options *options, char *ret_error, size_t error_size)
+{
+	char text[FDSTORE_NAME_SIZE];
+	const char *name = kept_name(options->numbers, text);
+
+	options->kept_fd = fdstore_take(name);
+	if (options->kept_fd >= 0 && !queue_fd_has(options->kept_fd, options->numbers)) {
+		close(options->kept_fd);
+		fdstore_drop(name);
+		options->kept_fd = -1;
+	}
+	worker->queues = queue_open(options, ret_error, error_size);
+	if (!worker->queues)
+		return -1;
+	if (!queue_is_adopted(worker->queues))
+		fdstore_keep(name, queue_fd(worker->queues));
 	return 0;
 }
 
@@ -83,8 +111,7 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 	memcpy(worker->engine.timeout_s, config->timeout_s, sizeof(worker->engine.timeout_s));
 	for (uint32_t role = 0; role < QUEUE_ROLES; role++)
 		options.numbers[role] = (uint16_t)(config->rules.queue_first + index + role * config->rules.workers);
-	worker->queues = queue_open(&options, ret_error, error_size);
-	return worker->queues ? 0 : -1;
+	return open_queues(worker, &options, ret_error, error_size);
 }
 
 static struct packet_input make_input(struct worker *worker, const struct queue_packet *packet)
@@ -266,6 +293,17 @@ void worker_give_order(struct worker *worker, const struct worker_order *order)
 bool worker_has_done(const struct worker *worker)
 {
 	return __atomic_load_n(&worker->order_done, __ATOMIC_ACQUIRE) == worker->order_wanted;
+}
+
+void worker_forget_queues(const struct worker *worker)
+{
+	uint16_t numbers[QUEUE_ROLES];
+	char text[FDSTORE_NAME_SIZE];
+
+	for (int role = 0; worker->queues && role < QUEUE_ROLES; role++)
+		numbers[role] = queue_number(worker->queues, (enum queue_role)role);
+	if (worker->queues)
+		fdstore_drop(kept_name(numbers, text));
 }
 
 void worker_stop(struct worker *worker)

@@ -1,0 +1,157 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# A thousand transfers that run on while pawsd is killed, stopped and replaced time and again, its queues' sockets in the
+# keeping of a stand-in for the service manager: none breaks, none stands still for long, no server sees a TSval that it
+# has to refuse, and who connects meanwhile waits for one retransmission of a SYN at most.
+#
+# KILLS, CONNECTIONS: how often, how many.
+set -euo pipefail
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+net_require jq:jq nstat:iproute2
+pawsd_require
+KILLS=${KILLS:-50} CONNECTIONS=${CONNECTIONS:-1000}
+STALL_MS=3000 # what a transfer may stand still for
+
+pawsd_pid() { cat "$WORK/ready" 2>/dev/null || true; }
+is_ready_anew() {
+	local pid
+	pid=$(pawsd_pid)
+	[ -n "$pid" ] && [ "$pid" != "$1" ]
+}
+
+# again SIGNAL: ends pawsd, and waits until the next one is ready.
+again() {
+	local before
+	before=$(pawsd_pid)
+	kill "-$1" "$before"
+	wait_until 20 is_ready_anew "$before"
+}
+
+# again_often SIGNAL N: and each time what runs goes on, and nothing of it, no SYN either, has gone by.
+again_often() {
+	local i
+	for ((i = 0; i < $2; i++)); do
+		again "$1" || return 1
+		more_rewritten "$(counted all out_rewritten)" || return 1
+		none_went_by || return 1
+	done
+}
+
+none_went_by() {
+	[ "$(counted "" syn_policy_off synack_unknown midstream_out midstream_in flow_not_rewritten)" = 0 ] && return
+	pawsctl stats
+	return 1
+}
+
+more_rewritten() { wait_until 5 has_more_rewritten "$1"; }
+has_more_rewritten() { [ "$(counted all out_rewritten)" -gt "$1" ]; }
+
+# refused_by_paws NAMESPACE: segments that the hosts' TCP has refused for their timestamps.
+refused_by_paws() {
+	in_ns "$1" nstat -asz TcpExtPAWSEstab TcpExtPAWSActive | awk '/PAWS/ {n += $2} END {print n + 0}'
+}
+
+crowd_start() {
+	rm -f "$WORK/started"
+	start "$CL" "$TOOLS/tcpcrowd" --from "$CLIENTS_4" --to "$(endpoint 4 1 8001-8008)" --to "$(endpoint 4 2 8001-8008)" \
+		--connections "$CONNECTIONS" --up 3000 --down 3000 --gap-ms 250 --stall-ms $STALL_MS \
+		--started "$WORK/started" >"$WORK/crowd"
+	CROWD=$STARTED
+	wait_until 30 test -e "$WORK/started"
+}
+
+connects_start() {
+	start "$CL" "$TOOLS/tcpload" --from "$CLIENTS_4" --to "$(endpoint 4 3 80)" --loop --concurrency 4 --gap-ms 20 \
+		--timeout-ms 10000 --json >"$WORK/connects"
+	CONNECTS=$STARTED
+}
+
+# crowd_is NAME VALUE...: what it has printed.
+crowd_is() {
+	local text
+	text=$(cat "$WORK/crowd")
+	echo "$text"
+	while [ $# -gt 0 ]; do
+		[ "$(value_of "$1" "$text")" = "$2" ] || return 1
+		shift 2
+	done
+}
+
+# round NAME COMMAND...: the transfers and connects go on while COMMAND runs.
+round() {
+	local name=$1 before
+	shift
+	before=$(($(refused_by_paws "$CL") + $(refused_by_paws "$SV")))
+	crowd_start
+	connects_start
+	check "$name: pawsd is back each time, and goes on rewriting" "$@"
+	check "$name: new connections succeed meanwhile" finish "$CONNECTS"
+	check "$name: at the latest with the first repetition of their SYN" connected_within 1500
+	check "$name: the transfers end well" finish "$CROWD"
+	check "$name: $CONNECTIONS of them, none broken, all content right" crowd_is connections "$CONNECTIONS" broken 0 bad 0
+	check "$name: none stood still for $STALL_MS ms" crowd_is stalled 0
+	check "$name: no host has refused a TSval" \
+		[ $(($(refused_by_paws "$CL") + $(refused_by_paws "$SV"))) = "$before" ]
+	check "$name: no packet was left behind in a queue" wait_until 2 nothing_waits
+	diag "$(cat "$WORK/crowd")"
+	diag "$(jq -c . "$WORK/connects")"
+}
+
+# A last packet each way through both queues shows that those before it are no more.
+nothing_waits() {
+	load --to "$(endpoint 4 3 80)" >"$WORK/last" && [ "$(pawsctl status --json | jq '[.queues[].waiting] | add')" = 0 ]
+}
+
+connected_within() {
+	cat "$WORK/connects"
+	[ "$(jq .worst_ms "$WORK/connects" | cut -d. -f1)" -le "$1" ]
+}
+
+net_up
+serve "$(endpoint 4 1 8001-8008)" "$(endpoint 4 2 8001-8008)" "$(endpoint 4 3 80)"
+pawsd_config "$WORK/pawsd.conf" <<-EOT
+	[destination all]
+	prefixes = 198.51.100.0/24
+	mode = rewrite
+EOT
+sed -i 's/^\[rules\]/&\non_stop = keep/' "$WORK/pawsd.conf"
+mkdir -p "$WORK/run" "$WORK/state"
+cp "$PAWSD" "$WORK/pawsd"
+start_background "$GW" "$TOOLS/minder" "$WORK/notify" "$WORK/ready" "$WORK/pawsd.log" "$WORK/pawsd" -c "$WORK/pawsd.conf"
+MINDER=$STARTED
+check "pawsd comes up" wait_until 20 test -e "$WORK/ready"
+
+round "kill -9, $KILLS times" again_often KILL "$KILLS"
+round "SIGTERM, 5 times" again_often TERM 5
+replace() { cp "$PAWSD" "$WORK/next" && mv "$WORK/next" "$WORK/pawsd" && again TERM; }
+round "an upgrade" replace
+
+# A process that dies with packets in its hands: nobody has them any more, and the next must not let them pass.
+dies_with_packets() {
+	start_background "$GW" "$TOOLS/notifywait" "$WORK/notify" "$WORK/ready"
+	NOTIFY_SOCKET="$WORK/notify" start "$GW" "$TOOLS/dying" --first 9470 --packets 40 "$PAWSD" -c "$WORK/pawsd.conf" \
+		>>"$WORK/pawsd.log" 2>&1
+	PAWSD_PID=$STARTED
+	wait_until 20 pawsd_ready_or_gone
+	[ -e "$WORK/ready" ]
+}
+
+finish_minder() { kill -TERM "$MINDER" && wait_until 15 process_gone "$MINDER"; }
+check "the stand-in ends" finish_minder
+
+CONNECTIONS=100
+pawsd_up "$WORK/pawsd.conf"
+before=$(($(refused_by_paws "$CL") + $(refused_by_paws "$SV")))
+crowd_start
+connects_start
+kill -KILL "$PAWSD_PID"
+check "a process dies with packets in its hands, the next goes on" dies_with_packets
+check "it has dropped them" wait_until 5 nothing_waits
+check "who connects meanwhile waits for no more than another SYN" finish "$CONNECTS"
+check "$CONNECTIONS transfers end well" finish "$CROWD"
+check "none of them was broken, all content is right" crowd_is connections "$CONNECTIONS" broken 0 bad 0 stalled 0
+check "no host has refused a TSval" [ $(($(refused_by_paws "$CL") + $(refused_by_paws "$SV"))) = "$before" ]
+check "pawsd stops" pawsd_stop
+tap_done
