@@ -39,7 +39,7 @@ struct config {
 	uint32_t timeout_s[FLOW_STATE_COUNT];
 	uint32_t clock_max_lead_ms;
 	char control_socket[CONFIG_PATH_SIZE];
-	char control_group[CONFIG_GROUP_SIZE];
+	char control_group[CONFIG_GROUP_SIZE], control_admin_group[CONFIG_GROUP_SIZE];
 	char runtime_dir[CONFIG_PATH_SIZE];
 	char state_dir[CONFIG_PATH_SIZE];
 	enum log_level log_level;

@@ -20,15 +20,18 @@ enum {
 	CONTROL_POLLS = CONTROL_CLIENTS + 1,
 };
 
-/* Writes the answer to `request`; false if there is no such request. */
-typedef bool (*control_answer_fn)(void *context, const char *request, FILE *out);
+/*
+ * Carries out `request` and writes the answer. Returns NULL, or why it does not, in words that are the answer then.
+ * `may_change`: the peer may do more than ask.
+ */
+typedef const char *(*control_answer_fn)(void *context, const char *request, bool may_change, FILE *out);
 
 /*
- * Listens on the unix socket at `path`, for root and for `group` (empty: for root alone).
- * Returns NULL with one line in ret_error.
+ * Listens on the unix socket at `path`, for root and for `group` (empty: for root alone). Root and the members of
+ * `admin_group` (empty: none) may change things. Returns NULL with one line in ret_error.
  */
-struct control *control_open(const char *path, const char *group, control_answer_fn answer, void *context,
-			     char *ret_error, size_t error_size);
+struct control *control_open(const char *path, const char *group, const char *admin_group, control_answer_fn answer,
+			     void *context, char *ret_error, size_t error_size);
 void control_close(struct control *control);
 
 /* Fills up to CONTROL_POLLS entries to be polled; returns how many. */

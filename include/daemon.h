@@ -27,6 +27,7 @@ struct daemon {
 	int signal_fd;
 
 	struct drain_set drain; /* what the rules in place name */
+	uint64_t draining_flows; /* while pawsd drains: how many were rewritten at the last look */
 	struct strip_counts strip_counts;
 	uint64_t stripped_since[DESTINATION_SLOTS]; /* shared clock, by slot */
 	bool rules_installed, rules_label;
@@ -63,5 +64,14 @@ int reload_apply(struct daemon *daemon, struct config *config, char *ret_error, 
 
 /* reload.c: looks whether servers named only for old flows can be let go. */
 void reload_check_drain(struct daemon *daemon);
+
+/*
+ * reload.c: drains, or no longer: no new connection is rewritten, so that pawsd can be stopped when the last that is has
+ * ended. Rules and everything else stay. Survives a crash, and a restart that keeps the rules.
+ */
+void reload_drain(struct daemon *daemon, bool is_draining);
+
+/* reload.c: while it drains, counts the connections that are rewritten still. */
+void reload_count_drain(struct daemon *daemon);
 
 #endif

@@ -35,6 +35,7 @@ struct drain_set {
 	uint32_t *index; /* hash table: entry plus one */
 	bool overflow;	 /* more than DRAIN_MAX */
 	struct drain_strip *strips; /* by the destination's slot */
+	uint64_t rewritten;	    /* flows that are rewritten, whatever the policy, and have not ended */
 };
 
 /* False when memory is short. */
@@ -43,6 +44,9 @@ void drain_set_close(struct drain_set *set);
 
 /* Adds a server unless it is in the set already. */
 void drain_set_add(struct drain_set *set, const struct addr *server, uint16_t port);
+
+/* A flow that is rewritten. */
+void drain_set_add_rewritten(struct drain_set *set, const struct flow *flow);
 
 /* A flow with timestamps belongs to the destination of `slot`, which is stripped now. */
 void drain_set_add_strip(struct drain_set *set, uint16_t slot, const struct flow *flow);

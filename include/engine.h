@@ -31,6 +31,7 @@ struct engine {
 	 */
 	bool rules_lag;
 	const struct policy *rules_policy;
+	bool is_draining; /* no new connection is rewritten, known ones go on */
 	struct counters *counters;
 	uint64_t full_tick;    /* when the table was last found full */
 	uint32_t mark_hand;    /* where clock_sweep() has got to */

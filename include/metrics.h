@@ -32,6 +32,10 @@
 	  "1 while rules strip by themselves, so that destinations with mode strip need no user space") \
 	X(LABELS, "labels_in_use", GAUGE, COUNT, \
 	  "1 while the rules remember by labels of conntrack what is decided about a connection") \
+	X(DRAINING, "draining", GAUGE, COUNT, \
+	  "1 while pawsd drains: no new connection is rewritten (pawsctl drain)") \
+	X(DRAINING_FLOWS, "draining_flows", GAUGE, COUNT, \
+	  "rewritten connections that go on meanwhile; at 0 pawsd can be stopped and nobody notices") \
 	X(DRAINING_SERVERS, "draining_servers", GAUGE, COUNT, \
 	  "servers still queued for old flows after a reload took their rewriting away") \
 	X(DRAINING_DESTINATIONS, "draining_destinations", GAUGE, COUNT, \

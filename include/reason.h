@@ -57,6 +57,8 @@
 	  "SYN without the option: the client does not use timestamps") \
 	X(SYN_NO_TIMESTAMPS_MIXED, "syn_no_timestamps_mixed", PASS, PASSED, \
 	  "the same to a server that others used timestamps with in the last 60 s: servers of the RHEL 7 family drop it") \
+	X(SYN_DRAINING, "syn_draining", PASS, PASSED, \
+	  "SYN to a destination that is rewritten, while pawsd drains: no new connection is (pawsctl drain)") \
 	X(SYN_POLICY_OFF, "syn_policy_off", PASS, PASSED, \
 	  "SYN to a destination whose mode is off, or that no section names") \
 	X(SYN_FROM_OUTSIDE, "syn_from_outside", PASS, PASSED, \

@@ -15,7 +15,7 @@
 /*
  * The control protocol, as a client sees it. The client sends one request line to the unix
  * stream socket; pawsd answers with lines of text and closes. The requests are "stats" and
- * "status". The answer:
+ * "status", and for those who may change things "drain" and "resume", answered as "status" is. The answer:
  *
  *   pawsd-control 1                                  protocol version, always first
  *   error WORDS ...                                  instead of all between first and last

@@ -29,6 +29,7 @@ struct state {
 	struct clock_shared *clock;  /* mapped */
 	uint8_t *label;		     /* the last of state_next_labels(), mapped */
 	uint64_t *rules_digest;	     /* rules_digest() of the rules in place, 0 where that is not known; mapped */
+	bool *is_draining;	     /* no new connection is rewritten, until a stop that removes the rules; mapped */
 	uint64_t saved_boottime_ms;
 	/* Shared clock minus CLOCK_BOOTTIME, ms. */
 	int64_t clock_offset_ms;

@@ -23,10 +23,10 @@
  */
 struct worker_order {
 	const struct policy *policy;
-	bool rules_lag; /* engine.h */
+	bool rules_lag, is_draining; /* engine.h */
 	const struct policy *rules_policy;
 	uint32_t timeout_s[FLOW_STATE_COUNT];
-	struct drain_set *drain; /* to be filled with servers that policy no longer rewrites, or NULL */
+	struct drain_set *drain; /* to be filled with what known flows need, or NULL */
 };
 
 struct worker {

@@ -131,7 +131,9 @@ static enum reason find_reason_to_pass(const struct passage *p, enum direction d
 	if (destination->mode == MODE_OFF ||
 	    (destination->mode == MODE_REWRITE && !are_rules_ready(p->engine, packet)))
 		return REASON_SYN_POLICY_OFF;
-	return packet->ts ? REASON_COUNT : reason_of_bare_syn(p);
+	if (!packet->ts)
+		return reason_of_bare_syn(p);
+	return destination->mode == MODE_REWRITE && p->engine->is_draining ? REASON_SYN_DRAINING : REASON_COUNT;
 }
 
 /* The SYN passes: what it opens is none of our flows, nor is what was there before. */

@@ -111,6 +111,9 @@ const struct option_info option_table[] = {
 
 	TEXT("control", "socket", OPTION_PATH, control_socket, "/run/pawsd/control.sock", "Where pawsctl and pawsd-exporter ask."),
 	TEXT("control", "group", OPTION_TEXT, control_group, "", "Group that may ask; without one only root may."),
+	TEXT("control", "admin_group", OPTION_TEXT, control_admin_group, "",
+	     "Group that may also change things (pawsctl drain, resume), as root may; its members must be in\n"
+	     "the group that may ask, too."),
 
 	TEXT("daemon", "runtime_dir", OPTION_PATH, runtime_dir, "/run/pawsd",
 	     "Flow table and shared clock; should outlive a restart of pawsd but not a reboot."),

@@ -15,10 +15,14 @@
 enum {
 	REQUEST_SIZE = 256,
 	CLIENT_TIME_MS = 5000,
+	PEER_GROUPS_MAX = 1024,
 };
+
+static const gid_t NO_GROUP = (gid_t)-1;
 
 struct client {
 	int fd; /* -1: free */
+	bool may_change;
 	uint64_t since_ms;
 	char request[REQUEST_SIZE];
 	size_t request_len;
@@ -28,6 +32,7 @@ struct client {
 
 struct control {
 	int fd;
+	gid_t admin_group; /* NO_GROUP: none */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	control_answer_fn answer;
 	void *context;
@@ -57,28 +62,32 @@ static bool clear_path(const struct sockaddr_un *address, char *ret_error, size_
 	return true;
 }
 
-static bool give_to_group(const char *path, const char *group, char *ret_error, size_t error_size)
+/* The group's number, NO_GROUP for an empty name. False with a line in ret_error where there is no such group. */
+static bool find_group(const char *option, const char *name, gid_t *ret, char *ret_error, size_t error_size)
 {
-	const struct group *entry;
+	const struct group *entry = name[0] ? getgrnam(name) : NULL;
 
-	if (!group[0])
+	*ret = entry ? entry->gr_gid : NO_GROUP;
+	if (!name[0] || entry)
 		return true;
-	errno = 0;
-	entry = getgrnam(group);
-	if (!entry) {
-		snprintf(ret_error, error_size, "[control] group = %s: no such group; allowed: a group of this system",
-			 group);
-		return false;
-	}
-	if (chown(path, (uid_t)-1, entry->gr_gid) < 0 || chmod(path, 0660) < 0) {
-		snprintf(ret_error, error_size, "[control] group = %s: %s: %s", group, path, strerror(errno));
-		return false;
-	}
-	return true;
+	snprintf(ret_error, error_size, "[control] %s = %s: no such group; allowed: a group of this system", option, name);
+	return false;
 }
 
-struct control *control_open(const char *path, const char *group, control_answer_fn answer, void *context,
-			     char *ret_error, size_t error_size)
+static bool give_to_group(const char *path, const char *group, char *ret_error, size_t error_size)
+{
+	gid_t gid;
+
+	if (!find_group("group", group, &gid, ret_error, error_size))
+		return false;
+	if (gid == NO_GROUP || (chown(path, (uid_t)-1, gid) == 0 && chmod(path, 0660) == 0))
+		return true;
+	snprintf(ret_error, error_size, "[control] group = %s: %s: %s", group, path, strerror(errno));
+	return false;
+}
+
+struct control *control_open(const char *path, const char *group, const char *admin_group, control_answer_fn answer,
+			     void *context, char *ret_error, size_t error_size)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct control *control = calloc(1, sizeof(*control));
@@ -94,7 +103,8 @@ struct control *control_open(const char *path, const char *group, control_answer
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
 		control->clients[i].fd = -1;
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	if (!clear_path(&address, ret_error, error_size)) {
+	if (!find_group("admin_group", admin_group, &control->admin_group, ret_error, error_size) ||
+	    !clear_path(&address, ret_error, error_size)) {
 		free(control);
 		return NULL;
 	}
@@ -164,6 +174,30 @@ size_t control_fill_polls(const struct control *control, struct pollfd *ret_poll
 	return count;
 }
 
+/* By who the peer was when it connected, as the kernel tells. */
+static bool may_change(const struct control *control, int fd)
+{
+	struct ucred peer;
+	gid_t groups[PEER_GROUPS_MAX];
+	socklen_t peer_size = sizeof(peer), groups_size = sizeof(groups);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_size) < 0)
+		return false;
+	if (peer.uid == 0)
+		return true;
+	if (control->admin_group == NO_GROUP)
+		return false;
+	if (peer.gid == control->admin_group)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &groups_size) < 0)
+		return false;
+	for (size_t i = 0; i < groups_size / sizeof(groups[0]); i++) {
+		if (groups[i] == control->admin_group)
+			return true;
+	}
+	return false;
+}
+
 static void accept_client(struct control *control, uint64_t now_ms)
 {
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++) {
@@ -173,6 +207,7 @@ static void accept_client(struct control *control, uint64_t now_ms)
 			continue;
 		client->fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		client->since_ms = now_ms;
+		client->may_change = client->fd >= 0 && may_change(control, client->fd);
 		return;
 	}
 }
@@ -180,14 +215,14 @@ static void accept_client(struct control *control, uint64_t now_ms)
 static void answer_client(struct control *control, struct client *client)
 {
 	FILE *out = open_memstream(&client->answer, &client->answer_len);
-	bool known;
+	const char *problem;
 
 	if (!out)
 		return;
 	fprintf(out, "pawsd-control %d\n", SNAPSHOT_VERSION);
-	known = control->answer(control->context, client->request, out);
-	if (!known)
-		fprintf(out, "error unknown request; allowed: stats, status\n");
+	problem = control->answer(control->context, client->request, client->may_change, out);
+	if (problem)
+		fprintf(out, "error %s\n", problem);
 	fprintf(out, "end\n");
 	fclose(out);
 }

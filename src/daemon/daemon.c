@@ -19,20 +19,35 @@
 enum {
 	TICK_MS = 1000,
 	DRAIN_INTERVAL_MS = 10000,
+	COUNT_INTERVAL_MS = 1000, /* of what is left while pawsd drains */
 	STOP_WAIT_MS = 1000, /* for packets still queued when the rules have gone */
 	ERROR_SIZE = 1024,
 	MAIN_NICENESS = 10,
 };
 
-static bool answer_request(void *context, const char *request, FILE *out)
+/* Returns what is in the way of the request, in words, or NULL. */
+static const char *carry_out(struct daemon *daemon, const char *request, bool may_change)
 {
-	if (strcmp(request, "stats") == 0)
-		metrics_write(context, out, true);
-	else if (strcmp(request, "status") == 0)
-		metrics_write(context, out, false);
-	else
-		return false;
-	return true;
+	const bool is_drain = strcmp(request, "drain") == 0;
+
+	if (!is_drain && strcmp(request, "resume") != 0)
+		return "unknown request; allowed: stats, status, drain, resume";
+	if (!may_change)
+		return "not permitted; allowed: root, and members of [control] admin_group";
+	reload_drain(daemon, is_drain);
+	return NULL;
+}
+
+static const char *answer_request(void *context, const char *request, bool may_change, FILE *out)
+{
+	const bool is_stats = strcmp(request, "stats") == 0;
+	const char *problem = NULL;
+
+	if (!is_stats && strcmp(request, "status") != 0)
+		problem = carry_out(context, request, may_change);
+	if (!problem)
+		metrics_write(context, out, is_stats);
+	return problem;
 }
 
 /* The counter slots of an earlier process, in terms of this one's. */
@@ -68,6 +83,7 @@ static int open_workers(struct daemon *daemon, char *error)
 				slots, error, ERROR_SIZE) < 0)
 			return -1;
 		daemon->workers[i].engine.rules_policy = daemon->rules_policy;
+		daemon->workers[i].engine.is_draining = *daemon->state.is_draining;
 		known += daemon->workers[i].engine.table.used;
 		adopted += queue_is_adopted(daemon->workers[i].queues);
 	}
@@ -136,12 +152,18 @@ static int start(struct daemon *daemon, char *error)
 		return -1;
 	/* What this thread does, and the commands that it runs, give way to packets. */
 	setpriority(PRIO_PROCESS, 0, MAIN_NICENESS);
-	daemon->control = control_open(config->control_socket, config->control_group, answer_request, daemon, error,
-				       ERROR_SIZE);
+	daemon->control = control_open(config->control_socket, config->control_group, config->control_admin_group,
+				       answer_request, daemon, error, ERROR_SIZE);
 	if (!daemon->control)
 		return -1;
 	if (reload_apply(daemon, config, error, ERROR_SIZE) < 0)
 		return -1;
+	daemon->rules_policy = NULL;
+	if (*daemon->state.is_draining) {
+		daemon->draining_flows = UINT64_MAX;
+		log_warning("draining, as before this start: no new connection is rewritten; `pawsctl resume` ends that");
+		reload_count_drain(daemon);
+	}
 	return 0;
 }
 
@@ -216,7 +238,7 @@ static bool is_due(uint64_t now, uint64_t *last, uint32_t interval_ms)
 void daemon_run(struct daemon *daemon)
 {
 	struct pollfd polls[CONTROL_POLLS + 2];
-	uint64_t now = state_now(&daemon->state), saved = now, drained = now, fed = now;
+	uint64_t now = state_now(&daemon->state), saved = now, drained = now, counted = now, fed = now;
 	uint32_t heartbeats[64] = {0}, feed_ms = notify_watchdog_interval_ms();
 	int wait_ms = feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS;
 	bool go_on = true;
@@ -243,6 +265,8 @@ void daemon_run(struct daemon *daemon)
 			save_clock(daemon, false);
 		if (is_due(now, &drained, DRAIN_INTERVAL_MS))
 			reload_check_drain(daemon);
+		if (is_due(now, &counted, COUNT_INTERVAL_MS))
+			reload_count_drain(daemon);
 	}
 	notify_send("STOPPING=1");
 }
@@ -284,8 +308,10 @@ void daemon_stop(struct daemon *daemon)
 			worker_forget_queues(&daemon->workers[i]);
 		worker_stop(&daemon->workers[i]);
 	}
-	if (removed)
+	if (removed) {
 		state_forget_flows(daemon->config);
+		*daemon->state.is_draining = false;
+	}
 	if (daemon->workers && daemon->workers[0].engine.clock.shared)
 		save_clock(daemon, true);
 	wan_close(daemon->wan);

@@ -60,11 +60,22 @@ void drain_set_add(struct drain_set *set, const struct addr *server, uint16_t po
 	*place = (uint32_t)set->count;
 }
 
+/* By then neither side misses a segment that goes by with a TSval that is not the flow's. */
+static bool has_ended(const struct flow *flow)
+{
+	return flow->state == FLOW_TIME_WAIT || flow->state == FLOW_CLOSE;
+}
+
+void drain_set_add_rewritten(struct drain_set *set, const struct flow *flow)
+{
+	set->rewritten += !has_ended(flow);
+}
+
 void drain_set_add_strip(struct drain_set *set, uint16_t slot, const struct flow *flow)
 {
 	struct drain_strip *strip = &set->strips[slot];
 
-	strip->flows += flow->state != FLOW_TIME_WAIT && flow->state != FLOW_CLOSE;
+	strip->flows += !has_ended(flow);
 	if (flow->last_seen_s > strip->last_seen_s)
 		strip->last_seen_s = flow->last_seen_s;
 }
@@ -75,6 +86,7 @@ void drain_set_merge(struct drain_set *set, const struct drain_set *from)
 		drain_set_add(set, &from->entries[i].server, from->entries[i].port);
 	if (from->overflow)
 		set->overflow = true;
+	set->rewritten += from->rewritten;
 	for (size_t slot = 0; slot < DESTINATION_SLOTS; slot++) {
 		set->strips[slot].flows += from->strips[slot].flows;
 		if (from->strips[slot].last_seen_s > set->strips[slot].last_seen_s)

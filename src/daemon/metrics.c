@@ -75,6 +75,8 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	values[METRIC_RULES_INSTALLED] = daemon->rules_installed;
 	values[METRIC_LABELS] = daemon->rules_label;
 	values[METRIC_STRIPS_IN_KERNEL] = daemon->strip_counts.in_kernel;
+	values[METRIC_DRAINING] = *daemon->state.is_draining;
+	values[METRIC_DRAINING_FLOWS] = *daemon->state.is_draining ? daemon->draining_flows : 0;
 	values[METRIC_DRAINING_SERVERS] = daemon->drain.count;
 	for (size_t i = 0; i < config->policy->destination_count; i++) {
 		uint32_t flows, seconds;

@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,7 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 		struct worker_order order = {.policy = config->policy,
 					     .rules_lag = rules_lag,
 					     .rules_policy = rules_policy,
+					     .is_draining = *daemon->state.is_draining,
 					     .drain = drain ? &parts[i] : NULL};
 
 		memcpy(order.timeout_s, config->timeout_s, sizeof(order.timeout_s));
@@ -262,4 +264,39 @@ void reload_check_drain(struct daemon *daemon)
 	daemon->drain = drain;
 	if (drain.count == 0)
 		log_info("the last flow of before has ended");
+}
+
+void reload_count_drain(struct daemon *daemon)
+{
+	uint64_t before = daemon->draining_flows;
+	struct drain_set drain;
+	char words[80];
+
+	if (!*daemon->state.is_draining || !drain_set_open(&drain))
+		return;
+	if (give_policy(daemon, daemon->config, &drain, false, NULL)) {
+		daemon->draining_flows = drain.rewritten;
+		snprintf(words, sizeof(words), "STATUS=draining, %" PRIu64 " rewritten connections go on", drain.rewritten);
+		if (drain.rewritten != before)
+			notify_send(drain.rewritten ? words : "STATUS=drained, pawsd can be stopped");
+		if (drain.rewritten == 0 && before)
+			log_info("drained: no connection is rewritten any more, pawsd can be stopped");
+	}
+	drain_set_close(&drain);
+}
+
+void reload_drain(struct daemon *daemon, bool is_draining)
+{
+	if (*daemon->state.is_draining == is_draining)
+		return;
+	*daemon->state.is_draining = is_draining;
+	daemon->draining_flows = UINT64_MAX; /* not counted yet */
+	if (is_draining) {
+		log_info("draining: no new connection is rewritten");
+		reload_count_drain(daemon);
+	} else {
+		give_policy(daemon, daemon->config, NULL, false, NULL);
+		log_info("no longer draining: new connections are rewritten again");
+		notify_send("STATUS=");
+	}
 }

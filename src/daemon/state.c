@@ -51,6 +51,7 @@ struct shared_file {
 	int64_t clock_offset_ms;
 	char boot_id[BOOT_ID_SIZE];
 	uint8_t label;
+	bool is_draining;
 	uint64_t rules_digest;
 	struct epoch epoch;
 	struct clock_shared clock;
@@ -321,6 +322,7 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 	ret->names = &shared->names;
 	ret->label = &shared->label;
 	ret->rules_digest = &shared->rules_digest;
+	ret->is_draining = &shared->is_draining;
 	slot_names_init(&ret->old_names);
 	if (found && ret->names->count > SLOT_DEFAULT && ret->names->count <= DESTINATION_SLOTS)
 		ret->old_names = *ret->names;

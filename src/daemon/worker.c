@@ -166,6 +166,8 @@ static void look_at_flow(const struct worker *worker, const struct flow *flow)
 	bool was_rewritten = flow->mode == MODE_REWRITE && destination->mode != MODE_REWRITE;
 	bool is_stripped = flow->mode != MODE_STRIP && destination->mode == MODE_STRIP;
 
+	if (flow->mode == MODE_REWRITE)
+		drain_set_add_rewritten(worker->order.drain, flow);
 	if (was_rewritten || is_stripped)
 		drain_set_add(worker->order.drain, &flow->server, flow->server_port);
 	if (is_stripped)
@@ -199,6 +201,7 @@ static bool handle_order(struct worker *worker)
 	if (worker->scan_at == 0) {
 		worker->engine.policy = worker->order.policy;
 		worker->engine.rules_lag = worker->order.rules_lag;
+		worker->engine.is_draining = worker->order.is_draining;
 		worker->engine.rules_policy = worker->order.rules_policy;
 		memcpy(worker->engine.timeout_s, worker->order.timeout_s, sizeof(worker->engine.timeout_s));
 	}

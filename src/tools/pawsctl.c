@@ -25,11 +25,14 @@ struct command {
 static const struct command commands[] = {
 	{"stats", text_print_stats, json_print_stats},
 	{"status", text_print_status, json_print_status},
+	{"resume", text_print_status, json_print_status},
 };
 
 static const char usage[] =
 	"usage: pawsctl [-s SOCKET] stats [--json]     count of packets, SYNs and flows, by destination\n"
 	"       pawsctl [-s SOCKET] status [--json]    what pawsd runs with\n"
+	"       pawsctl [-s SOCKET] drain [--no-wait]  rewrite no new connections; wait for the end of the last\n"
+	"       pawsctl [-s SOCKET] resume [--json]    rewrite them again\n"
 	"       pawsctl --help | --version\n";
 
 void count_add(uint64_t *sum, uint64_t count)
@@ -104,11 +107,12 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
+		{"no-wait", no_argument, NULL, 'n'},
 		{"help", no_argument, NULL, 'h'},	  {"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
 	};
 	const char *socket_path = default_socket;
-	bool json = false;
+	bool json = false, wait = true;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "s:jhV", options, NULL)) != -1) {
@@ -116,6 +120,8 @@ int main(int argc, char **argv)
 			socket_path = optarg;
 		} else if (option == 'j') {
 			json = true;
+		} else if (option == 'n') {
+			wait = false;
 		} else if (option == 'h') {
 			fputs(usage, stdout);
 			return EXIT_SUCCESS;
@@ -128,6 +134,8 @@ int main(int argc, char **argv)
 	}
 	if (argc - optind != 1)
 		return usage_error();
+	if (strcmp(argv[optind], "drain") == 0)
+		return json ? usage_error() : drain(socket_path, TIMEOUT_MS, wait);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(argv[optind], commands[i].name) == 0)
 			return command_run(&commands[i], socket_path, json);

@@ -26,6 +26,12 @@ const char *advice_strip(const struct snapshot_destination *destination);
 void text_print_stats(FILE *out, const struct snapshot *snapshot);
 void text_print_status(FILE *out, const struct snapshot *snapshot);
 
+/*
+ * `pawsctl drain`: has pawsd rewrite no new connection and, if `wait`, tells how many go on until there is none. Returns the
+ * exit status; for one that is not 0 it has said why. `timeout_ms`: for each answer.
+ */
+int drain(const char *socket_path, int timeout_ms, bool wait);
+
 /* Return 0, or -1 when memory is short. Whether the words got out, `out` tells. */
 int json_print_stats(FILE *out, const struct snapshot *snapshot);
 int json_print_status(FILE *out, const struct snapshot *snapshot);

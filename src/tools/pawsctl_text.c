@@ -279,6 +279,9 @@ void text_print_status(FILE *out, const struct snapshot *snapshot)
 	fprintf(out, "%-14s %" PRIu64 "\n", "workers", snapshot->metrics[METRIC_WORKERS]);
 	text_print_queue_numbers(out, snapshot);
 	text_print_gauges(out, snapshot);
+	if (snapshot->metrics[METRIC_DRAINING])
+		fprintf(out, "%-14s no new connection is rewritten, %" PRIu64 " go on\n", "draining",
+			snapshot->metrics[METRIC_DRAINING_FLOWS]);
 	fprintf(out, "\n  %-*s  %-8s %s\n", width, "destination", "mode", "   prefixes");
 	for (size_t i = 0; i < snapshot->destination_count; i++) {
 		const struct snapshot_destination *destination = &snapshot->destinations[i];

@@ -38,22 +38,24 @@ enum action {
 
 static uint64_t now_ms;
 
-static bool answer(void *context, const char *request, FILE *out)
+static const char *answer(void *context, const char *request, bool may_change, FILE *out)
 {
 	static char text[LONG_ANSWER_BYTES];
 
 	(void)context;
+	(void)may_change;
 	FUZZ_CHECK(strlen(request) < 256 && !strchr(request, '\n'));
 	if (strcmp(request, "status") == 0) {
 		fprintf(out, "info version 1\n");
-		return true;
+		return NULL;
 	}
 	if (strcmp(request, "stats") == 0) {
 		memset(text, 'x', sizeof(text) - 1);
 		text[sizeof(text) - 1] = '\n';
-		return fwrite(text, sizeof(text), 1, out) == 1;
+		FUZZ_CHECK(fwrite(text, sizeof(text), 1, out) == 1);
+		return NULL;
 	}
-	return false;
+	return "unknown";
 }
 
 static void serve(struct control *control)
@@ -178,7 +180,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	snprintf(path, sizeof(path), "%s", fuzz_path("socket"));
 	free_fd = fuzz_free_fd();
-	control = control_open(path, "", answer, NULL, error, sizeof(error));
+	control = control_open(path, "", "", answer, NULL, error, sizeof(error));
 	if (!control)
 		fuzz_fail("%s", error);
 	for (int i = 0; i < PEERS; i++)

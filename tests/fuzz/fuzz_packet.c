@@ -132,6 +132,7 @@ static void handle_other(struct fuzz_engine *engine, uint8_t what, uint64_t tick
 	case 5:
 		inner->rules_lag = true;
 		inner->rules_policy = NULL;
+		inner->is_draining = what >> 3 & 1;
 		break;
 	case 6: /* another worker's batch has begun a little later */
 		clock_publish(&inner->clock, tick + (what >> 3) * 7u);

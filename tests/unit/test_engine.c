@@ -222,6 +222,7 @@ static void test_noise(void **state)
 		world.engine.clock.base = (uint32_t)test_random64();
 		world.engine.clock.max_lead_ms = round % 5 ? 60000 : 1000;
 		for (int i = 0; i < 2000; i++) {
+			world.engine.is_draining = round % 7 == 0 && i % 500 < 50;
 			world.tick += test_random(3) ? test_random(20) : test_random(2000);
 			run_packet(&world);
 			if (i % 100 == 0)
@@ -373,6 +374,25 @@ static void test_rules_that_lag(void **state)
 	world_free(&world);
 }
 
+/* What has begun goes on, nothing is begun; what ends with its handshake is no matter. */
+static void test_draining(void **state)
+{
+	static struct engine_world world;
+
+	(void)state;
+	world_make(&world, 64, 5000000);
+	assert_int_equal(send_syn(&world, 1), REASON_SYN_REWRITTEN);
+	world.engine.is_draining = true;
+	assert_int_equal(send_syn(&world, 2), REASON_SYN_DRAINING);
+	assert_int_equal(world.engine.table.used, 1);
+	assert_int_equal(send_syn(&world, 1), REASON_SYN_RETRANSMITTED);
+	assert_int_equal(send_syn_to(&world, 2, 80), REASON_SYN_STRIPPED);
+	assert_int_equal(send_syn_to(&world, 2, 81), REASON_SYN_OBSERVED);
+	world.engine.is_draining = false;
+	assert_int_equal(send_syn(&world, 2), REASON_SYN_REWRITTEN);
+	world_free(&world);
+}
+
 static int setup(void **state)
 {
 	guard = test_guard_make(TEST_PACKET_MAX);
@@ -410,6 +430,7 @@ int main(void)
 		cmocka_unit_test(test_adopt),
 		cmocka_unit_test(test_sweep_goes_round),
 		cmocka_unit_test(test_rules_that_lag),
+		cmocka_unit_test(test_draining),
 		cmocka_unit_test(test_look_ahead),
 	};
 
