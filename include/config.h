@@ -19,6 +19,12 @@ enum on_stop {
 	ON_STOP_KEEP,
 };
 
+/* What to do when somebody else has changed the rules. */
+enum on_change {
+	ON_CHANGE_RESTORE,
+	ON_CHANGE_WARN,
+};
+
 enum {
 	CONFIG_PATH_SIZE = 108, /* of a unix socket's address, the shortest limit among them */
 	CONFIG_GROUP_SIZE = 33,
@@ -28,6 +34,7 @@ enum {
 struct config {
 	struct rules_config rules;
 	enum on_stop on_stop;
+	enum on_change on_change;
 	uint32_t queue_max_packets;
 	uint32_t queue_buffer_kib;
 	uint32_t queue_spin_us;

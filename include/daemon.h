@@ -31,6 +31,10 @@ struct daemon {
 	struct strip_counts strip_counts;
 	uint64_t stripped_since[DESTINATION_SLOTS]; /* shared clock, by slot */
 	bool rules_installed, rules_label;
+	uint64_t rules_fingerprint; /* right after they were put in place */
+	struct rules_watch *rules_watch; /* NULL: there is none */
+	uint64_t config_digest;		 /* rules_digest() of `config`, 0: not made yet */
+	uint64_t rules_changed;
 	/* At the start: the policy, if the rules that an earlier process has left are those for it; or NULL. */
 	const struct policy *rules_policy;
 	uint64_t started_tick;
@@ -64,6 +68,15 @@ int reload_apply(struct daemon *daemon, struct config *config, char *ret_error, 
 
 /* reload.c: looks whether servers named only for old flows can be let go. */
 void reload_check_drain(struct daemon *daemon);
+
+/*
+ * reload.c: writes down, for the next process, for what policy the rules are. Of a hundred thousand prefixes that takes
+ * 50 ms, for which neither a start nor a reload waits.
+ */
+void reload_note_digest(struct daemon *daemon);
+
+/* reload.c: looks whether somebody else has changed the rules, and puts them in place again. */
+void reload_check_rules(struct daemon *daemon);
 
 /*
  * reload.c: drains, or no longer: no new connection is rewritten, so that pawsd can be stopped when the last that is has

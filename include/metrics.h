@@ -28,6 +28,8 @@
 	X(RELOAD_OK, "config_last_reload_successful", GAUGE, COUNT, "1 if the last reload took effect") \
 	X(RULES_INSTALLED, "rules_installed", GAUGE, COUNT, \
 	  "1 while the netfilter rules of this configuration are in place by pawsd's own hand") \
+	X(RULES_CHANGED, "rules_changed_total", COUNTER, COUNT, \
+	  "times that somebody else had changed pawsd's rules or sets: put in place again, if so configured") \
 	X(STRIPS_IN_KERNEL, "strips_in_kernel", GAUGE, COUNT, \
 	  "1 while rules strip by themselves, so that destinations with mode strip need no user space") \
 	X(LABELS, "labels_in_use", GAUGE, COUNT, \

@@ -85,6 +85,22 @@ void rules_print(FILE *out, const struct rules_config *config, const struct poli
  */
 uint64_t rules_digest(const struct rules_config *config, const struct policy *policy);
 
+/*
+ * What there is of our rules and sets just now, in one number: another one than before says that somebody has changed
+ * them. 0: it cannot be told.
+ */
+uint64_t rules_fingerprint(const struct rules_config *config);
+
+/*
+ * Tells at little cost whether anybody has changed anything in nf_tables, iptables-nft's rules included, so that it need
+ * not be looked at often. rules_watch_open() returns NULL where the kernel does not tell.
+ */
+struct rules_watch;
+struct rules_watch *rules_watch_open(void);
+void rules_watch_close(struct rules_watch *watch);
+/* Since the last call, or the opening. */
+bool rules_watch_has_changed(struct rules_watch *watch);
+
 /* What rules_install() had to do without. */
 struct rules_outcome {
 	char strip_error[1024]; /* why the rules do not strip; "": they do, if the policy asks for it */

@@ -12,6 +12,7 @@ static const char *const choices_flavour[] = {"default", "legacy", "nft", NULL};
 static const char *const choices_strip[] = {"auto", "kernel", "queue", NULL};
 static const char *const choices_labels[] = {"auto", "off", NULL};
 static const char *const choices_on_stop[] = {"remove", "keep", NULL};
+static const char *const choices_on_change[] = {"restore", "warn", NULL};
 static const char *const choices_log_level[] = {"error", "warning", "info", "debug", NULL};
 static const char *const choices_mode[] = {"off", "observe", "strip", "rewrite", NULL};
 static const char *const choices_repair[] = {"off", "echo", "zero", NULL};
@@ -108,6 +109,9 @@ const struct option_info option_table[] = {
 	       "What becomes of the rules when pawsd stops. While they stay and pawsd is away, packets wait\n"
 	       "where systemd restarts it; else those of rewritten connections are dropped rather than sent\n"
 	       "on with a wrong TSval."),
+	CHOICE("rules", "on_change", config, on_change, choices_on_change, "restore", 0,
+	       "What to do when somebody else has changed pawsd's rules or sets, as a firewall does that\n"
+	       "starts anew: put them in place again, or only say so."),
 
 	TEXT("control", "socket", OPTION_PATH, control_socket, "/run/pawsd/control.sock", "Where pawsctl and pawsd-exporter ask."),
 	TEXT("control", "group", OPTION_TEXT, control_group, "", "Group that may ask; without one only root may."),

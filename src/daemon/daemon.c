@@ -17,9 +17,7 @@
 #include "notify.h"
 
 enum {
-	TICK_MS = 1000,
-	DRAIN_INTERVAL_MS = 10000,
-	COUNT_INTERVAL_MS = 1000, /* of what is left while pawsd drains */
+	TICK_MS = 250,
 	STOP_WAIT_MS = 1000, /* for packets still queued when the rules have gone */
 	ERROR_SIZE = 1024,
 	MAIN_NICENESS = 10,
@@ -75,8 +73,9 @@ static int open_workers(struct daemon *daemon, char *error)
 		snprintf(error, ERROR_SIZE, "out of memory");
 		return -1;
 	}
-	if (*daemon->state.rules_digest &&
-	    *daemon->state.rules_digest == rules_digest(&daemon->config->rules, daemon->config->policy))
+	if (*daemon->state.rules_digest)
+		daemon->config_digest = rules_digest(&daemon->config->rules, daemon->config->policy);
+	if (daemon->config_digest && daemon->config_digest == *daemon->state.rules_digest)
 		daemon->rules_policy = daemon->config->policy;
 	for (uint32_t i = 0; i < workers; i++) {
 		if (worker_open(&daemon->workers[i], i, daemon->config, &daemon->state, daemon->wan, daemon->done_fd,
@@ -148,6 +147,7 @@ static int start(struct daemon *daemon, char *error)
 	}
 	wan_set(daemon->wan, &config->rules);
 	warn_about_interfaces(&config->rules);
+	daemon->rules_watch = rules_watch_open();
 	if (open_workers(daemon, error) < 0)
 		return -1;
 	/* What this thread does, and the commands that it runs, give way to packets. */
@@ -226,25 +226,65 @@ static void save_clock(struct daemon *daemon, bool is_last)
 	failed_before = failed;
 }
 
-/* True, and *last is moved on, when `interval_ms` have gone by. */
-static bool is_due(uint64_t now, uint64_t *last, uint32_t interval_ms)
+static void save_clock_meanwhile(struct daemon *daemon)
 {
-	if (interval_ms == 0 || now - *last < interval_ms)
-		return false;
-	*last = now;
-	return true;
+	save_clock(daemon, false);
+}
+
+/* Only if somebody has been there. */
+static void watch_rules(struct daemon *daemon)
+{
+	if (daemon->rules_watch && rules_watch_has_changed(daemon->rules_watch))
+		reload_check_rules(daemon);
+}
+
+/* Sets of ipset, and iptables-legacy, have nobody who watches. */
+static void look_at_rules(struct daemon *daemon)
+{
+	if (!daemon->rules_watch || daemon->config->rules.backend != RULES_NFT)
+		reload_check_rules(daemon);
+}
+
+/* What is to be done time and again. */
+static const struct chore {
+	uint32_t interval_ms;
+	void (*carry_out)(struct daemon *daemon);
+} chores[] = {
+	{250, watch_rules},
+	{1000, reload_count_drain},
+	{3000, look_at_rules}, /* what is amiss is to be found within 5 s */
+	{STATE_SAVE_INTERVAL_MS, save_clock_meanwhile},
+	{10000, reload_check_drain},
+};
+
+enum {
+	CHORES = sizeof(chores) / sizeof(chores[0]),
+};
+
+/* `now`, `last`: ms of the shared clock; `last`: when each was done last. */
+static void do_chores(struct daemon *daemon, uint64_t now, uint64_t last[CHORES])
+{
+	for (size_t i = 0; i < CHORES; i++) {
+		if (now - last[i] < chores[i].interval_ms)
+			continue;
+		last[i] = now;
+		chores[i].carry_out(daemon);
+	}
 }
 
 void daemon_run(struct daemon *daemon)
 {
 	struct pollfd polls[CONTROL_POLLS + 2];
-	uint64_t now = state_now(&daemon->state), saved = now, drained = now, counted = now, fed = now;
+	uint64_t now = state_now(&daemon->state), fed = now, last[CHORES];
 	uint32_t heartbeats[64] = {0}, feed_ms = notify_watchdog_interval_ms();
 	int wait_ms = feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS;
 	bool go_on = true;
 
+	for (size_t i = 0; i < CHORES; i++)
+		last[i] = now;
 	save_clock(daemon, false);
 	notify_send("READY=1");
+	reload_note_digest(daemon);
 	while (go_on) {
 		size_t count = control_fill_polls(daemon->control, polls);
 
@@ -259,14 +299,11 @@ void daemon_run(struct daemon *daemon)
 			wan_update(daemon->wan);
 		if (polls[count].revents)
 			go_on = handle_signal(daemon);
-		if (is_due(now, &fed, feed_ms))
+		if (feed_ms && now - fed >= feed_ms) {
+			fed = now;
 			feed_watchdog(daemon, heartbeats);
-		if (is_due(now, &saved, STATE_SAVE_INTERVAL_MS))
-			save_clock(daemon, false);
-		if (is_due(now, &drained, DRAIN_INTERVAL_MS))
-			reload_check_drain(daemon);
-		if (is_due(now, &counted, COUNT_INTERVAL_MS))
-			reload_count_drain(daemon);
+		}
+		do_chores(daemon, now, last);
 	}
 	notify_send("STOPPING=1");
 }
@@ -315,6 +352,7 @@ void daemon_stop(struct daemon *daemon)
 	if (daemon->workers && daemon->workers[0].engine.clock.shared)
 		save_clock(daemon, true);
 	wan_close(daemon->wan);
+	rules_watch_close(daemon->rules_watch);
 	drain_set_close(&daemon->drain);
 	free(daemon->workers);
 	config_free(daemon->config);

@@ -73,6 +73,7 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	values[METRIC_RELOADS_REFUSED] = daemon->reloads_refused;
 	values[METRIC_RELOAD_OK] = daemon->last_reload_ok;
 	values[METRIC_RULES_INSTALLED] = daemon->rules_installed;
+	values[METRIC_RULES_CHANGED] = daemon->rules_changed;
 	values[METRIC_LABELS] = daemon->rules_label;
 	values[METRIC_STRIPS_IN_KERNEL] = daemon->strip_counts.in_kernel;
 	values[METRIC_DRAINING] = *daemon->state.is_draining;

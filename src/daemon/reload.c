@@ -113,7 +113,11 @@ static int install(struct daemon *daemon, const struct config *config, const str
 	*daemon->state.rules_digest = 0;
 	if (rules_install(&rules, config->policy, drain->entries, drain->count, &outcome, ret_error, error_size) < 0)
 		return -1;
-	*daemon->state.rules_digest = rules_digest(&config->rules, config->policy);
+	if (config == daemon->config)
+		*daemon->state.rules_digest = daemon->config_digest;
+	daemon->rules_fingerprint = rules_fingerprint(&rules);
+	if (daemon->rules_watch) /* that was us */
+		rules_watch_has_changed(daemon->rules_watch);
 	if (outcome.strip_error[0])
 		log_warning("pawsd strips, for the rules cannot: %s", outcome.strip_error);
 	if (outcome.label_error[0])
@@ -200,7 +204,16 @@ static void keep_static_options(struct daemon *daemon, struct config *next)
 	next->policy = policy;
 	memcpy(next->timeout_s, changed.timeout_s, sizeof(next->timeout_s));
 	next->on_stop = changed.on_stop;
+	next->on_change = changed.on_change;
 	next->log_level = changed.log_level;
+}
+
+void reload_note_digest(struct daemon *daemon)
+{
+	if (!daemon->config_digest)
+		daemon->config_digest = rules_digest(&daemon->config->rules, daemon->config->policy);
+	if (daemon->rules_installed)
+		*daemon->state.rules_digest = daemon->config_digest;
 }
 
 void reload_config(struct daemon *daemon)
@@ -223,6 +236,7 @@ void reload_config(struct daemon *daemon)
 		if (reload_apply(daemon, next, error, sizeof(error)) == 0) {
 			config_free(daemon->config);
 			daemon->config = next;
+			daemon->config_digest = 0;
 			log_set_level(next->log_level);
 			note_outcome(daemon, true, "ok");
 			log_info("reloaded %s: %zu destinations", daemon->config_path,
@@ -237,6 +251,7 @@ void reload_config(struct daemon *daemon)
 	config_report_free(&errors);
 	config_report_free(&warnings);
 	notify_send("READY=1");
+	reload_note_digest(daemon);
 }
 
 void reload_check_drain(struct daemon *daemon)
@@ -264,6 +279,28 @@ void reload_check_drain(struct daemon *daemon)
 	daemon->drain = drain;
 	if (drain.count == 0)
 		log_info("the last flow of before has ended");
+}
+
+void reload_check_rules(struct daemon *daemon)
+{
+	uint64_t found;
+	char error[1024];
+
+	if (!daemon->rules_installed || !daemon->rules_fingerprint)
+		return;
+	found = rules_fingerprint(&daemon->config->rules);
+	if (!found || found == daemon->rules_fingerprint)
+		return;
+	if (daemon->config->on_change == ON_CHANGE_WARN) {
+		daemon->rules_fingerprint = found;
+		log_warning("somebody else has changed pawsd's rules or sets: they stay so, see [rules] on_change");
+	} else if (install(daemon, daemon->config, &daemon->drain, error, sizeof(error)) == 0) {
+		log_warning("somebody else had changed pawsd's rules or sets: they are in place again");
+	} else {
+		log_error("somebody else has changed pawsd's rules, and they cannot be put in place again: %s", error);
+		return;
+	}
+	daemon->rules_changed++;
 }
 
 void reload_count_drain(struct daemon *daemon)

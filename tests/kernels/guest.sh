@@ -188,6 +188,8 @@ PAWSD_BACKEND=nft PAWSD_WORKERS=2
 # config FILE PLACEMENT [WAN]: destinations from standard input.
 config() {
 	pawsd_config "$1"
+	# Where rules are taken away to see what else holds, they are to stay away.
+	[ "$2" = postnat ] || sed -i 's/^\[rules\]/&\non_change = warn/' "$1"
 	sed -i "s/^wan = .*/wan = ${3:-wan0}/; s/^placement = .*/placement = $2/
 		s/^workers = .*/&\nfirst = $QUEUE_FIRST/" "$1"
 }
@@ -394,6 +396,16 @@ labels_hold() {
 	check "forward: a reload puts it back" reload_to rewrite
 }
 
+# Another tool takes all rules away: pawsd sees it by the number of nf_tables' state.
+rules_come_back() {
+	local before
+	in_ns "$GW" nft flush table inet pawsd
+	check "postnat: flushed rules are in place again" wait_until 5 eval "[ \"\$(metric_of rules_changed_total)\" = 1 ]"
+	before=$(counted servers syn_rewritten)
+	connects 4 >/dev/null
+	check "postnat: new connections are rewritten" [ "$(counted servers syn_rewritten)" -ge $((before + CONNECTS)) ]
+}
+
 during_transfer() {
 	local placement=$1 line
 	phase "$1: transfers"
@@ -407,6 +419,7 @@ during_transfer() {
 	check "$placement: reload to rewrite" reload_to rewrite
 	[ "$placement" = postnat ] || labels_hold
 	transfers_end "$placement transfer with reloads"
+	[ "$placement" = forward ] || rules_come_back
 	check "$placement: nothing odd since the start" nothing_odd
 	unhurt "$placement"
 }

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Whether rules and sets are as they were: others write to the same tables, and a firewall that is started anew flushes them. */
+#include <arpa/inet.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "hash.h"
+#include "rules_internal.h"
+
+enum {
+	NOTHING_THERE = 1,
+};
+
+static uint64_t add_text(uint64_t sum, const char *text, size_t len)
+{
+	return hash_mix(sum ^ hash_text(text, len));
+}
+
+/* Names and sizes of our sets, of "Name: pawsd-a4-g1" and, further on, "Number of entries: 7". */
+static uint64_t add_sets(uint64_t sum)
+{
+	static const char *const argv[] = {"ipset", "list", "-terse", NULL};
+	static const char name[] = "Name: ", entries[] = "Number of entries: ";
+	char *listing = NULL, *save = NULL, error[200];
+	bool is_ours = false;
+
+	rules_run(argv, NULL, 0, &listing, error, sizeof(error));
+	for (char *line = listing ? strtok_r(listing, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
+		if (strncmp(line, name, strlen(name)) == 0)
+			is_ours = strncmp(line + strlen(name), RULES_SET_PREFIX, strlen(RULES_SET_PREFIX)) == 0;
+		else if (strncmp(line, entries, strlen(entries)) != 0)
+			continue;
+		if (is_ours)
+			sum = add_text(sum, line, strlen(line));
+	}
+	free(listing);
+	return sum;
+}
+
+static uint64_t look_at_iptables(const struct rules_config *config)
+{
+	uint64_t sum = NOTHING_THERE;
+	char error[200];
+
+	for (enum family family = 0; family < FAMILY_COUNT; family++) {
+		struct present present;
+		const bool is_read = rules_read_present(config, family, false, &present, error, sizeof(error)) == 0;
+
+		if (is_read && present.is_there) {
+			sum = add_text(sum, present.rules.bytes, present.rules.len);
+			sum = add_text(sum, present.jumps.bytes, present.jumps.len);
+		}
+		rules_present_free(&present);
+		if (!is_read)
+			return 0;
+	}
+	return add_sets(sum);
+}
+
+/* Figures of counters left out, and elements of maps, which may be a hundred thousand. */
+static uint64_t look_at_nft(void)
+{
+	static const char *const argv[] = {"nft", "-s", "-t", "list", "table", "inet", "pawsd", NULL};
+	char *listing = NULL, error[200];
+	uint64_t sum = NOTHING_THERE;
+
+	if (rules_run(argv, NULL, 0, &listing, error, sizeof(error)) == RUN_OK && listing)
+		sum = add_text(sum, listing, strlen(listing));
+	free(listing);
+	return sum;
+}
+
+uint64_t rules_fingerprint(const struct rules_config *config)
+{
+	switch (config->backend) {
+	case RULES_IPTABLES:
+		return look_at_iptables(config);
+	case RULES_NFT:
+		return look_at_nft();
+	case RULES_NONE:
+		break;
+	}
+	return 0;
+}
+
+/* ---- has anybody changed anything ---- */
+
+/*
+ * The kernel numbers the states of nf_tables, on which iptables-nft builds, too. Asking for the number costs next to
+ * nothing; iptables-legacy has none.
+ */
+struct rules_watch {
+	struct mnl_socket *socket;
+	uint32_t generation;
+};
+
+static int take_generation(const struct nlattr *attribute, void *context)
+{
+	if (mnl_attr_get_type(attribute) == NFTA_GEN_ID && mnl_attr_validate(attribute, MNL_TYPE_U32) >= 0)
+		*(uint32_t *)context = ntohl(mnl_attr_get_u32(attribute));
+	return MNL_CB_OK;
+}
+
+static int take_message(const struct nlmsghdr *message, void *context)
+{
+	return mnl_attr_parse(message, sizeof(struct nfgenmsg), take_generation, context);
+}
+
+/* Returns 0 where the kernel does not tell. */
+static uint32_t ask_generation(struct rules_watch *watch)
+{
+	_Alignas(struct nlmsghdr) char buffer[4096];
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+	struct nfgenmsg *nfgen;
+	uint32_t generation = 0;
+	ssize_t len;
+
+	message->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN;
+	message->nlmsg_flags = NLM_F_REQUEST;
+	nfgen = mnl_nlmsg_put_extra_header(message, sizeof(*nfgen));
+	*nfgen = (struct nfgenmsg){.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0};
+	if (mnl_socket_sendto(watch->socket, message, message->nlmsg_len) < 0)
+		return 0;
+	len = mnl_socket_recvfrom(watch->socket, buffer, sizeof(buffer));
+	if (len <= 0 || mnl_cb_run(buffer, (size_t)len, 0, 0, take_message, &generation) < 0)
+		return 0;
+	return generation;
+}
+
+struct rules_watch *rules_watch_open(void)
+{
+	const struct timeval wait = {.tv_usec = 100000};
+	struct rules_watch *watch = calloc(1, sizeof(*watch));
+
+	if (!watch)
+		return NULL;
+	watch->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	if (watch->socket && mnl_socket_bind(watch->socket, 0, MNL_SOCKET_AUTOPID) == 0 &&
+	    setsockopt(mnl_socket_get_fd(watch->socket), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) == 0) {
+		watch->generation = ask_generation(watch);
+		if (watch->generation)
+			return watch;
+	}
+	rules_watch_close(watch);
+	return NULL;
+}
+
+void rules_watch_close(struct rules_watch *watch)
+{
+	if (watch && watch->socket)
+		mnl_socket_close(watch->socket);
+	free(watch);
+}
+
+bool rules_watch_has_changed(struct rules_watch *watch)
+{
+	uint32_t before = watch->generation;
+
+	watch->generation = ask_generation(watch);
+	return watch->generation != before;
+}

@@ -1,0 +1,94 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Other tools at the same tables: what they do to pawsd's rules and sets is noticed within 5 s, said, counted and mended;
+# what they do elsewhere is none of its business. In both flavours of iptables.
+set -euo pipefail
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+net_require jq:jq ipset:ipset
+pawsd_require
+
+# rules: what is in table mangle and in the sets, in any order, but for what changes each time.
+rules() {
+	local family
+	{
+		for family in 4 6; do
+			in_ns "$GW" "$(xt_command $family)-save" -t mangle 2>/dev/null |
+				sed -n "s/\[[0-9]*:[0-9]*\]//; /^-A\|^:PAWSD/s/^/$family /p"
+		done
+		in_ns "$GW" ipset list -terse | sed -n 's/^Name: /set /p; /^Number of entries/p' | paste - -
+	} | sed 's/ pawsd-[a-z]\([46]\)/ pawsd-\1/; s/ --label [0-9"]*/ --label N/' | sort
+}
+
+xt_command() { if [ "$1" = 4 ]; then echo "iptables-$XT"; else echo "ip6tables-$XT"; fi; }
+
+rules_are() { diff <(echo "$1") <(rules); }
+
+connects_rewritten() {
+	local before
+	before=$(counted all syn_rewritten)
+	load --from "$(clients "$1")" --to "$(endpoint "$1" 1 80)" --count 3 &&
+		[ "$(counted all syn_rewritten)" = $((before + 3)) ]
+}
+
+# mended WHAT COMMAND...: what the command has done is undone within 5 s.
+mended() {
+	local what=$1 changed
+	shift
+	changed=$(metric rules_changed_total)
+	"$@"
+	check "$XT: $what: noticed within 5 s" wait_until 5 metric_is rules_changed_total $((changed + 1))
+	check "$XT: $what: all is as it was" rules_are "$BEFORE"
+	check "$XT: $what: new connections are rewritten" connects_rewritten 4
+}
+
+flush() { xt "$GW" "$1" -t mangle -F; }
+drop_jump() { xt "$GW" 6 -t mangle -S FORWARD | sed -n '/-j PAWSD/s/^-A/-D/p' | xargs nsenter --net="/run/netns/$GW" "$(xt_command 6)" -t mangle 2>/dev/null; }
+flush_set() { in_ns "$GW" ipset flush "$(in_ns "$GW" ipset list -n | grep '^pawsd-.4-' | head -1)"; }
+drop_rule() { xt "$GW" 4 -t mangle -D PAWSD-OUT 1; }
+elsewhere() {
+	xt "$GW" 4 -t filter -A FORWARD -s 192.0.2.99 -j ACCEPT
+	xt "$GW" 4 -t mangle -A FORWARD -s 192.0.2.99 -j ACCEPT
+	in_ns "$GW" ipset create other hash:ip
+	in_ns "$GW" ipset add other 192.0.2.1
+}
+
+net_up
+for family in 4 6; do serve "$(endpoint $family 1 80)"; done
+for XT in legacy nft; do
+	PAWSD_FLAVOUR=$XT pawsd_config "$WORK/pawsd.conf" <<-EOT
+		[destination all]
+		prefixes = 198.51.100.0/24, 2001:db8:100::/64
+		mode = rewrite
+	EOT
+	: >"$WORK/pawsd.log"
+	pawsd_up "$WORK/pawsd.conf"
+	BEFORE=$(rules)
+	mended "its rules for IPv4 are flushed" flush 4
+	check "$XT: that is said" grep -q 'somebody else had changed' "$WORK/pawsd.log"
+	mended "those for IPv6, with all others" flush 6
+	mended "the jump is gone" drop_jump
+	mended "a rule is gone" drop_rule
+	mended "a set is emptied" flush_set
+	kill -HUP "$PAWSD_PID"
+	wait_until 10 metric_is config_reloads_total 1
+	elsewhere
+	BEFORE=$(rules)
+	mended "what it does itself, and others elsewhere, does not count, but a set emptied does" flush_set
+	check "$XT: IPv6, too" connects_rewritten 6
+	sed -i 's/^\[rules\]/&\non_change = warn/' "$WORK/pawsd.conf"
+	kill -HUP "$PAWSD_PID"
+	wait_until 10 metric_is config_reloads_total 2
+	changed=$(metric rules_changed_total)
+	drop_rule
+	check "$XT, on_change = warn: noticed within 5 s" wait_until 5 metric_is rules_changed_total $((changed + 1))
+	check "$XT, on_change = warn: said" grep -q 'they stay so' "$WORK/pawsd.log"
+	flush_set
+	check "$XT, on_change = warn: the next, too" wait_until 5 metric_is rules_changed_total $((changed + 2))
+	check "$XT, on_change = warn: the rule is still not there" fails grep '^4 -A PAWSD-OUT' <<<"$(rules)"
+	check "$XT: pawsd stops" pawsd_stop
+	xt "$GW" 4 -t mangle -D FORWARD -s 192.0.2.99 -j ACCEPT
+	in_ns "$GW" ipset destroy other
+done
+tap_done
