@@ -248,8 +248,8 @@ static void *run(void *context)
 	return NULL;
 }
 
-/* Gives the thread its processor, the index'th of `cpus`, which is not empty. */
-static int stay_on(pthread_t thread, uint32_t index, const cpu_set_t *cpus)
+/* Its processor, the index'th of `cpus`, which is not empty. */
+static cpu_set_t choose_processor(uint32_t index, const cpu_set_t *cpus)
 {
 	uint32_t left = index % (uint32_t)CPU_COUNT(cpus);
 	cpu_set_t one;
@@ -261,29 +261,45 @@ static int stay_on(pthread_t thread, uint32_t index, const cpu_set_t *cpus)
 			break;
 		}
 	}
-	return pthread_setaffinity_np(thread, sizeof(one), &one);
+	return one;
+}
+
+/* From its first packet on: what it has sent from another processor may be overtaken by what comes behind. */
+static int create_thread(struct worker *worker, const cpu_set_t *cpus)
+{
+	pthread_attr_t attributes;
+	int error = pthread_attr_init(&attributes);
+
+	if (error)
+		return error;
+	if (CPU_COUNT(cpus) > 0) {
+		const cpu_set_t one = choose_processor(worker->index, cpus);
+
+		error = pthread_attr_setaffinity_np(&attributes, sizeof(one), &one);
+	}
+	if (!error)
+		error = pthread_create(&worker->thread, &attributes, run, worker);
+	pthread_attr_destroy(&attributes);
+	return error;
 }
 
 int worker_start(struct worker *worker, const cpu_set_t *cpus)
 {
 	sigset_t all, before;
+	char name[16];
 	int error;
 
 	/* Signals are the main thread's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&worker->thread, NULL, run, worker);
+	error = create_thread(worker, cpus);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	worker->running = error == 0;
-	if (worker->running) {
-		char name[16];
-
-		snprintf(name, sizeof(name), "worker/%u", worker->index);
-		pthread_setname_np(worker->thread, name);
-		if (CPU_COUNT(cpus) > 0)
-			error = stay_on(worker->thread, worker->index, cpus);
-	}
-	return error;
+	if (error)
+		return error;
+	snprintf(name, sizeof(name), "worker/%u", worker->index);
+	pthread_setname_np(worker->thread, name);
+	return 0;
 }
 
 void worker_give_order(struct worker *worker, const struct worker_order *order)
