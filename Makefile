@@ -11,6 +11,7 @@ DOCDIR ?= $(PREFIX)/share/doc/pawsd
 SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 
 # `make SANITIZE=address,undefined ...` builds and tests in a folder of its own.
 comma := ,
@@ -31,7 +32,7 @@ TABLES := $(BUILD)/src/core/reason.o $(BUILD)/src/core/flow.o $(BUILD)/src/daemo
 SNAPSHOT := $(call objects,src/tools/snapshot*.c) $(TABLES)
 PROGRAMS := $(BUILD)/pawsd $(BUILD)/pawsctl $(BUILD)/pawsd-exporter
 
-DAEMON_LIBS := -lnetfilter_queue -lnfnetlink -lmnl -liniparser
+DAEMON_LIBS := -lnetfilter_queue -lnfnetlink -lmnl -liniparser -lcap-ng -lseccomp
 TEST_LIBS := $(DAEMON_LIBS) -lcmocka -lpcap
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
@@ -128,9 +129,9 @@ fuzz-programs: $(FUZZ_PROGRAMS)
 
 # What `make` needs, and what the tests and the demo need besides (Debian's names).
 BUILD_PACKAGES := gcc libc6-dev libmnl-dev libnetfilter-queue-dev libnfnetlink-dev libiniparser-dev \
-	libjansson-dev libmicrohttpd-dev
+	libjansson-dev libmicrohttpd-dev libseccomp-dev libcap-ng-dev
 RUN_PACKAGES := iptables ipset nftables iproute2
-TEST_PACKAGES := libcmocka-dev libpcap-dev iperf3 tcpdump ethtool curl jq procps socat
+TEST_PACKAGES := libcmocka-dev libpcap-dev iperf3 tcpdump ethtool curl jq procps socat systemd
 LINT_PACKAGES := clang clang-tidy cppcheck mandoc shellcheck systemd universal-ctags
 
 $(BUILD)/promtool:
@@ -231,7 +232,7 @@ conf: $(BUILD)/pawsd
 .PHONY: install
 install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(SYSCONFDIR)/pawsd $(DESTDIR)$(UNITDIR) \
-		$(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(DOCDIR)
+		$(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(DOCDIR)
 	install -m 0755 $(BUILD)/pawsd $(BUILD)/pawsctl $(DESTDIR)$(SBINDIR)
 	install -m 0755 $(BUILD)/pawsd-exporter $(DESTDIR)$(BINDIR)
 	test -e $(DESTDIR)$(SYSCONFDIR)/pawsd/pawsd.conf || \
@@ -240,6 +241,7 @@ install: all
 	install -m 0644 $(BUILD)/man/*.8 $(DESTDIR)$(MANDIR)/man8
 	install -m 0644 $(BUILD)/systemd/*.service $(DESTDIR)$(UNITDIR)
 	install -m 0644 systemd/pawsd.sysusers $(DESTDIR)$(SYSUSERSDIR)/pawsd.conf
+	install -m 0644 systemd/pawsd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/pawsd.conf
 	install -m 0644 README.md NEWS conf/pawsd.conf $(DESTDIR)$(DOCDIR)
 
 .PHONY: clean

@@ -64,7 +64,12 @@ int epoch_load(const char *path, const struct epoch *known, struct epoch *ret, c
  */
 bool clock_file_read(const char *path, struct clock_reading *ret, uint64_t *ret_marks);
 
-/* Writes it, with the marks of `clock` that are ahead at tick `now`. Returns 0 or -1, errno set. */
-int clock_file_write(const char *path, const struct clock_reading *reading, const struct clock *clock, uint64_t now);
+/*
+ * The text of it, to be freed, with the marks of `clock` that are ahead at tick `now`. NULL when memory is short.
+ */
+char *clock_file_text(const struct clock_reading *reading, const struct clock *clock, uint64_t now, size_t *ret_len);
+
+/* Puts a text into the place of the file at `path`. Returns 0 or -1, errno set; then the old file is still there. */
+int clock_file_store(const char *path, const char *text, size_t len);
 
 #endif

@@ -27,7 +27,7 @@ enum on_change {
 
 enum {
 	CONFIG_PATH_SIZE = 108, /* of a unix socket's address, the shortest limit among them */
-	CONFIG_GROUP_SIZE = 33,
+	CONFIG_NAME_SIZE = 33, /* of a user or a group */
 };
 
 /* A whole configuration, as one file gives it. */
@@ -46,9 +46,11 @@ struct config {
 	uint32_t timeout_s[FLOW_STATE_COUNT];
 	uint32_t clock_max_lead_ms;
 	char control_socket[CONFIG_PATH_SIZE];
-	char control_group[CONFIG_GROUP_SIZE], control_admin_group[CONFIG_GROUP_SIZE];
+	char control_group[CONFIG_NAME_SIZE], control_admin_group[CONFIG_NAME_SIZE];
 	char runtime_dir[CONFIG_PATH_SIZE];
 	char state_dir[CONFIG_PATH_SIZE];
+	char user[CONFIG_NAME_SIZE];
+	bool confine;
 	enum log_level log_level;
 	struct policy *policy;
 };

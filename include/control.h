@@ -27,11 +27,13 @@ enum {
 typedef const char *(*control_answer_fn)(void *context, const char *request, bool may_change, FILE *out);
 
 /*
- * Listens on the unix socket at `path`, for root and for `group` (empty: for root alone). Root and the members of
- * `admin_group` (empty: none) may change things. Returns NULL with one line in ret_error.
+ * Listens on the unix socket at `path`, for root and for `group` (empty: that of the calling process). Root and the members
+ * of `admin_group` (empty: none) may change things. Returns NULL with one line in ret_error.
  */
 struct control *control_open(const char *path, const char *group, const char *admin_group, control_answer_fn answer,
 			     void *context, char *ret_error, size_t error_size);
+
+/* The socket's file stays. */
 void control_close(struct control *control);
 
 /* Fills up to CONTROL_POLLS entries to be polled; returns how many. */

@@ -9,6 +9,7 @@
 #include "config.h"
 #include "control.h"
 #include "drain.h"
+#include "helper.h"
 #include "state.h"
 #include "strip_counts.h"
 #include "wan.h"
@@ -17,6 +18,7 @@
 /* All that the main thread owns. */
 struct daemon {
 	const char *config_path;
+	struct helper *helper;
 	struct config *config;
 	const struct slot_names *first_names; /* of the configuration at the start */
 	struct state state;
@@ -30,6 +32,8 @@ struct daemon {
 	uint64_t draining_flows; /* while pawsd drains: how many were rewritten at the last look */
 	struct strip_counts strip_counts;
 	uint64_t stripped_since[DESTINATION_SLOTS]; /* shared clock, by slot */
+	bool has_socket, is_confined;
+	bool is_in_force; /* `config`, that is: it has been installed */
 	bool rules_installed, rules_label;
 	uint64_t rules_fingerprint; /* right after they were put in place */
 	struct rules_watch *rules_watch; /* NULL: there is none */

@@ -30,6 +30,10 @@
 	  "1 while the netfilter rules of this configuration are in place by pawsd's own hand") \
 	X(RULES_CHANGED, "rules_changed_total", COUNTER, COUNT, \
 	  "times that somebody else had changed pawsd's rules or sets: put in place again, if so configured") \
+	X(HELPER, "helper_up", GAUGE, COUNT, \
+	  "1 while the process is there that changes rules, reads the configuration and saves the clock") \
+	X(CONFINED, "confined", GAUGE, COUNT, \
+	  "1 while the process in the path of packets may use no system calls but those it needs") \
 	X(STRIPS_IN_KERNEL, "strips_in_kernel", GAUGE, COUNT, \
 	  "1 while rules strip by themselves, so that destinations with mode strip need no user space") \
 	X(LABELS, "labels_in_use", GAUGE, COUNT, \

@@ -70,12 +70,19 @@ enum {
  */
 uint64_t state_now(const struct state *state);
 
+/* Where in state_dir the clock file is. */
+void state_clock_path(const struct config *config, char *ret_path, size_t size);
+
+/* Puts a text into the clock file's place. Returns 0 or -1, errno set. */
+typedef int (*state_store_fn)(void *context, const char *text, size_t len);
+
 /*
- * Writes down how far the clock has come, so that it does not step back after a reboot with a
+ * Has `store` write down how far the clock has come, so that it does not step back after a reboot with a
  * wrong time of day, and its marks; `is_last`: at a stop. And follows the time of day: ahead, by a 20th
  * of the time since it did so last; back, by a thousandth of it. To be called every
  * STATE_SAVE_INTERVAL_MS. Returns -1 with a line in ret_error when it cannot be written.
  */
-int state_save_clock(struct state *state, const struct clock *clock, bool is_last, char *ret_error, size_t error_size);
+int state_save_clock(struct state *state, const struct clock *clock, bool is_last, state_store_fn store, void *context,
+		     char *ret_error, size_t error_size);
 
 #endif

@@ -3,6 +3,7 @@
 #define PAWSD_STRIP_COUNTS_H
 
 #include "counters.h"
+#include "helper.h"
 #include "rules.h"
 
 /*
@@ -19,7 +20,7 @@ struct strip_counts {
 };
 
 /* Reads the rules that are in place for `policy`; not more often than once a second, unless `is_last`: they are going. */
-void strip_counts_read(struct strip_counts *counts, const struct rules_config *config, const struct policy *policy,
+void strip_counts_read(struct strip_counts *counts, struct helper *helper, const struct policy *policy,
 		       uint64_t now_ms, bool is_last);
 
 /* Other rules have taken their place; `in_kernel`: some of them strip. */

@@ -125,8 +125,8 @@ static void print_epoch(FILE *out, const struct epoch *epoch)
 	fputc('\n', out);
 }
 
-/* Puts `text` into the place of `path`, so that at any time the one or the other is there, whole. */
-static int write_text(const char *path, const char *text, size_t len)
+/* At any time the one or the other is there, whole. */
+int clock_file_store(const char *path, const char *text, size_t len)
 {
 	char next[PATH_SIZE];
 	int fd, error = 0;
@@ -153,7 +153,7 @@ static int write_epoch(const char *path, const struct epoch *epoch)
 	fprintf(out, "pawsd-epoch 1\n");
 	print_epoch(out, epoch);
 	fclose(out);
-	return write_text(path, text, strlen(text));
+	return clock_file_store(path, text, strlen(text));
 }
 
 int epoch_load(const char *path, const struct epoch *known, struct epoch *ret, char *ret_error, size_t error_size)
@@ -259,16 +259,14 @@ bool clock_file_read(const char *path, struct clock_reading *ret, uint64_t *ret_
 	return false;
 }
 
-int clock_file_write(const char *path, const struct clock_reading *reading, const struct clock *clock, uint64_t now)
+char *clock_file_text(const struct clock_reading *reading, const struct clock *clock, uint64_t now, size_t *ret_len)
 {
 	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
+	FILE *out = open_memstream(&text, ret_len);
 	uint64_t mark;
-	int result;
 
 	if (!out)
-		return -1;
+		return NULL;
 	fprintf(out, "pawsd-clock 2\ntick %" PRIu64 "\nrealtime %" PRIu64 "\nlast %s\n", reading->tick,
 		reading->realtime_ms, reading->is_last ? "yes" : "no");
 	print_epoch(out, &reading->epoch);
@@ -279,9 +277,9 @@ int clock_file_write(const char *path, const struct clock_reading *reading, cons
 				(uint32_t)mark);
 	}
 	fflush(out);
-	fprintf(out, "sum %016" PRIx64 "\n", hash_text(text, len));
-	fclose(out);
-	result = write_text(path, text, len);
+	fprintf(out, "sum %016" PRIx64 "\n", hash_text(text, *ret_len));
+	if (fclose(out) == 0)
+		return text;
 	free(text);
-	return result;
+	return NULL;
 }

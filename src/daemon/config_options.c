@@ -114,7 +114,7 @@ const struct option_info option_table[] = {
 	       "starts anew: put them in place again, or only say so."),
 
 	TEXT("control", "socket", OPTION_PATH, control_socket, "/run/pawsd/control.sock", "Where pawsctl and pawsd-exporter ask."),
-	TEXT("control", "group", OPTION_TEXT, control_group, "", "Group that may ask; without one only root may."),
+	TEXT("control", "group", OPTION_TEXT, control_group, "", "Group that may ask; without one, that of whoever runs pawsd."),
 	TEXT("control", "admin_group", OPTION_TEXT, control_admin_group, "",
 	     "Group that may also change things (pawsctl drain, resume), as root may; its members must be in\n"
 	     "the group that may ask, too."),
@@ -122,6 +122,11 @@ const struct option_info option_table[] = {
 	TEXT("daemon", "runtime_dir", OPTION_PATH, runtime_dir, "/run/pawsd",
 	     "Flow table and shared clock; should outlive a restart of pawsd but not a reboot."),
 	TEXT("daemon", "state_dir", OPTION_PATH, state_dir, "/var/lib/pawsd", "What outlives a reboot: the clock's last reading."),
+	TEXT("daemon", "user", OPTION_TEXT, user, "",
+	     "User as whom to run, after a start by root; without one, whoever has started it. The helper, which\n"
+	     "changes rules, stays who it is."),
+	{.section = "daemon", .key = "confine", .type = OPTION_BOOL, FIELD(config, confine), .preset = "yes", .flags = OPTION_STATIC,
+	 .help = "no: the process in the path of packets may use all system calls, as valgrind and the like need."},
 	CHOICE("daemon", "log_level", config, log_level, choices_log_level, "info", 0, "How much is logged."),
 
 	CHOICE("default", "mode", destination, mode, choices_mode, "off", 0,

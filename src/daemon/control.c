@@ -33,7 +33,6 @@ struct client {
 struct control {
 	int fd;
 	gid_t admin_group; /* NO_GROUP: none */
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	control_answer_fn answer;
 	void *context;
 	struct client clients[CONTROL_CLIENTS];
@@ -74,13 +73,14 @@ static bool find_group(const char *option, const char *name, gid_t *ret, char *r
 	return false;
 }
 
+/* Without a group of that name it is that of whoever runs pawsd. */
 static bool give_to_group(const char *path, const char *group, char *ret_error, size_t error_size)
 {
 	gid_t gid;
 
 	if (!find_group("group", group, &gid, ret_error, error_size))
 		return false;
-	if (gid == NO_GROUP || (chown(path, (uid_t)-1, gid) == 0 && chmod(path, 0660) == 0))
+	if ((gid == NO_GROUP || chown(path, (uid_t)-1, gid) == 0) && chmod(path, 0660) == 0)
 		return true;
 	snprintf(ret_error, error_size, "[control] group = %s: %s: %s", group, path, strerror(errno));
 	return false;
@@ -122,7 +122,6 @@ struct control *control_open(const char *path, const char *group, const char *ad
 		control_close(control);
 		return NULL;
 	}
-	memcpy(control->path, address.sun_path, sizeof(control->path));
 	if (!give_to_group(path, group, ret_error, error_size)) {
 		control_close(control);
 		return NULL;
@@ -150,8 +149,6 @@ void control_close(struct control *control)
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
 		drop_client(&control->clients[i]);
 	close(control->fd);
-	if (control->path[0])
-		unlink(control->path);
 	free(control);
 }
 

@@ -12,6 +12,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "fdstore.h"
 #include "log.h"
 #include "notify.h"
@@ -92,9 +93,19 @@ static int open_workers(struct daemon *daemon, char *error)
 		log_info("%u flows are known from before", known);
 	if (adopted)
 		log_info("queues of %u workers go on, with the packets that wait in them", adopted);
-	for (uint32_t i = 0; i < workers; i++) {
+	return 0;
+}
+
+static int start_workers(struct daemon *daemon, char *error)
+{
+	for (uint32_t i = 0; i < daemon->config->rules.workers; i++) {
 		int failed = worker_start(&daemon->workers[i], &daemon->config->queue_cpus);
 
+		if (failed == EPERM) {
+			snprintf(error, ERROR_SIZE, "[queue] cpus: not permitted; under systemd the unit needs "
+				 "SystemCallFilter=sched_setaffinity");
+			return -1;
+		}
 		if (failed == EINVAL) {
 			snprintf(error, ERROR_SIZE, "[queue] cpus: a processor for worker %u is not there, or not for pawsd; "
 				 "allowed: those in /sys/devices/system/cpu/online", i);
@@ -129,6 +140,28 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
+/* No file can be opened from here on, and no thread made. */
+static void lock(struct daemon *daemon)
+{
+	char error[ERROR_SIZE];
+
+	if (!daemon->config->confine)
+		log_warning("[daemon] confine = no: this process may use all system calls");
+	else if (confine_lock(error, sizeof(error)) < 0)
+		log_warning("%s", error);
+	else
+		daemon->is_confined = true;
+}
+
+/* Up to here this process may be anybody and anything. */
+static int confine(struct daemon *daemon, char *error)
+{
+	struct queue_kernel_stats ignored;
+
+	queue_kernel_stats_read(daemon->config->rules.queue_first, &ignored); /* opens the kernel's list */
+	return confine_drop(daemon->config->user, error, ERROR_SIZE);
+}
+
 /* In an order in which nothing is promised before it can be kept: rules come last but one. */
 static int start(struct daemon *daemon, char *error)
 {
@@ -148,14 +181,17 @@ static int start(struct daemon *daemon, char *error)
 	wan_set(daemon->wan, &config->rules);
 	warn_about_interfaces(&config->rules);
 	daemon->rules_watch = rules_watch_open();
-	if (open_workers(daemon, error) < 0)
-		return -1;
-	/* What this thread does, and the commands that it runs, give way to packets. */
-	setpriority(PRIO_PROCESS, 0, MAIN_NICENESS);
 	daemon->control = control_open(config->control_socket, config->control_group, config->control_admin_group,
 				       answer_request, daemon, error, ERROR_SIZE);
 	if (!daemon->control)
 		return -1;
+	daemon->has_socket = true;
+	if (open_workers(daemon, error) < 0 || confine(daemon, error) < 0 ||
+	    start_workers(daemon, error) < 0)
+		return -1;
+	/* What this thread does gives way to packets. */
+	setpriority(PRIO_PROCESS, 0, MAIN_NICENESS);
+	lock(daemon);
 	if (reload_apply(daemon, config, error, ERROR_SIZE) < 0)
 		return -1;
 	daemon->rules_policy = NULL;
@@ -219,7 +255,8 @@ static void save_clock(struct daemon *daemon, bool is_last)
 {
 	static bool failed_before;
 	char error[ERROR_SIZE];
-	bool failed = state_save_clock(&daemon->state, &daemon->workers[0].engine.clock, is_last, error, sizeof(error)) < 0;
+	bool failed = state_save_clock(&daemon->state, &daemon->workers[0].engine.clock, is_last, helper_store_clock,
+				       daemon->helper, error, sizeof(error)) < 0;
 
 	if (failed && !failed_before)
 		log_warning("%s", error);
@@ -334,7 +371,7 @@ void daemon_stop(struct daemon *daemon)
 	control_close(daemon->control);
 	if (daemon->rules_installed && daemon->config->on_stop == ON_STOP_REMOVE) {
 		*daemon->state.rules_digest = 0;
-		removed = rules_remove(&daemon->config->rules, error, sizeof(error)) == 0;
+		removed = helper_remove(daemon->helper, error, sizeof(error)) == 0;
 		if (removed)
 			wait_for_queues(daemon);
 		else
@@ -345,16 +382,16 @@ void daemon_stop(struct daemon *daemon)
 			worker_forget_queues(&daemon->workers[i]);
 		worker_stop(&daemon->workers[i]);
 	}
-	if (removed) {
-		state_forget_flows(daemon->config);
+	if (removed)
 		*daemon->state.is_draining = false;
-	}
+	helper_remove_files(daemon->helper, daemon->has_socket, removed);
 	if (daemon->workers && daemon->workers[0].engine.clock.shared)
 		save_clock(daemon, true);
 	wan_close(daemon->wan);
 	rules_watch_close(daemon->rules_watch);
 	drain_set_close(&daemon->drain);
 	free(daemon->workers);
+	helper_stop(daemon->helper);
 	config_free(daemon->config);
 	state_close(&daemon->state);
 }

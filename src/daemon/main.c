@@ -130,10 +130,16 @@ static int run(const char *path, struct slot_names *names)
 	char error[1024];
 	int status = EXIT_FAILED;
 
+	daemon.helper = helper_start(path, names, error, sizeof(error));
+	if (!daemon.helper) {
+		log_error("%s", error);
+		return EXIT_FAILED;
+	}
 	fdstore_begin();
-	daemon.config = load(path, names);
-	if (!daemon.config)
+	if (helper_load(daemon.helper, &daemon.config, names, error, sizeof(error)) < 0) {
+		helper_stop(daemon.helper);
 		return EXIT_CONFIGURATION;
+	}
 	log_set_level(daemon.config->log_level);
 	if (state_open(daemon.config, &daemon.state, error, sizeof(error)) < 0) {
 		log_error("%s", error);

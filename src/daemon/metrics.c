@@ -74,6 +74,8 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	values[METRIC_RELOAD_OK] = daemon->last_reload_ok;
 	values[METRIC_RULES_INSTALLED] = daemon->rules_installed;
 	values[METRIC_RULES_CHANGED] = daemon->rules_changed;
+	values[METRIC_HELPER] = helper_is_there(daemon->helper);
+	values[METRIC_CONFINED] = daemon->is_confined;
 	values[METRIC_LABELS] = daemon->rules_label;
 	values[METRIC_STRIPS_IN_KERNEL] = daemon->strip_counts.in_kernel;
 	values[METRIC_DRAINING] = *daemon->state.is_draining;
@@ -156,7 +158,7 @@ void metrics_write(struct daemon *daemon, FILE *out, bool with_packets)
 	uint64_t values[METRIC_COUNT];
 
 	if (with_packets)
-		strip_counts_read(&daemon->strip_counts, &daemon->config->rules, daemon->config->policy,
+		strip_counts_read(&daemon->strip_counts, daemon->helper, daemon->config->policy,
 				  state_now(&daemon->state), false);
 	collect(daemon, values);
 	write_infos(daemon, out);

@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libnetfilter_queue/libnetfilter_queue.h>
 #include <linux/netfilter.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@ enum {
 	 * cache, so that the headers of a batch do not displace each other. */
 	BUFFER_BYTES = 65536 + 4096 + 5 * 64,
 	HUGE_PAGE_BYTES = 2 << 20,
+	LIST_BYTES_MAX = 32 << 10, /* 700 queues */
 };
 
 static size_t buffers_bytes(void)
@@ -46,22 +48,38 @@ static bool claim_buffers(struct queue_pair *pair)
 	return true;
 }
 
+/* The kernel's list of queues as it is now. Opened once: later on no file can be (confine.h). */
+static bool read_list(char *ret_text, size_t size)
+{
+	static int fd = -1;
+	size_t used = 0;
+	ssize_t len;
+
+	if (fd < 0)
+		fd = open("/proc/net/netfilter/nfnetlink_queue", O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || lseek(fd, 0, SEEK_SET) < 0)
+		return false;
+	while (used < size - 1 && (len = read(fd, ret_text + used, size - 1 - used)) > 0)
+		used += (size_t)len;
+	ret_text[used] = '\0';
+	return true;
+}
+
 bool queue_kernel_stats_read(uint16_t number, struct queue_kernel_stats *ret)
 {
-	FILE *file = fopen("/proc/net/netfilter/nfnetlink_queue", "re");
 	unsigned int queue, portid, waiting, mode, range, full, user, queued;
-	bool found = false;
+	char list[LIST_BYTES_MAX];
 
-	if (!file)
+	if (!read_list(list, sizeof(list)))
 		return false;
-	while (!found && fscanf(file, "%u %u %u %u %u %u %u %u %*u", &queue, &portid, &waiting, &mode, &range, &full,
-				&user, &queued) == 8) {
-		found = queue == number;
+	for (const char *line = list; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		if (sscanf(line, "%u %u %u %u %u %u %u %u", &queue, &portid, &waiting, &mode, &range, &full, &user, &queued) == 8 &&
+		    queue == number) {
+			*ret = (struct queue_kernel_stats){portid, queued, waiting, full, user};
+			return true;
+		}
 	}
-	fclose(file);
-	if (found)
-		*ret = (struct queue_kernel_stats){portid, queued, waiting, full, user};
-	return found;
+	return false;
 }
 
 /* Why the kernel refused the queue, in words. */

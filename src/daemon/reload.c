@@ -26,32 +26,6 @@
 #include "log.h"
 #include "notify.h"
 
-/* No timeout shorter than the one after which conntrack forgets the connection's NAT. */
-static void raise_timeouts(uint32_t timeout_s[FLOW_STATE_COUNT])
-{
-	static const char *const sysctls[FLOW_STATE_COUNT] = {
-		[FLOW_SYN_SENT] = "syn_sent",	  [FLOW_SYN_RECV] = "syn_recv",	    [FLOW_ESTABLISHED] = "established",
-		[FLOW_FIN_WAIT] = "fin_wait",	  [FLOW_CLOSE_WAIT] = "close_wait", [FLOW_LAST_ACK] = "last_ack",
-		[FLOW_TIME_WAIT] = "time_wait",	  [FLOW_CLOSE] = "close",
-	};
-
-	for (int state = FLOW_FREE + 1; state < FLOW_STATE_COUNT; state++) {
-		char path[96];
-		unsigned int seconds;
-		FILE *file;
-
-		snprintf(path, sizeof(path), "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_%s", sysctls[state]);
-		file = fopen(path, "re");
-		if (!file)
-			continue;
-		if (fscanf(file, "%u", &seconds) == 1 && seconds > timeout_s[state]) {
-			log_info("flows in %s are kept %u s, as conntrack does", flow_state_names[state], seconds);
-			timeout_s[state] = seconds;
-		}
-		fclose(file);
-	}
-}
-
 static void wait_for_worker(struct daemon *daemon, const struct worker *worker)
 {
 	struct pollfd poll_done = {.fd = daemon->done_fd, .events = POLLIN};
@@ -100,30 +74,32 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 static int install(struct daemon *daemon, const struct config *config, const struct drain_set *drain,
 		   char *ret_error, size_t error_size)
 {
-	struct rules_config rules = config->rules;
+	const struct rules_config *rules = &config->rules;
+	struct helper_install request = {
+		.is_new = !daemon->is_in_force || config != daemon->config, .drain = drain->entries, .drain_count = drain->count};
 	struct rules_outcome outcome;
 
-	if (config->rules.backend == RULES_NONE)
-		return 0;
 	if (daemon->rules_installed)
-		strip_counts_read(&daemon->strip_counts, &config->rules, daemon->config->policy,
+		strip_counts_read(&daemon->strip_counts, daemon->helper, daemon->config->policy,
 				  state_now(&daemon->state), true);
-	if (rules.labels == LABELS_AUTO && rules.placement == PLACEMENT_FORWARD)
-		rules.label = state_next_labels(&daemon->state);
+	if (rules->backend != RULES_NONE && rules->labels == LABELS_AUTO && rules->placement == PLACEMENT_FORWARD)
+		request.label = state_next_labels(&daemon->state);
 	*daemon->state.rules_digest = 0;
-	if (rules_install(&rules, config->policy, drain->entries, drain->count, &outcome, ret_error, error_size) < 0)
+	if (helper_install(daemon->helper, &request, &outcome, &daemon->rules_fingerprint, ret_error, error_size) < 0)
 		return -1;
+	daemon->is_in_force = true;
+	if (rules->backend == RULES_NONE)
+		return 0;
 	if (config == daemon->config)
 		*daemon->state.rules_digest = daemon->config_digest;
-	daemon->rules_fingerprint = rules_fingerprint(&rules);
 	if (daemon->rules_watch) /* that was us */
 		rules_watch_has_changed(daemon->rules_watch);
 	if (outcome.strip_error[0])
 		log_warning("pawsd strips, for the rules cannot: %s", outcome.strip_error);
 	if (outcome.label_error[0])
 		log_warning("the rules look at every packet, for they cannot label connections: %s", outcome.label_error);
-	daemon->rules_label = rules.label && !outcome.label_error[0];
-	strip_counts_change(&daemon->strip_counts, rules_can_strip(&rules, config->policy) && !outcome.strip_error[0]);
+	daemon->rules_label = request.label && !outcome.label_error[0];
+	strip_counts_change(&daemon->strip_counts, rules_can_strip(rules, config->policy) && !outcome.strip_error[0]);
 	daemon->rules_installed = true;
 	return 0;
 }
@@ -157,7 +133,6 @@ int reload_apply(struct daemon *daemon, struct config *config, char *ret_error, 
 	const struct policy *rules_policy = before ? before : daemon->rules_policy;
 	struct drain_set drain;
 
-	raise_timeouts(config->timeout_s);
 	if (!drain_set_open(&drain) || !give_policy(daemon, config, &drain, true, rules_policy)) {
 		snprintf(ret_error, error_size, "out of memory");
 		drain_set_close(&drain);
@@ -190,24 +165,6 @@ static void note_outcome(struct daemon *daemon, bool ok, const char *words)
 	snprintf(daemon->last_reload, sizeof(daemon->last_reload), "%s", words);
 }
 
-/* Options that need a start keep their old values, and that is said. */
-static void keep_static_options(struct daemon *daemon, struct config *next)
-{
-	struct policy *policy = next->policy;
-	struct config changed = *next;
-	char list[512];
-
-	config_list_static_changes(daemon->config, next, list, sizeof(list));
-	if (list[0])
-		log_warning("%s: changed, takes effect at the next start: %s", daemon->config_path, list);
-	*next = *daemon->config;
-	next->policy = policy;
-	memcpy(next->timeout_s, changed.timeout_s, sizeof(next->timeout_s));
-	next->on_stop = changed.on_stop;
-	next->on_change = changed.on_change;
-	next->log_level = changed.log_level;
-}
-
 void reload_note_digest(struct daemon *daemon)
 {
 	if (!daemon->config_digest)
@@ -218,38 +175,26 @@ void reload_note_digest(struct daemon *daemon)
 
 void reload_config(struct daemon *daemon)
 {
-	struct config_report errors, warnings;
-	struct config *next = config_load(daemon->config_path, daemon->state.names, &errors, &warnings);
 	char error[1024];
+	struct config *next;
 
 	notify_reloading();
-	for (size_t i = 0; i < errors.count; i++)
-		log_error("%s", errors.lines[i]);
-	for (size_t i = 0; i < warnings.count; i++)
-		log_warning("%s", warnings.lines[i]);
-	if (!next) {
-		log_error("reload refused, the policy in force stays: %zu errors in %s", errors.count,
-			  daemon->config_path);
-		note_outcome(daemon, false, errors.count ? errors.lines[0] : "out of memory");
+	if (helper_load(daemon->helper, &next, daemon->state.names, error, sizeof(error)) < 0) {
+		log_error("reload refused, the policy in force stays: %s", error);
+		note_outcome(daemon, false, error);
+	} else if (reload_apply(daemon, next, error, sizeof(error)) < 0) {
+		log_error("reload refused, the policy in force stays: %s", error);
+		note_outcome(daemon, false, error);
+		give_policy(daemon, daemon->config, NULL, false, NULL);
+		config_free(next);
 	} else {
-		keep_static_options(daemon, next);
-		if (reload_apply(daemon, next, error, sizeof(error)) == 0) {
-			config_free(daemon->config);
-			daemon->config = next;
-			daemon->config_digest = 0;
-			log_set_level(next->log_level);
-			note_outcome(daemon, true, "ok");
-			log_info("reloaded %s: %zu destinations", daemon->config_path,
-				 next->policy->destination_count - 1);
-		} else {
-			log_error("reload refused, the policy in force stays: %s", error);
-			note_outcome(daemon, false, error);
-			give_policy(daemon, daemon->config, NULL, false, NULL);
-			config_free(next);
-		}
+		config_free(daemon->config);
+		daemon->config = next;
+		daemon->config_digest = 0;
+		log_set_level(next->log_level);
+		note_outcome(daemon, true, "ok");
+		log_info("reloaded %s: %zu destinations", daemon->config_path, next->policy->destination_count - 1);
 	}
-	config_report_free(&errors);
-	config_report_free(&warnings);
 	notify_send("READY=1");
 	reload_note_digest(daemon);
 }
@@ -288,7 +233,7 @@ void reload_check_rules(struct daemon *daemon)
 
 	if (!daemon->rules_installed || !daemon->rules_fingerprint)
 		return;
-	found = rules_fingerprint(&daemon->config->rules);
+	found = helper_fingerprint(daemon->helper);
 	if (!found || found == daemon->rules_fingerprint)
 		return;
 	if (daemon->config->on_change == ON_CHANGE_WARN) {

@@ -278,7 +278,7 @@ static int open_clock(const struct config *config, struct state *state, struct s
 		return -1;
 	}
 	snprintf(epoch_path, sizeof(epoch_path), "%s/epoch", config->state_dir);
-	snprintf(state->clock_path, sizeof(state->clock_path), "%s/clock", config->state_dir);
+	state_clock_path(config, state->clock_path, sizeof(state->clock_path));
 	if (clock_file_read(state->clock_path, &reading, marks))
 		saved = &reading;
 	if (epoch_load(epoch_path, saved ? &saved->epoch : found ? &shared->epoch : NULL, &state->epoch, ret_error,
@@ -391,16 +391,29 @@ static void follow_realtime(struct state *state, uint64_t realtime)
 	*state->shared_offset_ms = state->clock_offset_ms;
 }
 
-int state_save_clock(struct state *state, const struct clock *clock, bool is_last, char *ret_error, size_t error_size)
+void state_clock_path(const struct config *config, char *ret_path, size_t size)
+{
+	snprintf(ret_path, size, "%s/clock", config->state_dir);
+}
+
+int state_save_clock(struct state *state, const struct clock *clock, bool is_last, state_store_fn store, void *context,
+		     char *ret_error, size_t error_size)
 {
 	struct clock_reading reading = {.realtime_ms = clock_ms(CLOCK_REALTIME), .is_last = is_last, .epoch = state->epoch};
+	size_t len = 0;
 	uint64_t now;
+	char *text;
+	int result = -1;
 
 	follow_realtime(state, reading.realtime_ms);
 	now = state_now(state);
 	reading.tick = now + clock_lead_ms(clock, now);
-	if (clock_file_write(state->clock_path, &reading, clock, now) == 0)
-		return 0;
-	snprintf(ret_error, error_size, "%s: cannot be written: %s", state->clock_path, strerror(errno));
-	return -1;
+	text = clock_file_text(&reading, clock, now, &len);
+	errno = ENOMEM;
+	if (text)
+		result = store(context, text, len);
+	if (result < 0)
+		snprintf(ret_error, error_size, "%s: cannot be written: %s", state->clock_path, strerror(errno));
+	free(text);
+	return result;
 }

@@ -18,7 +18,7 @@ static void note(struct strip_counts *counts, uint32_t slot, uint32_t reason, ui
 	counts->now[slot][reason] = packets;
 }
 
-void strip_counts_read(struct strip_counts *counts, const struct rules_config *config, const struct policy *policy,
+void strip_counts_read(struct strip_counts *counts, struct helper *helper, const struct policy *policy,
 		       uint64_t now_ms, bool is_last)
 {
 	uint64_t(*read)[RULES_STRIP_REASONS];
@@ -30,7 +30,7 @@ void strip_counts_read(struct strip_counts *counts, const struct rules_config *c
 	read = calloc(policy->destination_count, sizeof(*read));
 	if (!read)
 		return;
-	if (rules_read_counts(config, read, policy->destination_count, error, sizeof(error)) == 0) {
+	if (helper_read_counts(helper, read, policy->destination_count, error, sizeof(error)) == 0) {
 		counts->has_failed = false;
 		for (size_t i = 0; i < policy->destination_count; i++)
 			for (uint32_t reason = 0; reason < RULES_STRIP_REASONS; reason++)

@@ -235,7 +235,10 @@ static void *run(void *context)
 	struct worker *worker = context;
 	const struct queue_packet *packets;
 	bool busy = false;
+	char name[16];
 
+	snprintf(name, sizeof(name), "worker/%u", worker->index);
+	pthread_setname_np(pthread_self(), name);
 	while (!__atomic_load_n(&worker->stop, __ATOMIC_ACQUIRE)) {
 		uint32_t count = queue_receive(worker->queues, !busy, &packets);
 		uint64_t tick = now(worker);
@@ -286,7 +289,6 @@ static int create_thread(struct worker *worker, const cpu_set_t *cpus)
 int worker_start(struct worker *worker, const cpu_set_t *cpus)
 {
 	sigset_t all, before;
-	char name[16];
 	int error;
 
 	/* Signals are the main thread's. */
@@ -295,11 +297,7 @@ int worker_start(struct worker *worker, const cpu_set_t *cpus)
 	error = create_thread(worker, cpus);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	worker->running = error == 0;
-	if (error)
-		return error;
-	snprintf(name, sizeof(name), "worker/%u", worker->index);
-	pthread_setname_np(worker->thread, name);
-	return 0;
+	return error;
 }
 
 void worker_give_order(struct worker *worker, const struct worker_order *order)

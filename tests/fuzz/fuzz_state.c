@@ -61,6 +61,13 @@ static void make_policy(void)
 		fuzz_fail("out of memory");
 }
 
+static int store(void *context, const char *text, size_t len)
+{
+	const struct state *state = context;
+
+	return clock_file_store(state->clock_path, text, len);
+}
+
 static void run_traffic(struct fuzz_engine *engine, const struct state *state, struct fuzz_input input)
 {
 	struct fuzz_traffic traffic;
@@ -100,7 +107,7 @@ static bool run(struct fuzz_input traffic)
 		fuzz_engine_open_over(&engine, CAPACITY, LEAD_MS, parts.kept, state.clock, policy);
 		fuzz_engine_check(&engine);
 		run_traffic(&engine, &state, traffic);
-		if (state_save_clock(&state, &engine.engine.clock, false, error, sizeof(error)) < 0)
+		if (state_save_clock(&state, &engine.engine.clock, false, store, &state, error, sizeof(error)) < 0)
 			fuzz_fail("%s", error);
 		/* A mapping is written to in place; so that leave_files() leaves what the engine has made. */
 		memcpy((uint8_t *)(uintptr_t)kept.data, parts.kept, kept.len);

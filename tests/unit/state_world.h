@@ -42,11 +42,18 @@ static inline struct clock clock_of(const struct state *state)
 	return (struct clock){.shared = state->clock, .max_lead_ms = 1000, .base = epoch_tsval_base(&state->epoch)};
 }
 
+static inline int store_clock(void *context, const char *text, size_t len)
+{
+	const struct state *state = context;
+
+	return clock_file_store(state->clock_path, text, len);
+}
+
 static inline void save_clock(struct state *state, bool is_last)
 {
 	struct clock clock = clock_of(state);
 
-	assert_int_equal(state_save_clock(state, &clock, is_last, error, sizeof(error)), 0);
+	assert_int_equal(state_save_clock(state, &clock, is_last, store_clock, state, error, sizeof(error)), 0);
 }
 
 /* All that a reboot takes away. */

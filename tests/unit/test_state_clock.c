@@ -219,6 +219,8 @@ static void test_damaged_clock_is_set_aside(void **unused)
 static void test_damaged_clock_starts_afresh(void **unused)
 {
 	static const uint64_t damaged[] = {UINT64_MAX, INT64_MAX, (uint64_t)INT64_MAX + 1, 1ull << 52};
+	size_t len;
+	char *text;
 	struct clock_reading reading;
 	struct state state;
 	struct clock clock;
@@ -238,7 +240,10 @@ static void test_damaged_clock_starts_afresh(void **unused)
 
 		reading = (struct clock_reading){.tick = damaged[i], .realtime_ms = 1, .epoch = state.epoch};
 		clock = clock_of(&state);
-		assert_int_equal(clock_file_write(state.clock_path, &reading, &clock, realtime_ms()), 0);
+		text = clock_file_text(&reading, &clock, realtime_ms(), &len);
+		assert_non_null(text);
+		assert_int_equal(clock_file_store(state.clock_path, text, len), 0);
+		free(text);
 		write_file("run/shared", "");
 		state = open_state();
 		assert_true(state_now(&state) - realtime_ms() + 5000 < 10000);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_HELPER_H
+#define PAWSD_HELPER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "rules.h"
+
+/*
+ * The helper: a process beside the one in the path of packets, which does for it what that one may not (confine.h). It
+ * reads the configuration, runs iptables, ipset and nft, and writes the clock file. It is asked over a socket, by one
+ * of the operations below; none says what command to run or what file to open, that is the helper's alone to know. All
+ * rules are made from the configuration that the helper itself has read.
+ *
+ * It ends when the other process does, whatever way that ends. Where it ends first, operations fail from then on.
+ *
+ * All functions here wait for the answer, are for one thread, and where they return -1 have put one line of why
+ * in ret_error.
+ */
+struct helper;
+
+/* What to install. */
+struct helper_install {
+	bool is_new;   /* the configuration that was loaded last; else that which is in force */
+	uint8_t label; /* rules_config.label */
+	const struct rules_drain *drain;
+	size_t drain_count;
+};
+
+/*
+ * Makes the helper, which will read the configuration at `config_path`. To be called before anything else is opened and
+ * before there are threads. `names`: see config_load(). Returns NULL on failure.
+ */
+struct helper *helper_start(const char *config_path, const struct slot_names *names, char *ret_error, size_t error_size);
+
+/* Waits until it has ended. NULL is nobody. */
+void helper_stop(struct helper *helper);
+
+bool helper_is_there(const struct helper *helper);
+
+/*
+ * Reads the configuration and logs all that is to be said about it. Options that need a start are those in force, and
+ * time-outs no shorter than conntrack's. Returns 0 with the configuration, to be freed with config_free(), and `names` brought
+ * up to date. It is in force with the next helper_install() with is_new.
+ */
+int helper_load(struct helper *helper, struct config **ret, struct slot_names *names, char *ret_error, size_t error_size);
+
+/* rules_install(). *ret_fingerprint: rules_fingerprint() right after. Backend none is no error. */
+int helper_install(struct helper *helper, const struct helper_install *request, struct rules_outcome *ret,
+		   uint64_t *ret_fingerprint, char *ret_error, size_t error_size);
+
+/* rules_remove() */
+int helper_remove(struct helper *helper, char *ret_error, size_t error_size);
+
+/* rules_fingerprint(); 0 also where there is no helper. */
+uint64_t helper_fingerprint(struct helper *helper);
+
+/* rules_read_counts(), of the configuration in force, which has `destination_count` destinations. */
+int helper_read_counts(struct helper *helper, uint64_t (*ret_counts)[RULES_STRIP_REASONS], size_t destination_count,
+		       char *ret_error, size_t error_size);
+
+/* clock_file_store() in the configuration's state_dir; context: the helper. Returns 0 or -1, errno set. */
+int helper_store_clock(void *context, const char *text, size_t len);
+
+/* Takes files away: the control socket's, and the flow tables'. */
+void helper_remove_files(struct helper *helper, bool socket, bool flows);
+
+#endif

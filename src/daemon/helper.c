@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The helper's side: one request after the other, until the daemon is no more. It holds the configuration as it has
+ * read it, so that nobody can have it make other rules than those of the file, and knows what it is asked for by number.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock_file.h"
+#include "confine.h"
+#include "helper.h"
+#include "helper_internal.h"
+#include "log.h"
+#include "state.h"
+
+enum {
+	LABEL_MAX = 126, /* and the one behind it */
+};
+
+/* What the helper knows. */
+struct server {
+	FILE *in, *out;
+	const char *path;
+	struct slot_names names;
+	struct config *current; /* in force; NULL until the first has been installed */
+	struct config *next;	/* loaded last, if it is not in force */
+	uint8_t *body;
+	size_t bytes;
+};
+
+static const struct config *known_config(const struct server *server)
+{
+	return server->current ? server->current : server->next;
+}
+
+/* ---- the configuration ---- */
+
+/* No time-out shorter than the one after which conntrack forgets the connection's NAT. */
+static void raise_timeouts(uint32_t timeout_s[FLOW_STATE_COUNT])
+{
+	static const char *const sysctls[FLOW_STATE_COUNT] = {
+		[FLOW_SYN_SENT] = "syn_sent",	  [FLOW_SYN_RECV] = "syn_recv",	    [FLOW_ESTABLISHED] = "established",
+		[FLOW_FIN_WAIT] = "fin_wait",	  [FLOW_CLOSE_WAIT] = "close_wait", [FLOW_LAST_ACK] = "last_ack",
+		[FLOW_TIME_WAIT] = "time_wait",	  [FLOW_CLOSE] = "close",
+	};
+
+	for (int state = FLOW_FREE + 1; state < FLOW_STATE_COUNT; state++) {
+		char path[96];
+		unsigned int seconds;
+		FILE *file;
+
+		snprintf(path, sizeof(path), "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_%s", sysctls[state]);
+		file = fopen(path, "re");
+		if (!file)
+			continue;
+		if (fscanf(file, "%u", &seconds) == 1 && seconds > timeout_s[state]) {
+			log_info("flows in %s are kept %u s, as conntrack does", flow_state_names[state], seconds);
+			timeout_s[state] = seconds;
+		}
+		fclose(file);
+	}
+}
+
+/* Options that need a start keep their old values, and that is said. */
+static void keep_static_options(const struct server *server, struct config *next)
+{
+	const struct config changed = *next;
+	char list[512];
+
+	config_list_static_changes(server->current, next, list, sizeof(list));
+	if (list[0])
+		log_warning("%s: changed, takes effect at the next start: %s", server->path, list);
+	*next = *server->current;
+	next->policy = changed.policy;
+	memcpy(next->timeout_s, changed.timeout_s, sizeof(next->timeout_s));
+	next->on_stop = changed.on_stop;
+	next->on_change = changed.on_change;
+	next->log_level = changed.log_level;
+}
+
+static bool answer_refused(struct server *server, const struct config_report *errors)
+{
+	const uint8_t good = false;
+	char words[HELPER_ERROR_SIZE];
+
+	snprintf(words, sizeof(words), "%s", errors->count ? errors->lines[0] : "out of memory");
+	if (errors->count > 1)
+		snprintf(words + strnlen(words, sizeof(words) - 40), 40, " (and %zu more)", errors->count - 1);
+	return wire_put(server->out, &good, sizeof(good)) && wire_put_text(server->out, words);
+}
+
+static bool load(struct server *server)
+{
+	struct config_report errors, warnings;
+	const uint8_t good = true;
+	bool is_sent;
+
+	config_free(server->next);
+	server->next = config_load(server->path, &server->names, &errors, &warnings);
+	for (size_t i = 0; i < warnings.count; i++)
+		log_warning("%s", warnings.lines[i]);
+	for (size_t i = 0; i < errors.count; i++)
+		log_error("%s", errors.lines[i]);
+	if (server->next) {
+		if (server->current)
+			keep_static_options(server, server->next);
+		log_set_level(server->next->log_level);
+		raise_timeouts(server->next->timeout_s);
+		is_sent = wire_put(server->out, &good, sizeof(good)) && wire_put_config(server->out, server->next) &&
+			  wire_put(server->out, &server->names, sizeof(server->names));
+	} else {
+		is_sent = answer_refused(server, &errors);
+	}
+	config_report_free(&errors);
+	config_report_free(&warnings);
+	return is_sent;
+}
+
+/* ---- the rules ---- */
+
+static void use_next(struct server *server)
+{
+	if (!server->next)
+		return;
+	config_free(server->current);
+	server->current = server->next;
+	server->next = NULL;
+}
+
+static bool answer_install(struct server *server, int result, const struct rules_outcome *outcome, uint64_t fingerprint,
+			   const char *error)
+{
+	const uint8_t good = result == 0;
+
+	if (!wire_put(server->out, &good, sizeof(good)))
+		return false;
+	return good ? wire_put_text(server->out, outcome->strip_error) &&
+			      wire_put_text(server->out, outcome->label_error) &&
+			      wire_put(server->out, &fingerprint, sizeof(fingerprint))
+		    : wire_put_text(server->out, error);
+}
+
+static bool install(struct server *server)
+{
+	struct rules_outcome outcome = {0};
+	struct helper_install_head head;
+	const struct config *config;
+	struct rules_config rules;
+	struct rules_drain *drain;
+	char error[HELPER_ERROR_SIZE] = "";
+	uint64_t fingerprint = 0;
+	const size_t bytes = server->bytes - sizeof(head);
+	int result = -1;
+	bool is_sent;
+
+	memcpy(&head, server->body, sizeof(head));
+	config = head.is_new ? server->next : server->current;
+	if (!config || bytes % sizeof(*drain) != 0 || head.label > LABEL_MAX)
+		return false;
+	drain = malloc(bytes + 1);
+	if (drain)
+		memcpy(drain, server->body + sizeof(head), bytes);
+	rules = config->rules;
+	rules.label = head.label;
+	if (!drain)
+		snprintf(error, sizeof(error), "out of memory");
+	else
+		result = rules_install(&rules, config->policy, drain, bytes / sizeof(*drain), &outcome, error, sizeof(error));
+	if (result == 0) {
+		fingerprint = rules_fingerprint(&rules);
+		if (head.is_new)
+			use_next(server);
+	}
+	is_sent = answer_install(server, result, &outcome, fingerprint, error);
+	free(drain);
+	return is_sent;
+}
+
+static bool answer(struct server *server, int result, const char *error)
+{
+	const uint8_t good = result == 0;
+
+	return wire_put(server->out, &good, sizeof(good)) && (good || wire_put_text(server->out, error));
+}
+
+static bool remove_rules(struct server *server)
+{
+	const struct config *config = known_config(server);
+	char error[HELPER_ERROR_SIZE] = "";
+
+	return config && answer(server, rules_remove(&config->rules, error, sizeof(error)), error);
+}
+
+static bool tell_fingerprint(struct server *server)
+{
+	uint64_t fingerprint = server->current ? rules_fingerprint(&server->current->rules) : 0;
+
+	return wire_put(server->out, &fingerprint, sizeof(fingerprint));
+}
+
+static bool read_counts(struct server *server)
+{
+	const struct config *config = server->current;
+	uint64_t(*counts)[RULES_STRIP_REASONS];
+	char error[HELPER_ERROR_SIZE] = "out of memory";
+	size_t count;
+	int result = -1;
+	bool is_sent;
+
+	if (!config)
+		return false;
+	count = config->policy->destination_count;
+	counts = calloc(count, sizeof(*counts));
+	if (counts)
+		result = rules_read_counts(&config->rules, counts, count, error, sizeof(error));
+	is_sent = answer(server, result, error);
+	if (is_sent && result == 0)
+		is_sent = wire_put(server->out, &count, sizeof(count)) &&
+			  wire_put(server->out, counts, count * sizeof(*counts));
+	free(counts);
+	return is_sent;
+}
+
+/* ---- files ---- */
+
+static bool store_clock(struct server *server)
+{
+	const struct config *config = known_config(server);
+	char path[CONFIG_PATH_SIZE + 16];
+	int32_t error = 0;
+
+	if (!config)
+		return false;
+	state_clock_path(config, path, sizeof(path));
+	if (clock_file_store(path, (const char *)server->body, server->bytes) < 0)
+		error = errno;
+	return wire_put(server->out, &error, sizeof(error));
+}
+
+static bool remove_files(struct server *server)
+{
+	const struct config *config = known_config(server);
+	struct helper_remove_files_body wanted;
+	struct stat status;
+
+	if (!config)
+		return false;
+	memcpy(&wanted, server->body, sizeof(wanted));
+	if (wanted.socket && lstat(config->control_socket, &status) == 0 && S_ISSOCK(status.st_mode))
+		unlink(config->control_socket);
+	if (wanted.flows)
+		state_forget_flows(config);
+	return answer(server, 0, "");
+}
+
+/* ---- the loop ---- */
+
+static const struct operation {
+	size_t least, most; /* bytes of the request's body */
+	bool (*serve)(struct server *server);
+} operations[HELPER_OPERATIONS] = {
+	[HELPER_LOAD] = {0, 0, load},
+	[HELPER_INSTALL] = {sizeof(struct helper_install_head),
+			    sizeof(struct helper_install_head) + DRAIN_MAX * sizeof(struct rules_drain), install},
+	[HELPER_REMOVE] = {0, 0, remove_rules},
+	[HELPER_FINGERPRINT] = {0, 0, tell_fingerprint},
+	[HELPER_READ_COUNTS] = {0, 0, read_counts},
+	[HELPER_STORE_CLOCK] = {1, HELPER_CLOCK_MAX, store_clock},
+	[HELPER_REMOVE_FILES] = {sizeof(struct helper_remove_files_body), sizeof(struct helper_remove_files_body),
+				 remove_files},
+};
+
+/* False at the end of all requests, or where one is not as it should be. */
+static bool serve_one(struct server *server)
+{
+	const struct operation *operation;
+	struct helper_header header;
+	bool good;
+
+	if (!wire_get(server->in, &header, sizeof(header)))
+		return false;
+	operation = header.operation < HELPER_OPERATIONS ? &operations[header.operation] : NULL;
+	if (!operation || header.bytes < operation->least || header.bytes > operation->most) {
+		log_error("the process that changes rules was asked for what it does not do, and ends");
+		return false;
+	}
+	server->bytes = header.bytes;
+	server->body = malloc(server->bytes + 1);
+	good = server->body && wire_get(server->in, server->body, server->bytes) && operation->serve(server) &&
+	       fflush(server->out) == 0;
+	free(server->body);
+	return good;
+}
+
+void helper_serve(int fd, const char *config_path, const struct slot_names *names)
+{
+	struct server server = {.path = config_path, .names = *names};
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	server.in = fdopen(fd, "r");
+	server.out = copy >= 0 ? fdopen(copy, "w") : NULL;
+	if (server.in && server.out) {
+		while (serve_one(&server))
+			;
+	}
+	if (server.in)
+		fclose(server.in);
+	if (server.out)
+		fclose(server.out);
+	config_free(server.current);
+	config_free(server.next);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The daemon's side of the helper: makes the process, and asks it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "confine.h"
+#include "helper.h"
+#include "helper_internal.h"
+#include "log.h"
+
+enum {
+	HELPER_FD = STDERR_FILENO + 1,
+	END_WAIT_MS = 5000,
+	HELPER_NICENESS = 10,
+};
+
+struct helper {
+	int fd;
+	FILE *in, *out;
+	bool has_gone;
+};
+
+bool helper_is_there(const struct helper *helper)
+{
+	return !helper->has_gone;
+}
+
+/* The helper's process from its first moment on. Frees `helper`, which is the daemon's. */
+__attribute__((noreturn)) static void run(struct helper *helper, int fd, pid_t daemon, const char *config_path,
+					  const struct slot_names *names)
+{
+	char error[HELPER_ERROR_SIZE];
+	sigset_t all;
+
+	free(helper);
+	/* A service manager, or a terminal, may mean all processes of a group. This one ends with the daemon. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	if (fd != HELPER_FD && dup3(fd, HELPER_FD, O_CLOEXEC) < 0)
+		_exit(1);
+	close_range(HELPER_FD + 1, ~0U, 0);
+	prctl(PR_SET_NAME, "pawsd-helper");
+	/* What it does, and the commands that it runs, give way to packets. */
+	setpriority(PRIO_PROCESS, 0, HELPER_NICENESS);
+	unsetenv("NOTIFY_SOCKET");
+	unsetenv("WATCHDOG_USEC");
+	unsetenv("LISTEN_FDS");
+	if (confine_helper(error, sizeof(error)) < 0)
+		log_warning("%s", error);
+	/* In the midst of a change too: what the next one finds then it can deal with, not two at a time. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() == daemon)
+		helper_serve(HELPER_FD, config_path, names);
+	exit(0);
+}
+
+struct helper *helper_start(const char *config_path, const struct slot_names *names, char *ret_error, size_t error_size)
+{
+	struct helper *helper = calloc(1, sizeof(*helper));
+	const pid_t daemon = getpid();
+	int fds[2] = {-1, -1}, copy = -1;
+	pid_t pid = -1;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (helper && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0)
+		pid = fork();
+	if (pid == 0) {
+		close(fds[0]);
+		run(helper, fds[1], daemon, config_path, names);
+	}
+	if (pid > 0) {
+		close(fds[1]);
+		fds[1] = -1;
+		copy = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+		helper->fd = fds[0];
+		helper->in = fdopen(fds[0], "r");
+		helper->out = copy >= 0 ? fdopen(copy, "w") : NULL;
+		if (helper->in && helper->out)
+			return helper;
+	}
+	snprintf(ret_error, error_size, "the process that changes rules cannot be started: %s", strerror(errno));
+	for (int i = 0; i < 2; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+	}
+	free(helper);
+	return NULL;
+}
+
+void helper_stop(struct helper *helper)
+{
+	struct pollfd ended;
+	char byte;
+
+	if (!helper)
+		return;
+	ended = (struct pollfd){.fd = helper->fd, .events = POLLIN};
+	shutdown(helper->fd, SHUT_WR);
+	while (poll(&ended, 1, END_WAIT_MS) > 0 && read(helper->fd, &byte, 1) > 0)
+		;
+	fclose(helper->in);
+	fclose(helper->out);
+	free(helper);
+}
+
+static int complain(struct helper *helper, char *ret_error, size_t error_size)
+{
+	if (!helper->has_gone)
+		log_error("the process that changes rules is no more: packets go on being rewritten, but nothing can be changed, "
+			  "and the clock is not saved, until pawsd is started again");
+	helper->has_gone = true;
+	snprintf(ret_error, error_size, "the process that changes rules is no more; start pawsd again");
+	return -1;
+}
+
+/* False where nobody is there to answer. */
+static bool ask_with(struct helper *helper, enum helper_operation operation, const void *head, size_t head_bytes,
+		     const void *rest, size_t rest_bytes)
+{
+	const struct helper_header header = {operation, (uint32_t)(head_bytes + rest_bytes)};
+
+	return !helper->has_gone && wire_put(helper->out, &header, sizeof(header)) &&
+	       wire_put(helper->out, head, head_bytes) && wire_put(helper->out, rest, rest_bytes) &&
+	       fflush(helper->out) == 0;
+}
+
+static bool ask(struct helper *helper, enum helper_operation operation)
+{
+	return ask_with(helper, operation, "", 0, "", 0);
+}
+
+/* Whether it has gone well; if not, with its reason. */
+static int get_result(struct helper *helper, char *ret_error, size_t error_size)
+{
+	uint8_t good;
+
+	if (!wire_get(helper->in, &good, sizeof(good)))
+		return complain(helper, ret_error, error_size);
+	if (good)
+		return 0;
+	if (!wire_get_text(helper->in, ret_error, error_size))
+		return complain(helper, ret_error, error_size);
+	return -1;
+}
+
+int helper_load(struct helper *helper, struct config **ret, struct slot_names *names, char *ret_error, size_t error_size)
+{
+	*ret = NULL;
+	if (!ask(helper, HELPER_LOAD))
+		return complain(helper, ret_error, error_size);
+	if (get_result(helper, ret_error, error_size) < 0)
+		return -1;
+	*ret = wire_get_config(helper->in);
+	if (*ret && wire_get(helper->in, names, sizeof(*names)))
+		return 0;
+	config_free(*ret);
+	*ret = NULL;
+	/* What is left of the answer nobody can make sense of any more. */
+	return complain(helper, ret_error, error_size);
+}
+
+int helper_install(struct helper *helper, const struct helper_install *request, struct rules_outcome *ret,
+		   uint64_t *ret_fingerprint, char *ret_error, size_t error_size)
+{
+	const struct helper_install_head head = {request->is_new, request->label};
+
+	*ret = (struct rules_outcome){0};
+	if (!ask_with(helper, HELPER_INSTALL, &head, sizeof(head), request->drain,
+		      request->drain_count * sizeof(*request->drain)))
+		return complain(helper, ret_error, error_size);
+	if (get_result(helper, ret_error, error_size) < 0)
+		return -1;
+	if (wire_get_text(helper->in, ret->strip_error, sizeof(ret->strip_error)) &&
+	    wire_get_text(helper->in, ret->label_error, sizeof(ret->label_error)) &&
+	    wire_get(helper->in, ret_fingerprint, sizeof(*ret_fingerprint)))
+		return 0;
+	return complain(helper, ret_error, error_size);
+}
+
+int helper_remove(struct helper *helper, char *ret_error, size_t error_size)
+{
+	if (!ask(helper, HELPER_REMOVE))
+		return complain(helper, ret_error, error_size);
+	return get_result(helper, ret_error, error_size);
+}
+
+uint64_t helper_fingerprint(struct helper *helper)
+{
+	uint64_t fingerprint;
+	char error[HELPER_ERROR_SIZE];
+
+	if (ask(helper, HELPER_FINGERPRINT) && wire_get(helper->in, &fingerprint, sizeof(fingerprint)))
+		return fingerprint;
+	complain(helper, error, sizeof(error));
+	return 0;
+}
+
+int helper_read_counts(struct helper *helper, uint64_t (*ret_counts)[RULES_STRIP_REASONS], size_t destination_count,
+		       char *ret_error, size_t error_size)
+{
+	size_t count;
+
+	if (!ask(helper, HELPER_READ_COUNTS))
+		return complain(helper, ret_error, error_size);
+	if (get_result(helper, ret_error, error_size) < 0)
+		return -1;
+	if (wire_get(helper->in, &count, sizeof(count)) && count == destination_count &&
+	    wire_get(helper->in, ret_counts, count * sizeof(*ret_counts)))
+		return 0;
+	return complain(helper, ret_error, error_size);
+}
+
+int helper_store_clock(void *context, const char *text, size_t len)
+{
+	struct helper *helper = context;
+	char error[HELPER_ERROR_SIZE];
+	int32_t answer;
+
+	if (ask_with(helper, HELPER_STORE_CLOCK, text, len, "", 0) && wire_get(helper->in, &answer, sizeof(answer))) {
+		errno = answer;
+		return answer ? -1 : 0;
+	}
+	complain(helper, error, sizeof(error));
+	errno = EPIPE;
+	return -1;
+}
+
+void helper_remove_files(struct helper *helper, bool socket, bool flows)
+{
+	const struct helper_remove_files_body body = {socket, flows};
+	char error[HELPER_ERROR_SIZE];
+
+	if (!ask_with(helper, HELPER_REMOVE_FILES, &body, sizeof(body), "", 0) || get_result(helper, error, sizeof(error)) < 0)
+		complain(helper, error, sizeof(error));
+}

@@ -1,0 +1,223 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What the two processes may do, and what they may not: the one in the path of packets opens no file, executes nothing and has
+# CAP_NET_ADMIN alone; the helper changes rules. Started by root, with a user of its own, and as the unit file starts it,
+# by somebody who is not root. What an intruder would try is tried, by ptrace, in a running pawsd.
+set -euo pipefail
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+net_require jq:jq setpriv:util-linux systemd-analyze:systemd pgrep:procps
+pawsd_require
+
+NONE=0000000000000000
+NET_ADMIN=0000000000001000 # 1 << 12
+NET_ADMIN_RAW=0000000000003000
+NET_ADMIN_RAW_DAC=0000000000003002
+REFUSED="open openat openat2 creat unlink memfd execve execveat fork clone clone3 kill ptrace inet inet6 packet vsock
+	socketpair connect code io_uring bpf mount setuid unshare"
+OWN_PROGRAM=$PAWSD
+
+# config [LINE-OF-[daemon]...]
+config() {
+	pawsd_config "$WORK/pawsd.conf" <<-EOT
+		[destination all]
+		prefixes = 198.51.100.0/24, 2001:db8:100::/64
+		mode = rewrite
+		[destination stripped]
+		prefixes = $(server_addr 4 2)
+		mode = strip
+	EOT
+	for line in "$@"; do sed -i "s/^\[daemon\]/&\n$line/" "$WORK/pawsd.conf"; done
+}
+
+connect() { load --from "$(clients "$1")" --to "$(endpoint "$1" 1 80)" --count 20; }
+
+helper_pid() { pgrep -P "$PAWSD_PID" -x pawsd-helper; }
+
+# status_is PID FIELD VALUE: in /proc/PID/status, of every thread.
+status_is() {
+	local values
+	values=$(cat /proc/"$1"/task/*/status | awk -v field="$2:" '$1 == field {$1 = ""; print}' | sort -u | xargs)
+	echo "$2: $values, wanted: $3"
+	[ "$values" = "$3" ]
+}
+
+# all_refused THREAD: each with EPERM, as the filter says it.
+all_refused() {
+	# shellcheck disable=SC2086 # a list of words
+	"$TOOLS/intrude" "$1" $REFUSED >"$WORK/intruded" || return
+	cat "$WORK/intruded"
+	[ "$(wc -l <"$WORK/intruded")" = "$(wc -w <<<"$REFUSED")" ] && ! grep -qv ' EPERM$' "$WORK/intruded"
+}
+
+# allowed THREAD ATTEMPT...
+allowed() {
+	"$TOOLS/intrude" "$@" >"$WORK/intruded" || return
+	cat "$WORK/intruded"
+	[ "$(grep -c ' allowed$' "$WORK/intruded")" = $(($# - 1)) ]
+}
+
+# works NAME: connections are rewritten, a reload takes effect, and a stop takes all away.
+works() {
+	local family reloads
+	HELPER=$(helper_pid)
+	for family in 4 6; do check "$1: IPv$family connects" connect $family; done
+	check "$1: rewritten" [ "$(counted all syn_rewritten)" -ge 40 ]
+	check "$1: the kernel's figures of the queues are there" \
+		[ "$(pawsctl stats --json | jq '[.queues[].queued] | add >= 80')" = true ]
+	reloads=$(metric config_reloads_total)
+	sed -i 's/^mode = strip/mode = observe/' "$WORK/pawsd.conf"
+	kill -HUP "$PAWSD_PID"
+	check "$1: a reload" wait_until 10 metric_is config_reloads_total $((reloads + 1))
+	check "$1: connects after it" connect 4
+	check "$1: the clock is saved" wait_until 10 test -e "$WORK/state/clock"
+	check "$1: it stops" pawsd_stop
+	check "$1: neither rules nor files stay behind" nothing_left
+	check "$1: nor a helper" process_gone "$HELPER"
+}
+
+nothing_left() {
+	ls "$WORK/run"
+	! xt "$GW" 4 -t mangle -S | grep PAWSD && [ ! -e "$WORK/run/control.sock" ] && [ ! -e "$WORK/run/flows.0" ]
+}
+
+# ---- started by root -------------------------------------------------------------------------
+
+by_root() {
+	local helper
+	config
+	pawsd_up "$WORK/pawsd.conf"
+	helper=$(helper_pid)
+	check "by root: CAP_NET_ADMIN alone" status_is "$PAWSD_PID" CapPrm $NET_ADMIN
+	check "by root: in effect, too" status_is "$PAWSD_PID" CapEff $NET_ADMIN
+	check "by root: nothing to be gained" status_is "$PAWSD_PID" CapBnd $NONE
+	check "by root: no new privileges" status_is "$PAWSD_PID" NoNewPrivs 1
+	check "by root: system calls are filtered, in each thread" status_is "$PAWSD_PID" Seccomp 2
+	check "by root: it says so" metric_is confined 1
+	check "helper: CAP_NET_ADMIN, _RAW and _DAC_OVERRIDE" status_is "$helper" CapPrm $NET_ADMIN_RAW_DAC
+	check "helper: nor will a command have more" status_is "$helper" CapBnd $NET_ADMIN_RAW_DAC
+	check "helper: no new privileges" status_is "$helper" NoNewPrivs 1
+	check "helper: nothing is open but standard streams and the socket to pawsd" [ "$(find "/proc/$helper/fd" -type l | wc -l)" = 5 ]
+	check "an intruder in the main thread is refused all" all_refused "$PAWSD_PID"
+	check "an intruder in a worker is refused all" all_refused "$(worker_thread)"
+	check "what it needs is allowed" allowed "$PAWSD_PID" unix netlink memory
+	works "by root"
+	config "confine = no"
+	pawsd_up "$WORK/pawsd.conf"
+	check "confine = no: an intruder opens files and sockets" allowed "$PAWSD_PID" open openat inet memfd
+	check "confine = no: it says so" metric_is confined 0
+	check "confine = no: and in the log" grep -q 'confine = no: this process may use all system calls' "$WORK/pawsd.log"
+	check "confine = no: it stops" pawsd_stop
+}
+
+worker_thread() { grep -l '^worker/0$' /proc/"$PAWSD_PID"/task/*/comm | cut -d/ -f5; }
+
+# program COMMAND: by which pawsd is started, where it can be reached by, and can reach, whoever is not root.
+program() {
+	install -m 755 "$OWN_PROGRAM" "$WORK/pawsd"
+	cat >"$WORK/start-pawsd" <<-EOT
+		#!/bin/sh
+		until [ -S "$WORK/notify" ]; do sleep 0.01; done
+		chmod 666 "$WORK/notify"
+		exec $(xargs <<<"$1") "$WORK/pawsd" "\$@"
+	EOT
+	chmod 755 "$WORK" "$WORK/start-pawsd"
+	rm -f "$WORK/notify"
+	PAWSD=$WORK/start-pawsd
+}
+
+# ---- with a user of its own ------------------------------------------------------------------
+
+with_user() {
+	program "" # as it is
+	config "user = nobody"
+	pawsd_up "$WORK/pawsd.conf"
+	check "user = nobody: it is" status_is "$PAWSD_PID" Uid "65534 65534 65534 65534"
+	check "user = nobody: and in no other group" status_is "$PAWSD_PID" Groups ""
+	check "user = nobody: CAP_NET_ADMIN alone" status_is "$PAWSD_PID" CapPrm $NET_ADMIN
+	check "user = nobody: the helper is root's" status_is "$(helper_pid)" Uid "0 0 0 0"
+	works "user = nobody"
+	PAWSD=$OWN_PROGRAM
+	config "user = nosuchuser"
+	check "user = nosuchuser: refused" fails pawsd_start "$WORK/pawsd.conf"
+	check "user = nosuchuser: with what is allowed" \
+		grep -q 'user = nosuchuser: no such user; allowed: a user of this system' "$WORK/pawsd.log"
+}
+
+# ---- as the unit starts it -------------------------------------------------------------------
+
+# What User=, SupplementaryGroups=, the sets of capabilities and NoNewPrivileges= of the unit do.
+UNIT_RIGHTS="setpriv --reuid 65534 --regid 65534 --groups 0 --bounding-set -all,+net_admin,+net_raw
+	--inh-caps -all,+net_admin,+net_raw --ambient-caps -all,+net_admin,+net_raw --no-new-privs"
+
+as_unit() {
+	program "$UNIT_RIGHTS"
+	rm -rf "$WORK/run" "$WORK/state"
+	install -d -o 65534 -g 65534 "$WORK/run" "$WORK/state"
+	config
+	pawsd_up "$WORK/pawsd.conf"
+	check "as the unit: the helper has CAP_NET_ADMIN and _RAW" status_is "$(helper_pid)" CapPrm $NET_ADMIN_RAW
+	check "as the unit: CAP_NET_ADMIN alone" status_is "$PAWSD_PID" CapPrm $NET_ADMIN
+	check "as the unit: nothing for what is executed" status_is "$PAWSD_PID" CapAmb $NONE
+	check "as the unit: not root" status_is "$PAWSD_PID" Uid "65534 65534 65534 65534"
+	check "as the unit: the socket is for its group" \
+		[ "$(stat -c '%a %u %g' "$WORK/run/control.sock")" = "660 65534 65534" ]
+	check "as the unit: an intruder is refused all" all_refused "$PAWSD_PID"
+	works "as the unit"
+	PAWSD=$OWN_PROGRAM
+	rm -rf "$WORK/run" "$WORK/state"
+}
+
+exposure() { systemd-analyze security --offline=true --no-pager "$1" | sed -n 's/.*Overall exposure level.*: \([0-9.]*\) .*/\1/p'; }
+
+exposures() {
+	local unit level
+	for unit in pawsd pawsd-exporter; do
+		level=$(exposure "$BUILD_DIR/systemd/$unit.service")
+		diag "systemd-analyze security: $unit.service $level"
+		check "$unit.service: exposure at most 1.5" awk -v level="${level:-10}" 'BEGIN {exit !(level <= 1.5)}'
+	done
+}
+
+# ---- without the helper ----------------------------------------------------------------------
+
+without_helper() {
+	local helper
+	config
+	pawsd_up "$WORK/pawsd.conf"
+	helper=$(helper_pid)
+	check "helper: it is up" metric_is helper_up 1
+	kill -TERM "$helper"
+	check "helper: SIGTERM to all of a group is not for it" metric_is rules_installed 1
+	kill -KILL "$helper"
+	wait_until 5 process_gone "$helper"
+	kill -HUP "$PAWSD_PID"
+	check "helper killed: a reload is refused" wait_until 5 metric_is config_reloads_refused_total 1
+	check "helper killed: it says why" [ "$(pawsctl status --json | jq -r '.info.last_reload' | grep -c 'start pawsd again')" = 1 ]
+	check "helper killed: it says so once" [ "$(grep -c 'the process that changes rules is no more: packets' "$WORK/pawsd.log")" = 1 ]
+	check "helper killed: a figure says so" metric_is helper_up 0
+	for family in 4 6; do check "helper killed: IPv$family connects" connect $family; done
+	check "helper killed: rewritten" [ "$(counted all syn_rewritten)" -ge 40 ]
+	check "helper killed: it stops all the same" pawsd_stop
+	pawsd_up "$WORK/pawsd.conf"
+	check "helper killed: the next one connects" connect 4
+	helper=$(helper_pid)
+	kill -KILL "$PAWSD_PID"
+	check "pawsd killed: the helper ends with it" wait_until 5 process_gone "$helper"
+	wait "$PAWSD_PID" 2>/dev/null || true
+	pawsd_up "$WORK/pawsd.conf"
+	check "pawsd killed: the next one stops" pawsd_stop
+	check "pawsd killed: nothing is left" nothing_left
+}
+
+! grep -q __asan_init\\\|__tsan_init "$PAWSD" || tap_skip_all "built with a sanitizer, which needs more system calls"
+[ "$(uname -m)" = x86_64 ] || tap_skip_all "the intruder is for x86-64"
+net_up
+serve "$(endpoint 4 1 80)" "$(endpoint 6 1 80)" "$(endpoint 4 2 80)"
+by_root
+with_user
+as_unit
+without_helper
+exposures
+tap_done
