@@ -12,6 +12,7 @@
 #include "helper.h"
 #include "state.h"
 #include "strip_counts.h"
+#include "surroundings.h"
 #include "wan.h"
 #include "worker.h"
 
@@ -39,6 +40,8 @@ struct daemon {
 	struct rules_watch *rules_watch; /* NULL: there is none */
 	uint64_t config_digest;		 /* rules_digest() of `config`, 0: not made yet */
 	uint64_t rules_changed;
+	struct surroundings surroundings; /* at the last look */
+	bool has_to_look;		  /* for something may have changed */
 	/* At the start: the policy, if the rules that an earlier process has left are those for it; or NULL. */
 	const struct policy *rules_policy;
 	uint64_t started_tick;
@@ -78,6 +81,9 @@ void reload_check_drain(struct daemon *daemon);
  * 50 ms, for which neither a start nor a reload waits.
  */
 void reload_note_digest(struct daemon *daemon);
+
+/* reload.c: looks around, and says what has come up, and what is gone. */
+void reload_look_around(struct daemon *daemon);
 
 /* reload.c: looks whether somebody else has changed the rules, and puts them in place again. */
 void reload_check_rules(struct daemon *daemon);

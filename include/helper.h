@@ -8,6 +8,7 @@
 
 #include "config.h"
 #include "rules.h"
+#include "surroundings.h"
 
 /*
  * The helper: a process beside the one in the path of packets, which does for it what that one may not (confine.h). It
@@ -61,6 +62,9 @@ uint64_t helper_fingerprint(struct helper *helper);
 /* rules_read_counts(), of the configuration in force, which has `destination_count` destinations. */
 int helper_read_counts(struct helper *helper, uint64_t (*ret_counts)[RULES_STRIP_REASONS], size_t destination_count,
 		       char *ret_error, size_t error_size);
+
+/* surroundings_look(), for the configuration in force. False where there is no helper. */
+bool helper_look_around(struct helper *helper, struct surroundings *ret);
 
 /* clock_file_store() in the configuration's state_dir; context: the helper. Returns 0 or -1, errno set. */
 int helper_store_clock(void *context, const char *text, size_t len);

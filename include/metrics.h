@@ -47,6 +47,20 @@
 	X(DRAINING_DESTINATIONS, "draining_destinations", GAUGE, COUNT, \
 	  "destinations with mode strip where servers may still remember a TSval") \
 	X(BATCHES, "receive_batches_total", COUNTER, COUNT, "receive calls that brought packets") \
+	X(HAZARD_FLOWTABLE, "hazard_flowtable", GAUGE, COUNT, \
+	  "1 while there is a flow table, which takes established connections past pawsd") \
+	X(HAZARD_BRIDGE, "hazard_bridge", GAUGE, COUNT, \
+	  "1 while bridged packets go through iptables, so that pawsd sees some twice (bridge-nf-call-iptables)") \
+	X(HAZARD_FOREIGN_QUEUE, "hazard_foreign_queue", GAUGE, COUNT, \
+	  "1 while another tool's rule sends packets to a queue of pawsd") \
+	X(HAZARD_RULES_BEHIND, "hazard_rules_behind", GAUGE, COUNT, \
+	  "1 while there are rules behind pawsd's jump in mangle/FORWARD, which packets from its queues do not meet") \
+	X(HAZARD_WAN_MISSING, "hazard_wan_missing", GAUGE, COUNT, \
+	  "1 while there is no interface for one of [gateway] wan") \
+	X(HAZARD_BIG_TCP, "hazard_big_tcp", GAUGE, COUNT, \
+	  "1 while an interface makes packets longer than 64 KiB, which pawsd cannot rewrite (gro_max_size)") \
+	X(HAZARD_KERNEL, "hazard_kernel", GAUGE, COUNT, \
+	  "1 on a kernel that refuses changed packets here: 7.1 and later, in a user namespace") \
 	X(VERDICT_ERRORS, "verdict_errors_total", COUNTER, COUNT, \
 	  "verdicts that the kernel refused, or that could not be sent") \
 	X(QUEUE_MESSAGE_ERRORS, "queue_message_errors_total", COUNTER, COUNT, \

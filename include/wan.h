@@ -41,7 +41,7 @@ struct wan_cache {
 /* Which way a packet with these interface numbers (0: none) goes. Any thread. */
 enum direction wan_direction(struct wan *wan, struct wan_cache *cache, uint32_t indev, uint32_t outdev);
 
-/* True when an interface of that name, or that fits that pattern, is there now. */
-bool wan_is_there(const char *pattern);
+/* Whether an interface's name is the pattern, or begins with what stands before its *. */
+bool wan_is_match(const char *pattern, const char *name);
 
 #endif

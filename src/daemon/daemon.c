@@ -119,14 +119,6 @@ static int start_workers(struct daemon *daemon, char *error)
 	return 0;
 }
 
-static void warn_about_interfaces(const struct rules_config *rules)
-{
-	for (size_t i = 0; i < rules->wan_count; i++) {
-		if (!wan_is_there(rules->wan[i]))
-			log_warning("[gateway] wan: there is no interface %s yet", rules->wan[i]);
-	}
-}
-
 /* Before anything is changed: a signal that comes during the start is served after it. */
 static int open_signals(void)
 {
@@ -179,7 +171,6 @@ static int start(struct daemon *daemon, char *error)
 		return -1;
 	}
 	wan_set(daemon->wan, &config->rules);
-	warn_about_interfaces(&config->rules);
 	daemon->rules_watch = rules_watch_open();
 	daemon->control = control_open(config->control_socket, config->control_group, config->control_admin_group,
 				       answer_request, daemon, error, ERROR_SIZE);
@@ -271,8 +262,10 @@ static void save_clock_meanwhile(struct daemon *daemon)
 /* Only if somebody has been there. */
 static void watch_rules(struct daemon *daemon)
 {
-	if (daemon->rules_watch && rules_watch_has_changed(daemon->rules_watch))
-		reload_check_rules(daemon);
+	if (!daemon->rules_watch || !rules_watch_has_changed(daemon->rules_watch))
+		return;
+	reload_check_rules(daemon);
+	daemon->has_to_look = true;
 }
 
 /* Sets of ipset, and iptables-legacy, have nobody who watches. */
@@ -282,6 +275,12 @@ static void look_at_rules(struct daemon *daemon)
 		reload_check_rules(daemon);
 }
 
+static void look_around_if_need_be(struct daemon *daemon)
+{
+	if (daemon->has_to_look)
+		reload_look_around(daemon);
+}
+
 /* What is to be done time and again. */
 static const struct chore {
 	uint32_t interval_ms;
@@ -289,6 +288,8 @@ static const struct chore {
 } chores[] = {
 	{250, watch_rules},
 	{1000, reload_count_drain},
+	{5000, look_around_if_need_be},
+	{60000, reload_look_around},
 	{3000, look_at_rules}, /* what is amiss is to be found within 5 s */
 	{STATE_SAVE_INTERVAL_MS, save_clock_meanwhile},
 	{10000, reload_check_drain},
@@ -322,6 +323,7 @@ void daemon_run(struct daemon *daemon)
 	save_clock(daemon, false);
 	notify_send("READY=1");
 	reload_note_digest(daemon);
+	reload_look_around(daemon);
 	while (go_on) {
 		size_t count = control_fill_polls(daemon->control, polls);
 
@@ -332,8 +334,10 @@ void daemon_run(struct daemon *daemon)
 		if (state_now(&daemon->state) > now)
 			now = state_now(&daemon->state);
 		control_serve(daemon->control, polls, count, now);
-		if (polls[count + 1].revents)
+		if (polls[count + 1].revents) {
 			wan_update(daemon->wan);
+			daemon->has_to_look = true;
+		}
 		if (polls[count].revents)
 			go_on = handle_signal(daemon);
 		if (feed_ms && now - fed >= feed_ms) {

@@ -228,6 +228,16 @@ static bool read_counts(struct server *server)
 	return is_sent;
 }
 
+static bool look_around(struct server *server)
+{
+	struct surroundings surroundings;
+
+	if (!server->current)
+		return false;
+	surroundings_look(&server->current->rules, &surroundings);
+	return wire_put(server->out, &surroundings, sizeof(surroundings));
+}
+
 /* ---- files ---- */
 
 static bool store_clock(struct server *server)
@@ -271,6 +281,7 @@ static const struct operation {
 			    sizeof(struct helper_install_head) + DRAIN_MAX * sizeof(struct rules_drain), install},
 	[HELPER_REMOVE] = {0, 0, remove_rules},
 	[HELPER_FINGERPRINT] = {0, 0, tell_fingerprint},
+	[HELPER_LOOK_AROUND] = {0, 0, look_around},
 	[HELPER_READ_COUNTS] = {0, 0, read_counts},
 	[HELPER_STORE_CLOCK] = {1, HELPER_CLOCK_MAX, store_clock},
 	[HELPER_REMOVE_FILES] = {sizeof(struct helper_remove_files_body), sizeof(struct helper_remove_files_body),

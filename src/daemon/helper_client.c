@@ -218,6 +218,16 @@ int helper_read_counts(struct helper *helper, uint64_t (*ret_counts)[RULES_STRIP
 	return complain(helper, ret_error, error_size);
 }
 
+bool helper_look_around(struct helper *helper, struct surroundings *ret)
+{
+	char error[HELPER_ERROR_SIZE];
+
+	if (ask(helper, HELPER_LOOK_AROUND) && wire_get(helper->in, ret, sizeof(*ret)))
+		return true;
+	complain(helper, error, sizeof(error));
+	return false;
+}
+
 int helper_store_clock(void *context, const char *text, size_t len)
 {
 	struct helper *helper = context;

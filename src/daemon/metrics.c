@@ -45,6 +45,8 @@ static void write_draining(const struct daemon *daemon, FILE *out)
 	}
 }
 
+_Static_assert(METRIC_HAZARD_KERNEL - METRIC_HAZARD_FLOWTABLE + 1 == HAZARD_COUNT, "the same in both tables");
+
 static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 {
 	const struct config *config = daemon->config;
@@ -76,6 +78,8 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	values[METRIC_RULES_CHANGED] = daemon->rules_changed;
 	values[METRIC_HELPER] = helper_is_there(daemon->helper);
 	values[METRIC_CONFINED] = daemon->is_confined;
+	for (int i = 0; i < HAZARD_COUNT; i++)
+		values[METRIC_HAZARD_FLOWTABLE + i] = *daemon->surroundings.found[i] != '\0';
 	values[METRIC_LABELS] = daemon->rules_label;
 	values[METRIC_STRIPS_IN_KERNEL] = daemon->strip_counts.in_kernel;
 	values[METRIC_DRAINING] = *daemon->state.is_draining;

@@ -24,6 +24,7 @@
 
 #include "daemon.h"
 #include "log.h"
+#include "metrics.h"
 #include "notify.h"
 
 static void wait_for_worker(struct daemon *daemon, const struct worker *worker)
@@ -197,6 +198,7 @@ void reload_config(struct daemon *daemon)
 	}
 	notify_send("READY=1");
 	reload_note_digest(daemon);
+	reload_look_around(daemon);
 }
 
 void reload_check_drain(struct daemon *daemon)
@@ -246,6 +248,25 @@ void reload_check_rules(struct daemon *daemon)
 		return;
 	}
 	daemon->rules_changed++;
+}
+
+void reload_look_around(struct daemon *daemon)
+{
+	struct surroundings now;
+
+	daemon->has_to_look = false;
+	if (!daemon->is_in_force || !helper_is_there(daemon->helper) || !helper_look_around(daemon->helper, &now))
+		return;
+	for (int i = 0; i < HAZARD_COUNT; i++) {
+		const struct metric_info *metric = &metric_table[METRIC_HAZARD_FLOWTABLE + i];
+		const bool was = *daemon->surroundings.found[i], is = *now.found[i];
+
+		if (is && !was)
+			log_warning("%s %s: %s; see SURROUNDINGS in pawsd(8)", metric->name, metric->help, now.found[i]);
+		else if (was && !is)
+			log_info("%s 0: no more", metric->name);
+	}
+	daemon->surroundings = now;
 }
 
 void reload_count_drain(struct daemon *daemon)

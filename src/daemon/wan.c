@@ -69,7 +69,7 @@ void wan_set(struct wan *wan, const struct rules_config *config)
 	pthread_mutex_unlock(&wan->lock);
 }
 
-static bool is_match(const char *pattern, const char *name)
+bool wan_is_match(const char *pattern, const char *name)
 {
 	size_t len = strcspn(pattern, "*");
 
@@ -84,7 +84,7 @@ static bool ask(struct wan *wan, uint32_t index)
 	pthread_mutex_lock(&wan->lock);
 	if (nlif_index2name(wan->names, index, name) >= 0) {
 		for (size_t i = 0; i < wan->pattern_count && !found; i++)
-			found = is_match(wan->patterns[i], name);
+			found = wan_is_match(wan->patterns[i], name);
 	}
 	pthread_mutex_unlock(&wan->lock);
 	return found;
@@ -115,17 +115,4 @@ enum direction wan_direction(struct wan *wan, struct wan_cache *cache, uint32_t 
 	if (in == out)
 		return DIRECTION_UNKNOWN;
 	return out ? DIRECTION_OUT : DIRECTION_IN;
-}
-
-bool wan_is_there(const char *pattern)
-{
-	struct if_nameindex *list = if_nameindex();
-	bool found = false;
-
-
-	for (struct if_nameindex *at = list; at && at->if_index && !found; at++)
-		found = is_match(pattern, at->if_name);
-	if (list)
-		if_freenameindex(list);
-	return found;
 }
