@@ -131,14 +131,14 @@ fuzz-programs: $(FUZZ_PROGRAMS)
 BUILD_PACKAGES := gcc libc6-dev libmnl-dev libnetfilter-queue-dev libnfnetlink-dev libiniparser-dev \
 	libjansson-dev libmicrohttpd-dev libseccomp-dev libcap-ng-dev
 RUN_PACKAGES := iptables ipset nftables iproute2
-TEST_PACKAGES := libcmocka-dev libpcap-dev iperf3 tcpdump ethtool curl jq procps socat systemd
+TEST_PACKAGES := libcmocka-dev libpcap-dev iperf3 tcpdump ethtool curl jq procps socat systemd valgrind
 LINT_PACKAGES := clang clang-tidy cppcheck mandoc shellcheck systemd universal-ctags
 
 $(BUILD)/promtool:
 	@mkdir -p $(@D)
 	tools/fetch-promtool $@
 
-BENCH_PACKAGES := valgrind gnuplot-nox bsdextrautils
+BENCH_PACKAGES := gnuplot-nox bsdextrautils
 KERNEL_PACKAGES := qemu-system-x86 busybox-static
 FUZZ_PACKAGES := clang libclang-rt-dev llvm
 

@@ -207,7 +207,7 @@ static int await_answer(struct queue_pair *pair)
 static int configure(struct queue_pair *pair, enum queue_role role, uint32_t max_packets)
 {
 	uint32_t flags = NFQA_CFG_F_GSO | (role == QUEUE_HANDSHAKE ? NFQA_CFG_F_FAIL_OPEN : 0);
-	uint8_t buffer[1024];
+	uint8_t buffer[1024] = {0};
 	struct nlmsghdr *message = nfq_nlmsg_put((char *)buffer, NFQNL_MSG_CONFIG, pair->numbers[role]);
 
 	if (!pair->is_adopted) {
