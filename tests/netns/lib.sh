@@ -439,14 +439,14 @@ packets_counted() { pawsctl stats --json | jq '[.packets[]] | add'; }
 
 tcpdump_ready() { grep -q 'listening on' "$1"; }
 
-# capture_start NAME: captures TCP on both sides of the gateway, to NAME.inside.pcap and
-# NAME.outside.pcap in $WORK. Ready when it returns.
+# capture_start NAME [FILTER]: captures TCP, or what the filter says, on both sides of the gateway, to NAME.inside.pcap
+# and NAME.outside.pcap in $WORK. Ready when it returns.
 capture_start() {
 	local side
 	CAPTURE_PIDS=()
 	for side in inside:lan0 outside:wan0; do
 		start "$GW" tcpdump -Z root -i "${side#*:}" -s 0 -B 16384 -U --immediate-mode \
-			-w "$WORK/$1.${side%:*}.pcap" "tcp or udp port 9" 2>"$WORK/$1.${side%:*}.err"
+			-w "$WORK/$1.${side%:*}.pcap" "${2:-tcp} or udp port 9" 2>"$WORK/$1.${side%:*}.err"
 		CAPTURE_PIDS+=("$STARTED")
 		wait_until 10 tcpdump_ready "$WORK/$1.${side%:*}.err"
 	done

@@ -2,9 +2,11 @@
 /*
  * inject: sends single odd TCP segments by a raw socket, which no kernel would send by itself.
  *
- *   inject --from ADDR --to ADDR:PORT KIND...
+ *   inject --from ADDR --to ADDR:PORT [--seconds S --rate N] KIND...
  *   inject --list
  *   inject --compare INSIDE.pcap OUTSIDE.pcap KIND...
+ *
+ * --seconds: over and over for so long, N segments a second; prints "sent=N".
  *
  * Each segment has a sequence number of its own, SEQ_FIRST on, in the order of the list. By it
  * --compare finds it in captures from both sides of a gateway, and says whether it is there in
@@ -17,6 +19,7 @@
 #include <getopt.h>
 
 static const uint32_t SEQ_FIRST = 0x70610000;
+static struct load_addrs from, to;
 
 struct kind {
 	const char *name;
@@ -63,22 +66,23 @@ static size_t build_tcp(const struct kind *kind, size_t index, uint8_t *ret)
 	return len - kind->cut;
 }
 
-static void send_kind(int fd, size_t index, const struct load_addr *from, const struct load_addr *to)
+static void send_kind(int fd, size_t index)
 {
+	const struct load_addr *src = &from.addr[0], *dst = &to.addr[0];
 	const struct kind *kind = &kinds[index];
 	uint8_t packet[128] = {0};
-	bool v6 = from->ss.ss_family == AF_INET6;
+	bool v6 = src->ss.ss_family == AF_INET6;
 	struct segment s = {.ip = packet, .version = v6 ? 6 : 4, .tcp = packet + (v6 ? 40 : 20)};
-	struct load_addr target = *to;
-	uint16_t port = ntohs(v6 ? ((const struct sockaddr_in6 *)&to->ss)->sin6_port
-				 : ((const struct sockaddr_in *)&to->ss)->sin_port);
+	struct load_addr target = *dst;
+	uint16_t port = ntohs(v6 ? ((const struct sockaddr_in6 *)&dst->ss)->sin6_port
+				 : ((const struct sockaddr_in *)&dst->ss)->sin_port);
 
 	if (v6) {
-		memcpy(s.src, &((const struct sockaddr_in6 *)&from->ss)->sin6_addr, 16);
-		memcpy(s.dst, &((const struct sockaddr_in6 *)&to->ss)->sin6_addr, 16);
+		memcpy(s.src, &((const struct sockaddr_in6 *)&src->ss)->sin6_addr, 16);
+		memcpy(s.dst, &((const struct sockaddr_in6 *)&dst->ss)->sin6_addr, 16);
 	} else {
-		memcpy(s.src, &((const struct sockaddr_in *)&from->ss)->sin_addr, 4);
-		memcpy(s.dst, &((const struct sockaddr_in *)&to->ss)->sin_addr, 4);
+		memcpy(s.src, &((const struct sockaddr_in *)&src->ss)->sin_addr, 4);
+		memcpy(s.dst, &((const struct sockaddr_in *)&dst->ss)->sin_addr, 4);
 	}
 	s.tcp_len = (uint32_t)build_tcp(kind, index, s.tcp);
 	put16(s.tcp + 2, port);
@@ -173,14 +177,32 @@ static int compare(const char *inside_path, const char *outside_path, char **nam
 	return failed;
 }
 
+/* These kinds over and over, at a pace. */
+static void flood(int fd, char **names, int count, double seconds, double rate)
+{
+	const struct timespec nap = {.tv_nsec = 500000};
+	double begin_ms = load_now_ms(), passed_ms;
+	uint64_t sent = 0;
+
+	while ((passed_ms = load_now_ms() - begin_ms) < seconds * 1000) {
+		if ((double)sent >= passed_ms * rate / 1000)
+			nanosleep(&nap, NULL);
+		for (; (double)sent < passed_ms * rate / 1000; sent++)
+			send_kind(fd, kind_find(names[sent % (uint64_t)count]));
+	}
+	printf("sent=%llu\n", (unsigned long long)sent);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"from", required_argument, NULL, 'f'},
 						{"to", required_argument, NULL, 't'},
 						{"list", no_argument, NULL, 'l'},
 						{"compare", no_argument, NULL, 'c'},
+						{"seconds", required_argument, NULL, 's'},
+						{"rate", required_argument, NULL, 'r'},
 						{NULL, 0, NULL, 0}};
-	static struct load_addrs from, to;
+	double seconds = 0, rate = 1000;
 	int fd, one = 1;
 
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -188,6 +210,10 @@ int main(int argc, char **argv)
 			load_parse_hosts(optarg, &from);
 		else if (c == 't')
 			load_parse_endpoints(optarg, &to);
+		else if (c == 's')
+			seconds = strtod(optarg, NULL);
+		else if (c == 'r')
+			rate = strtod(optarg, NULL);
 		else if (c == 'c' && argc - optind >= 2)
 			return compare(argv[optind], argv[optind + 1], argv + optind + 2, argc - optind - 2);
 		else if (c != 'l')
@@ -202,8 +228,10 @@ int main(int argc, char **argv)
 		load_die("raw socket");
 	if (from.addr[0].ss.ss_family == AF_INET)
 		setsockopt(fd, IPPROTO_IP, IP_HDRINCL, &one, sizeof(one));
-	for (; optind < argc; optind++)
-		send_kind(fd, kind_find(argv[optind]), &from.addr[0], &to.addr[0]);
+	if (seconds > 0)
+		flood(fd, argv + optind, argc - optind, seconds, rate);
+	for (; seconds == 0 && optind < argc; optind++)
+		send_kind(fd, kind_find(argv[optind]));
 	close(fd);
 	return 0;
 }

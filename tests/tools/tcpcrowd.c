@@ -4,10 +4,11 @@
  * hashes at either end.
  *
  *   tcpcrowd --from ADDR+N --to ADDR:PORT-PORT... --connections N [--up BYTES] [--down BYTES] [--gap-ms N]
- *            [--started FILE] [--stall-ms N] [--seconds N]
+ *            [--started FILE] [--stall-ms N] [--seconds N] [--abort]
  *
  * Rounds of a connection are --gap-ms apart. It goes on until SIGTERM or SIGINT, or --seconds are over; the rounds at
- * hand are finished. --started: that file is made when each connection has done its first round. Prints one line:
+ * hand are finished, and connections closed, with --abort by a RST. --started: that file is made when each connection
+ * has done its first round. Prints one line:
  * `broken` connections were refused, reset, closed or still for 60 s; `stalled` ones had nothing move for longer than
  * --stall-ms in a round, the longest time of all is stall_ms. Exit status: 0 all content is right and nothing broken.
  */
@@ -30,6 +31,7 @@ static struct {
 	size_t connections;
 	uint64_t up, down;
 	double gap_ms, stall_ms, seconds;
+	bool abort;
 	const char *started;
 } config = {.connections = 1, .up = 10000, .down = 10000, .gap_ms = 100, .stall_ms = 3000};
 
@@ -61,6 +63,10 @@ static void on_signal(int number)
 
 static void conn_close(struct conn *conn, bool is_broken)
 {
+	const struct linger at_once = {.l_onoff = 1};
+
+	if (config.abort)
+		setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 	close(conn->fd);
 	conn->fd = -1;
 	open_count--;
@@ -273,6 +279,7 @@ static bool config_set(int option, const char *value)
 	case 'l': config.stall_ms = atof(value); return true;
 	case 'e': config.seconds = atof(value); return true;
 	case 's': config.started = value; return true;
+	case 'a': config.abort = true; return true;
 	default: return false;
 	}
 }
@@ -284,7 +291,8 @@ int main(int argc, char **argv)
 		{"connections", required_argument, NULL, 'n'}, {"up", required_argument, NULL, 'u'},
 		{"down", required_argument, NULL, 'd'},	   {"gap-ms", required_argument, NULL, 'g'},
 		{"stall-ms", required_argument, NULL, 'l'}, {"seconds", required_argument, NULL, 'e'},
-		{"started", required_argument, NULL, 's'}, {NULL, 0, NULL, 0},
+		{"started", required_argument, NULL, 's'}, {"abort", no_argument, NULL, 'a'},
+		{NULL, 0, NULL, 0},
 	};
 	struct sigaction action = {.sa_handler = on_signal};
 	struct conn *conns;
