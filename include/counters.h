@@ -16,6 +16,7 @@
 struct counters {
 	uint64_t reason[DESTINATION_SLOTS][REASON_COUNT];
 	uint64_t flows[DESTINATION_SLOTS][FLOW_STATE_COUNT]; /* gauge; [FLOW_FREE] is unused */
+	uint64_t pushed_out; /* flows whose place a new one was given: engine_full.c */
 };
 
 static inline void counter_add(uint64_t *counter, uint64_t n)

@@ -34,6 +34,7 @@ struct engine {
 	bool is_draining; /* no new connection is rewritten, known ones go on */
 	struct counters *counters;
 	uint64_t full_tick;    /* when the table was last found full */
+	uint32_t full_hand;    /* where engine_push_out() has got to */
 	uint32_t mark_hand;    /* where clock_sweep() has got to */
 	struct client_use client_most; /* what one client may have (P9); 0: as much as there is */
 	uint32_t timeout_s[FLOW_STATE_COUNT]; /* by state; [FLOW_FREE] is unused */

@@ -17,6 +17,8 @@
 	X(WORKERS, "workers", GAUGE, COUNT, "worker threads, one per pair of queues") \
 	X(FLOWS_CAPACITY, "flow_table_capacity", GAUGE, COUNT, "flows that the table can hold") \
 	X(FLOWS_USED, "flow_table_used", GAUGE, COUNT, "flows in the table") \
+	X(PUSHED_OUT, "syns_pushed_out_total", COUNTER, COUNT, \
+	  "SYNs without an answer for 3 s whose place was given to another: the table, or a client's share, was full") \
 	X(SYN_PAIRS_USED, "syn_pair_blocks_used", GAUGE, COUNT, "flows with several SYNs outstanding") \
 	X(SCALED_FLOWS, "scaled_flows", GAUGE, COUNT, "flows of clients whose clock is faster than 1 kHz") \
 	X(CLOCK_LEAD, "clock_lead_seconds", GAUGE, MILLISECONDS, \

@@ -64,7 +64,7 @@
 	X(SYN_FROM_OUTSIDE, "syn_from_outside", PASS, PASSED, \
 	  "SYN from the server's side: a connection opened from outside, or a simultaneous open") \
 	X(TABLE_FULL, "table_full", PASS, PASSED, \
-	  "SYN that found the flow table full, passed unmodified") \
+	  "SYN that found the flow table full, and none in it that could make room, passed unmodified") \
 	X(CLIENT_QUOTA, "client_quota", PASS, PASSED, \
 	  "SYN of a client that has as many flows as one may have, passed unmodified") \
 	X(FLOW_NOT_REWRITTEN, "flow_not_rewritten", PASS, PASSED, \

@@ -112,6 +112,12 @@ static inline bool engine_is_own_isn(const struct passage *p)
 /* engine_synack.c. In a simultaneous open the handshake has SYN and SYN/ACK of both sides (P8): takes the option off. */
 bool engine_strip_if_due(struct passage *p);
 
+/*
+ * engine_full.c. Forgets a flow whose SYN has had no answer for some seconds, to make room: of all, or of those that
+ * count as that client's. There may be none, or it is not found.
+ */
+void engine_push_out(struct passage *p, const struct client_use *whose);
+
 enum reason engine_handle_syn(struct passage *p);
 /*
  * engine_syn.c. The packet at hand, a SYN/ACK to p->flow's client, answers a SYN that pawsd has not seen: what it opens, if

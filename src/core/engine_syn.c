@@ -72,6 +72,14 @@ static bool is_at_quota(const struct engine *engine, const struct addr *client)
 	return most && flow_table_use_of_client(&engine->table, client)->flows >= most;
 }
 
+/* The same, for a SYN on a four-tuple of which nothing is known, once what is given up has made room. */
+static bool is_share_full(struct passage *p, const struct addr *client)
+{
+	if (is_at_quota(p->engine, client))
+		engine_push_out(p, flow_table_use_of_client(&p->engine->table, client));
+	return is_at_quota(p->engine, client);
+}
+
 /* True where p->flow, which has no elder, is to be kept behind a new one that begins with `isn`. */
 static bool is_to_be_kept(const struct passage *p, uint32_t isn)
 {
@@ -160,6 +168,8 @@ static struct flow *add_flow(struct passage *p, const struct endpoints *ends, ui
 		engine->full_tick = p->tick;
 		engine_sweep(engine, ENGINE_SWEEP_WHEN_FULL, p->tick);
 	}
+	if (!engine->table.free_flow)
+		engine_push_out(p, NULL);
 	p->flow = flow_table_add(&engine->table, &ends->src, ends->src_port, &ends->dst, ends->dst_port);
 	if (!p->flow)
 		return NULL;
@@ -210,7 +220,7 @@ static enum reason handle_new_syn(struct passage *p)
 		return pass_new_syn(p, reason);
 	last_tsval = make_way(p, isn);
 	/* Whoever has a flow behind this one is below it, or has just given one back. */
-	if (!p->flow && is_at_quota(engine, &ends->src))
+	if (!p->flow && is_share_full(p, &ends->src))
 		return pass_new_syn(p, reason == REASON_COUNT ? REASON_CLIENT_QUOTA : reason);
 	if (!add_flow(p, ends, isn, reason == REASON_COUNT ? destination->mode : MODE_OFF))
 		return pass_new_syn(p, reason == REASON_COUNT ? REASON_TABLE_FULL : reason);

@@ -72,12 +72,13 @@ const struct option_info option_table[] = {
 
 	NUMBER("flows", "max", flows_max, 1024, 16777216, "262144", OPTION_STATIC,
 	       "Flows that can be known at a time, about 100 bytes each, claimed at the start. A SYN that\n"
-	       "finds no place passes unmodified and is counted as table_full."),
+	       "finds no place takes that of one that has had no answer for 3 s; where there is none it\n"
+	       "passes unmodified and is counted as table_full."),
 	NUMBER("flows", "client_share_percent", client_share_percent, 1, 100, "25", OPTION_STATIC,
 	       "Percent of them that one client may have (an IPv6 client: its /64), and of the memory for\n"
 	       "repeated SYNs and fast clocks. Its SYNs beyond pass unmodified, counted as client_quota,\n"
-	       "so that a single host cannot fill the table. 100 for\n"
-	       "a gateway behind another NAT. With placement = postnat there is no such limit."),
+	       "or take the place of its own older ones, so that a single host cannot fill the table. 100\n"
+	       "for a gateway behind another NAT. With placement = postnat there is no such limit."),
 	TIMEOUT("syn_sent_s", FLOW_SYN_SENT, 30, "120",
 		"How long a flow is known without a packet, in seconds, by the state of its connection.\n"
 		"Where nf_conntrack keeps a connection longer (its tcp_timeout sysctls), so does pawsd."),

@@ -58,6 +58,7 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 
 		values[METRIC_FLOWS_CAPACITY] += worker->engine.table.capacity;
 		values[METRIC_FLOWS_USED] += __atomic_load_n(&worker->flows_used, __ATOMIC_RELAXED);
+		values[METRIC_PUSHED_OUT] += counter_read(&worker->counters->pushed_out);
 		values[METRIC_SYN_PAIRS_USED] += __atomic_load_n(&worker->pairs_used, __ATOMIC_RELAXED);
 		values[METRIC_SCALED_FLOWS] += __atomic_load_n(&worker->scaled_used, __ATOMIC_RELAXED);
 		struct queue_stats stats = queue_stats_read(worker->queues);

@@ -57,7 +57,10 @@ void naive_free(struct naive *naive);
 void naive_judge(struct naive *naive, const struct packet_input *input, const uint8_t *before, uint64_t tick,
 		 enum reason reason);
 
-/* After a sweep: whoever is gone must have been silent for longer than `timeout_s`, and nobody else. */
+/*
+ * After a sweep, or a packet: whoever is gone must have been silent for longer than `timeout_s`, and nobody else, but for
+ * one whose place a SYN was given.
+ */
 void naive_judge_sweep(struct naive *naive, uint64_t tick, uint32_t timeout_s, bool was_complete);
 
 #endif

@@ -66,12 +66,19 @@ static inline bool naive_is_word_alone(const struct naive_flow *flow)
 	return flow->is_off && flow->is_unseen && flow->handshaking;
 }
 
+/* Only SYNs have been sent, and neither SYN/ACK nor RST has come back to the last. */
+static inline bool naive_is_unanswered(const struct naive_flow *flow)
+{
+	return flow->handshaking && !flow->simultaneous && !flow->is_answered && !flow->refused;
+}
+
 struct naive {
 	const struct fuzz_engine *engine;
 	enum mode mode;
 	enum repair repair;
 	struct naive_flow *flows;
 	uint32_t flow_count;
+	uint64_t pushed_out; /* flows: what the engine had counted of such when it was last looked for who is gone */
 	struct naive_sent *sent;
 	size_t sent_count;
 	/* Servers that got TSvals from all over the number space: then no SYN is newer than them all. */
@@ -96,6 +103,9 @@ struct naive_flow *naive_add(struct naive *naive, const struct naive_segment *se
 void naive_remove(struct naive *naive, struct naive_flow *flow);
 /* `flow`, which may be NULL, and what was there before it. */
 void naive_remove_all(struct naive *naive, struct naive_flow *flow);
+
+/* True when a SYN that finds the table full must get the place of another, for the engine looks at as many as there are. */
+bool naive_can_push_out(const struct naive *naive, uint64_t tick);
 
 /* True when the engine still knows the flow. */
 bool naive_engine_has(const struct naive *naive, const struct naive_flow *flow);

@@ -159,6 +159,8 @@ static struct change judge_first_syn(struct trial *t)
 	if (naive_is_reason(t, "table_full")) {
 		if (naive->flow_count < naive->engine->capacity)
 			fuzz_fail("P9: the table is full with %u flows", naive->flow_count);
+		if (naive_can_push_out(naive, t->tick))
+			fuzz_fail("P9: the table is full, but for a SYN that has had no answer");
 		naive_note_foreign(t);
 		return nothing;
 	}

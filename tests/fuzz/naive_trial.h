@@ -50,12 +50,6 @@ void naive_note_foreign(struct trial *t);
 /* How far into its connection the segment takes the flow. */
 uint32_t naive_bytes_since_syn(const struct trial *t, const struct naive_flow *flow);
 
-/* Only SYNs have been sent, and neither SYN/ACK nor RST has come back to the last. */
-static inline bool naive_is_unanswered(const struct naive_flow *flow)
-{
-	return flow->handshaking && !flow->simultaneous && !flow->is_answered && !flow->refused;
-}
-
 struct change naive_judge_syn(struct trial *t);
 /* The packet answers a SYN that went past: what that opens is known as none of pawsd's, if there is room. */
 void naive_know_unseen(struct trial *t);

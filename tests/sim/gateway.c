@@ -140,6 +140,7 @@ bool gateway_take(struct world *world, struct gateway *gateway, struct segment *
 		noise_inject(world, gateway, &wire, segment, c.key, c.tick);
 	c.table_was_full = world->run == RUN_PAWSD && gateway->room.engine.table.used == gateway->room.capacity;
 	c.reason = gateway_handle(world, gateway, &wire, segment, c.key, c.tick);
+	gateway->has_pushed_out |= world->run == RUN_PAWSD && gateway->room.engine.counters->pushed_out > 0;
 	wire_parse(wire.data, wire.len, &c.after);
 	segment->source.seen = true;
 	segment->source.reason = c.reason;

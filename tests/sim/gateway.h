@@ -74,6 +74,7 @@ struct gateway {
 	uint64_t forgot_us; /* when it last forgot its flows */
 	bool was_rewriting[512]; /* the rules bring this server's packets */
 	struct gateway_clock clock;
+	bool has_pushed_out;	 /* SYNs that were not answered, for want of room */
 	uint64_t last_tick;
 	struct engine_room room;
 	struct textbook textbook;

@@ -7,6 +7,7 @@
 enum {
 	MAYBE_GONE_S = 110,	  /* pawsd's time-outs of 120 s, and of 2 h, less what a clock may step */
 	MAYBE_GONE_HALF_S = 7000,
+	PUSHED_OUT_MS = 1900,	  /* two seconds, likewise */
 	RAW_NEAR_MS = 130000,
 };
 
@@ -15,14 +16,23 @@ static bool is_pure_syn(const struct crossing *c)
 	return (c->before.flags & (SYN | ACK)) == SYN;
 }
 
+/* Its SYN has had no answer for so long that the engine may have given its place to another. */
+static bool is_maybe_pushed_out(const struct world *world, const struct crossing *c, const struct oracle_flow *flow)
+{
+	return flow && c->gateway->has_pushed_out && flow->handshake && !flow->answered &&
+	       world->now_us - flow->last_us > MS(PUSHED_OUT_MS);
+}
+
 /* So long quiet that the engine may have forgotten it. */
-static bool is_maybe_gone(const struct world *world, const struct oracle_flow *flow)
+static bool is_maybe_gone(const struct world *world, const struct crossing *c, const struct oracle_flow *flow)
 {
 	uint64_t quiet_us;
 
 	if (!flow || flow->midstream)
 		return false;
 	quiet_us = world->now_us - flow->last_us;
+	if (is_maybe_pushed_out(world, c, flow))
+		return true;
 	if (quiet_us > SECONDS(MAYBE_GONE_HALF_S) && (flow->fin_out || flow->fin_in))
 		return true;
 	return quiet_us > SECONDS(MAYBE_GONE_S) &&
@@ -120,10 +130,19 @@ static void note_held_back(const struct world *world, const struct crossing *c, 
 				      MS(MAX_LEAD_MS / 2);
 }
 
+/* The SYN of a connection that has sent one before: the engine does not take it for a repeated one. */
+static bool is_taken_for_new(const struct crossing *c, const struct oracle_flow *flow)
+{
+	return c->reason != (flow->mode == MODE_STRIP ? REASON_SYN_STRIPPED
+			     : flow->managed	      ? REASON_SYN_RETRANSMITTED
+						      : REASON_SYN_OBSERVED);
+}
+
 static struct oracle_flow *judge_syn(struct world *world, struct oracle *oracle, struct crossing *c,
 				     struct oracle_flow *flow, bool *ret_first)
 {
-	*ret_first = !flow || flow->midstream || flow->isn != c->before.seq;
+	*ret_first = !flow || flow->midstream || flow->isn != c->before.seq ||
+		     (is_maybe_pushed_out(world, c, flow) && is_taken_for_new(c, flow));
 	if (*ret_first)
 		flow = begin_flow(world, oracle, c);
 	if (c->before.ts_at < 0)
@@ -308,8 +327,11 @@ static void follow(struct world *world, const struct crossing *c, struct oracle_
 		flow->fin_out |= c->segment->outbound;
 		flow->fin_in |= !c->segment->outbound;
 	}
-	if (c->before.flags & RST)
+	if (c->before.flags & RST) {
 		flow->reset = true;
+		flow->answered &= !c->segment->outbound;
+	}
+	flow->answered |= !c->segment->outbound && (c->before.flags & (SYN | ACK)) == (SYN | ACK);
 	flow->last_us = world->now_us;
 }
 
@@ -332,7 +354,7 @@ static void note_alive(const struct world *world, struct oracle *oracle, const s
 void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c)
 {
 	struct oracle_flow *flow = oracle_find(oracle, c->key);
-	bool maybe_gone = is_maybe_gone(world, flow), first = false, outbound = c->segment->outbound;
+	bool maybe_gone = is_maybe_gone(world, c, flow), first = false, outbound = c->segment->outbound;
 	bool pairs_full = world->run == RUN_PAWSD &&
 			  c->gateway->room.engine.table.pairs_used == c->gateway->room.engine.table.pair_capacity;
 

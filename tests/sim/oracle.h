@@ -50,7 +50,7 @@ struct oracle_flow {
 	uint32_t plan;
 	uint32_t isn;
 	bool handshake, zero_syn, stamped, offset_known, restarted, scaled, pairs_out, forsaken, ran_away, syn_held_back;
-	bool fin_out, fin_in, reset;
+	bool fin_out, fin_in, reset, answered; /* by a SYN/ACK that the client has not reset */
 	uint32_t offset;
 	uint32_t newest; /* emitted */
 	uint64_t syn_us;

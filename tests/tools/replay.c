@@ -48,6 +48,7 @@
  *   expect state SYN_SENT | none    of the flow of the four-tuple
  *   expect flows ESTABLISHED 1      gauge, all destinations
  *   expect used 3                   flows in the table; "pairs": blocks of SYN pairs; "scaled": scaled flows
+ *   expect pushed 1                 flows whose place was given to another, so far
  *   expect lead 0..60000            of the shared clock, ms
  *   expect count table_full 2 [for web]     a reason's counter, or a total's
  */
@@ -168,6 +169,8 @@ static void statement_expect(struct world *world, struct text *text)
 		expect_state(world, text);
 	else if (text_word(text, "flows"))
 		expect_flows(world, text);
+	else if (text_word(text, "pushed"))
+		expect_number(world, text, "flows pushed out", world->counters->pushed_out);
 	else if (text_word(text, "used"))
 		expect_number(world, text, "used", world->engine.table.used);
 	else if (text_word(text, "pairs"))

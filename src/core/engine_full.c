@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Where there is no place for a new SYN, in the table or in its client's share.
+ *
+ * SYNs that nobody answers would hold their places until their time-out, so that a flood of them keeps everybody else
+ * out for as long. Instead a new SYN takes the place of one that has had no answer for some seconds, and has not been
+ * repeated: it is the last one to be missed. In a table of N places a flood of N / 3 SYNs a second thus keeps nobody
+ * out. What the server has answered keeps its place. A client at its share can push out its own only.
+ *
+ * The place is found by a hand that goes round the table, a few places further with each SYN: what a SYN costs is
+ * bounded, and where nearly all places are held by running connections it may find none.
+ */
+#include "engine_internal.h"
+
+enum {
+	UNANSWERED_S = 3, /* in whole seconds, as flows are seen: more than two. An answer comes sooner, or the SYN again */
+	PLACES_A_SYN = 16,
+};
+
+static bool is_given_up(const struct passage *p, const struct flow *flow)
+{
+	int32_t silent_s = (int32_t)(engine_seconds(p->tick) - flow->last_seen_s);
+
+	return engine_is_unanswered(flow) && silent_s >= UNANSWERED_S;
+}
+
+void engine_push_out(struct passage *p, const struct client_use *whose)
+{
+	struct engine *engine = p->engine;
+	struct flow_table *table = &engine->table;
+
+	for (int i = 0; i < PLACES_A_SYN; i++) {
+		struct flow *flow = &table->flows[engine->full_hand];
+
+		if (++engine->full_hand >= table->used_end)
+			engine->full_hand = 0;
+		if (!is_given_up(p, flow) || (whose && flow_table_use_of_client(table, &flow->client) != whose))
+			continue;
+		engine_forget_flow(engine, flow);
+		counter_add(&engine->counters->pushed_out, 1);
+		return;
+	}
+}
