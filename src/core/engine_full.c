@@ -12,6 +12,8 @@
  */
 #include "engine_internal.h"
 
+#include "seq.h"
+
 enum {
 	UNANSWERED_S = 3, /* in whole seconds, as flows are seen: more than two. An answer comes sooner, or the SYN again */
 	PLACES_A_SYN = 16,
@@ -19,9 +21,7 @@ enum {
 
 static bool is_given_up(const struct passage *p, const struct flow *flow)
 {
-	int32_t silent_s = (int32_t)(engine_seconds(p->tick) - flow->last_seen_s);
-
-	return engine_is_unanswered(flow) && silent_s >= UNANSWERED_S;
+	return engine_is_unanswered(flow) && !seq_after(flow->last_seen_s + UNANSWERED_S, engine_seconds(p->tick));
 }
 
 void engine_push_out(struct passage *p, const struct client_use *whose)
