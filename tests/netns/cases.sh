@@ -56,19 +56,32 @@ cases_fresh() {
 	done
 }
 
-# f2_reuse FAMILY SERVER FIRST-PORT COUNT: see the head.
+# f2_leave FAMILY SERVER FIRST-PORT COUNT CLIENT: that client leaves TIME_WAITs at the server. f2_forgotten FAMILY
+# SERVER: waits until the gateway knows nothing of them. f2_again FAMILY SERVER FIRST-PORT COUNT CLIENT: that
+# client and 31 more come to the same four-tuples; prints tcpload's line.
+f2_leave() {
+	load --from "$(client_addr "$1" "$5")" --to "$(endpoint "$1" "$2" "$3-$(($3 + $4 - 1))")" --count "$4" \
+		--close server >/dev/null && return
+	echo "# F2: the first connections failed" >&2
+	return 2
+}
+
+f2_forgotten() {
+	in_ns "$GW" "$TOOLS/ctcount" --wait 15 "$(server_addr "$1" "$2")" >/dev/null && return
+	echo "# F2: connection tracking entries stay" >&2
+	return 2
+}
+
+f2_again() {
+	load --from "$(client_addr "$1" "$5")+32" --to "$(endpoint "$1" "$2" "$3-$(($3 + $4 - 1))")" --count "$4" \
+		--concurrency "$4" --timeout-ms 4000
+}
+
+# f2_reuse FAMILY SERVER FIRST-PORT COUNT: all of that.
 f2_reuse() {
-	local to
-	to=$(endpoint "$1" "$2" "$3-$(($3 + $4 - 1))")
-	load --from "$(client_addr "$1" $CLIENT_COUNT)" --to "$to" --count "$4" --close server >/dev/null || {
-		echo "# F2: the first connections failed" >&2
-		return 2
-	}
-	in_ns "$GW" "$TOOLS/ctcount" --wait 15 "$(server_addr "$1" "$2")" >/dev/null || {
-		echo "# F2: connection tracking entries stay" >&2
-		return 2
-	}
-	load --from "$(client_addr "$1" 1)+32" --to "$to" --count "$4" --concurrency "$4" --timeout-ms 4000
+	f2_leave "$@" $CLIENT_COUNT || return
+	f2_forgotten "$1" "$2" || return
+	f2_again "$@" 1
 }
 
 # case_run CASE FAMILY without|with COUNT: prints tcpload's line. The half decides the server's

@@ -3,9 +3,11 @@
  * ctcount: counts the connection tracking entries of its network namespace whose original
  * destination is an address, expired ones left out.
  *
- *   ctcount [--wait SECONDS] ADDR...
+ *   ctcount [--wait SECONDS] [--status BITS] ADDR...
  *
- * Prints the number. With --wait it looks until there are none; exit status 1: still some.
+ * Prints the number. With --wait it looks until there are none; exit status 1: still some. --status: only those
+ * that have one of these bits (IPS_* of linux/netfilter/nf_conntrack_common.h), as 0x40 for adjusted sequence
+ * numbers.
  */
 #include "load.h"
 
@@ -15,6 +17,12 @@
 #include <linux/netfilter/nfnetlink_conntrack.h>
 
 static struct load_addrs wanted;
+static uint32_t wanted_status;
+
+struct seen_entry {
+	unsigned int matches; /* of its addresses */
+	uint32_t status;
+};
 
 static bool is_wanted(const struct nlattr *address, int family)
 {
@@ -33,12 +41,12 @@ static bool is_wanted(const struct nlattr *address, int family)
 
 static int on_address(const struct nlattr *attr, void *context)
 {
-	unsigned int *count = context;
+	struct seen_entry *entry = context;
 
 	if (mnl_attr_get_type(attr) == CTA_IP_V4_DST)
-		*count += is_wanted(attr, AF_INET);
+		entry->matches += is_wanted(attr, AF_INET);
 	if (mnl_attr_get_type(attr) == CTA_IP_V6_DST)
-		*count += is_wanted(attr, AF_INET6);
+		entry->matches += is_wanted(attr, AF_INET6);
 	return MNL_CB_OK;
 }
 
@@ -49,12 +57,21 @@ static int on_tuple(const struct nlattr *attr, void *context)
 
 static int on_attribute(const struct nlattr *attr, void *context)
 {
+	struct seen_entry *entry = context;
+
+	if (mnl_attr_get_type(attr) == CTA_STATUS)
+		entry->status = ntohl(mnl_attr_get_u32(attr));
 	return mnl_attr_get_type(attr) == CTA_TUPLE_ORIG ? mnl_attr_parse_nested(attr, on_tuple, context) : MNL_CB_OK;
 }
 
 static int on_entry(const struct nlmsghdr *nlh, void *context)
 {
-	return mnl_attr_parse(nlh, sizeof(struct nfgenmsg), on_attribute, context);
+	struct seen_entry entry = {0};
+	unsigned int *count = context;
+	const int status = mnl_attr_parse(nlh, sizeof(struct nfgenmsg), on_attribute, &entry);
+
+	*count += entry.matches > 0 && (!wanted_status || entry.status & wanted_status);
+	return status;
 }
 
 static unsigned int count_entries(struct mnl_socket *nl)
@@ -88,16 +105,19 @@ static unsigned int count_entries(struct mnl_socket *nl)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {{"wait", required_argument, NULL, 'w'}, {NULL, 0, NULL, 0}};
+	static const struct option options[] = {
+		{"wait", required_argument, NULL, 'w'}, {"status", required_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
 	const struct timespec pause = {.tv_nsec = 20000000};
 	double end_ms = 0;
 	struct mnl_socket *nl;
 	unsigned int count;
 
-	for (int c; (c = getopt_long(argc, argv, "w:", options, NULL)) != -1;) {
-		if (c != 'w')
-			return 2;
-		end_ms = load_now_ms() + atof(optarg) * 1e3;
+	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+		switch (c) {
+		case 'w': end_ms = load_now_ms() + atof(optarg) * 1e3; break;
+		case 's': wanted_status = (uint32_t)strtoul(optarg, NULL, 0); break;
+		default: return 2;
+		}
 	}
 	while (optind < argc)
 		load_parse_hosts(argv[optind++], &wanted);
