@@ -139,7 +139,7 @@ $(BUILD)/promtool:
 	tools/fetch-promtool $@
 
 BENCH_PACKAGES := gnuplot-nox bsdextrautils
-KERNEL_PACKAGES := qemu-system-x86 busybox-static
+KERNEL_PACKAGES := qemu-system-x86 busybox-static conntrack
 FUZZ_PACKAGES := clang libclang-rt-dev llvm
 
 .PHONY: deps test-deps lint-deps kernel-deps bench-deps fuzz-deps
@@ -184,10 +184,12 @@ check-netns: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/run $(BUILD) $(or $(TEST),netns)
 
-# nft's queue statement and both placements, on Debian's own kernel under qemu.
+# On Debian's own kernels under qemu: nft's queue statement, both placements, loss and reordering, conntrack, two pools.
+# KERNELS="linux-image-cloud-amd64/trixie-backports" names others (tests/kernels/run), PARTS=netem a part (guest.sh).
+KERNELS ?= stock newest
 check-kernels: test-deps kernel-deps
 	@$(MAKE) -s --no-print-directory all test-programs
-	@tests/kernels/run $(BUILD)
+	@PARTS=$(PARTS) tests/kernels/run $(BUILD) $(KERNELS)
 
 # How fast packets are forwarded, side by side with plain NAT and others: sudo make bench ROUNDS=5 LOADS="rr crr".
 bench: bench-deps
