@@ -8,7 +8,7 @@ QUEUE_FIRST=9470
 CONNECTS=128     # to one server, per family
 F2_ATTEMPTS=16
 ROUND_BYTES=200000
-STALL_MS=5000    # no transfer may stand still for so long
+STALL_MS=10000   # no transfer may stand still for so long; it is below 1 s where the machine has nothing else to do
 
 phase() { diag "$1, up $(cut -d' ' -f1 /proc/uptime) s"; }
 

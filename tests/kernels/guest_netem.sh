@@ -119,7 +119,7 @@ midst() {
 	check "$name: transfers begin" transfers_start 6
 	for family in 4 6; do
 		start "$CL" "$TOOLS/tcpload" --from "$(clients $family)" --to "$(endpoint $family 7 80-83)" --loop \
-			--concurrency 2 --gap-ms 50 --timeout-ms 10000 >"$WORK/connects.$family"
+			--concurrency 2 --gap-ms 200 --timeout-ms 10000 >"$WORK/connects.$family"
 		connects+=("$STARTED")
 	done
 	check "$name: reloads" reloads 1
