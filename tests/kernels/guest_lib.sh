@@ -118,6 +118,14 @@ bad_segments() {
 	done
 }
 
+# all_closed: within 30 s; else it says what is not.
+all_closed() {
+	local ns
+	wait_until 30 is_settled && return
+	for ns in "$CL" "$SV"; do in_ns "$ns" ss -Htnoi state connected exclude time-wait; done
+	return 1
+}
+
 # remember: what these two say now; as_before COMMAND: shows the difference to that if there is one.
 remember() {
 	bad_segments >"$WORK/was.bad_segments"

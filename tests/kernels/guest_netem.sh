@@ -41,7 +41,7 @@ netem_begin() {
 }
 
 netem_end() {
-	check "$1: all is closed" wait_until 30 is_settled
+	check "$1: all is closed" all_closed
 	netem off
 	check "$1: no connection was reset or given up" as_before resets
 	check "$1: conntrack found nothing invalid" as_before tracking_errors

@@ -226,7 +226,7 @@ dead() {
 	for ns in "$CL" "$SV"; do
 		in_ns "$ns" ss -HKtn state connected exclude time-wait >/dev/null
 	done
-	check "$placement: nothing is left open" wait_until 30 is_settled
+	check "$placement: nothing is left open" all_closed
 }
 
 # with_pawsd PLACEMENT FIRST-PORT
