@@ -105,4 +105,6 @@ part_pools() {
 	check "pools: nothing odd" nothing_odd
 	check "pools: pawsd stops" pawsd_stop
 	in_ns "$GW" nft delete table inet pools
+	ip -n "$GW" addr del "${POOLS_PUBLIC_4[1]}/24" dev wan0 # masquerade might take them
+	ip -n "$GW" addr del "${POOLS_PUBLIC_6[1]}/64" dev wan0
 }
