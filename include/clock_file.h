@@ -23,13 +23,17 @@
  * is written anew every few seconds, under another name that is then taken over; its last line is
  * a sum of all before, so that any part of it is known for what it is:
  *
- *   pawsd-clock 2
+ *   pawsd-clock 3
  *   tick 1795564801234                             the shared clock with its lead
  *   realtime 1795564801234                         the time of day then, ms since 1970
+ *   boot 6c5b0d6e-...                              the kernel's boot_id, and
+ *   boottime 5801234                               CLOCK_BOOTTIME then, ms
  *   last yes|no                                    written at a stop; otherwise the clock went on
  *   epoch, secret                                  as above
  *   mark SLOT TSVAL TICK                           of clock_shared.server[], any number
  *   sum 0123456789abcdef
+ *
+ * Version 2, which knows nothing of boots, is read as well.
  */
 /* A time or tick beyond this, 140 000 years, was never reached: what says so is damaged. */
 #define CLOCK_MS_MAX ((uint64_t)1 << 52)
@@ -39,8 +43,14 @@ struct epoch {
 	uint8_t secret[16];
 };
 
+enum {
+	BOOT_ID_SIZE = 39,
+};
+
 struct clock_reading {
 	uint64_t tick, realtime_ms;
+	uint64_t boottime_ms;
+	char boot_id[BOOT_ID_SIZE]; /* padded with zeros; empty: not known */
 	bool is_last;
 	struct epoch epoch;
 };

@@ -31,6 +31,7 @@ struct state {
 	uint64_t *rules_digest;	     /* rules_digest() of the rules in place, 0 where that is not known; mapped */
 	bool *is_draining;	     /* no new connection is rewritten, until a stop that removes the rules; mapped */
 	uint64_t saved_boottime_ms;
+	char boot_id[BOOT_ID_SIZE]; /* as in struct clock_reading */
 	/* Shared clock minus CLOCK_BOOTTIME, ms. */
 	int64_t clock_offset_ms;
 	int64_t *shared_offset_ms; /* the same, mapped, for the next process */
@@ -41,6 +42,9 @@ struct state_flows {
 	void *kept; /* see flow_table.h */
 	bool adopted; /* an earlier process left them */
 };
+
+/* Where the kernel says which boot this is; tests have it say another. */
+extern const char *state_boot_id_path;
 
 /* Returns 0, or -1 with one line in ret_error. */
 int state_open(const struct config *config, struct state *ret, char *ret_error, size_t error_size);

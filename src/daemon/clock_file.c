@@ -216,21 +216,40 @@ static bool parse_mark(const char *line, uint64_t *marks)
 	return true;
 }
 
+/* The two lines of a boot. */
+static bool parse_boot(char **rest, struct clock_reading *ret)
+{
+	const char *line = next_line(rest);
+	int used = 0;
+
+	if (!line || sscanf(line, "boot %38s%n", ret->boot_id, &used) != 1 || line[used])
+		return false;
+	if (strcmp(ret->boot_id, "-") == 0)
+		ret->boot_id[0] = '\0';
+	line = next_line(rest);
+	return line && parse_number(line, "boottime", &ret->boottime_ms);
+}
+
 static bool parse_clock(char *text, struct clock_reading *ret, uint64_t *marks)
 {
 	char *rest = text;
 	const char *line;
+	bool has_boot;
 
+	memset(ret->boot_id, 0, sizeof(ret->boot_id));
 	if (!check_sum(text))
 		return false;
 	line = next_line(&rest);
-	if (!line || strcmp(line, "pawsd-clock 2") != 0)
+	has_boot = line && strcmp(line, "pawsd-clock 3") == 0;
+	if (!line || (!has_boot && strcmp(line, "pawsd-clock 2") != 0))
 		return false;
 	line = next_line(&rest);
 	if (!line || !parse_number(line, "tick", &ret->tick))
 		return false;
 	line = next_line(&rest);
 	if (!line || !parse_number(line, "realtime", &ret->realtime_ms))
+		return false;
+	if (has_boot && !parse_boot(&rest, ret))
 		return false;
 	line = next_line(&rest);
 	if (!line || (strcmp(line, "last yes") != 0 && strcmp(line, "last no") != 0))
@@ -267,8 +286,9 @@ char *clock_file_text(const struct clock_reading *reading, const struct clock *c
 
 	if (!out)
 		return NULL;
-	fprintf(out, "pawsd-clock 2\ntick %" PRIu64 "\nrealtime %" PRIu64 "\nlast %s\n", reading->tick,
-		reading->realtime_ms, reading->is_last ? "yes" : "no");
+	fprintf(out, "pawsd-clock 3\ntick %" PRIu64 "\nrealtime %" PRIu64 "\nboot %s\nboottime %" PRIu64 "\nlast %s\n",
+		reading->tick, reading->realtime_ms, reading->boot_id[0] ? reading->boot_id : "-", reading->boottime_ms,
+		reading->is_last ? "yes" : "no");
 	print_epoch(out, &reading->epoch);
 	for (uint32_t slot = 0; slot < CLOCK_SERVER_SLOTS; slot++) {
 		mark = clock_mark_ahead(clock, now, slot);

@@ -25,7 +25,8 @@ enum {
 	/* Where it was set back the clock goes slower by so much: less than what clients' clocks are off by, for it must not
 	 * make theirs look fast. */
 	FOLLOW_BACK_SHARE = 1000,
-	BOOT_ID_SIZE = 39,
+	/* What the clock may be off from where the clock file says that it must be by now. */
+	CLOCK_DOUBT_MS = 60000,
 	/* Conntrack's labels that pawsd uses, two after the other: the upper half of the 128 there are. */
 	LABEL_FIRST = 64,
 	LABEL_LAST = 126,
@@ -164,9 +165,11 @@ static void *map_file(const char *path, const struct file_header *header, bool *
 	return memory;
 }
 
+const char *state_boot_id_path = "/proc/sys/kernel/random/boot_id";
+
 static void read_boot_id(char *ret_text)
 {
-	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+	FILE *file = fopen(state_boot_id_path, "re");
 
 	memset(ret_text, 0, BOOT_ID_SIZE);
 	if (!file)
@@ -188,25 +191,57 @@ static void drop_damaged_clock(const char *path, struct shared_file *shared)
 	memset(shared->boot_id, 0, sizeof(shared->boot_id));
 }
 
-/*
- * Goes on with the clock of an earlier process in this boot, as if it had never stopped. False
- * when there is none.
- */
-static bool go_on_with_clock(struct state *state, struct shared_file *shared)
+/* No pawsd has written anything but 0 or 1. Whatever else is there, new connections are rewritten. */
+static void drop_damaged_drain(struct shared_file *shared)
 {
-	char boot_id[BOOT_ID_SIZE];
-	int64_t reached;
-	bool same;
+	uint8_t byte;
 
-	read_boot_id(boot_id);
-	same = boot_id[0] && memcmp(boot_id, shared->boot_id, sizeof(boot_id)) == 0;
-	memcpy(shared->boot_id, boot_id, sizeof(boot_id));
-	if (!same)
+	memcpy(&byte, &shared->is_draining, sizeof(byte));
+	if (byte > 1)
+		shared->is_draining = false;
+}
+
+/*
+ * Where the clock of an earlier process in this boot must be by now, if the clock file knows: ahead of it by the time
+ * since, and by what it may have followed the time of day without being able to say so. False where it does not.
+ */
+static bool expect_tick(const struct clock_reading *saved, const char *boot_id, uint64_t *ret_tick)
+{
+	uint64_t boottime = clock_ms(CLOCK_BOOTTIME), passed;
+
+	if (!saved || !boot_id[0] || memcmp(saved->boot_id, boot_id, BOOT_ID_SIZE) != 0 || boottime < saved->boottime_ms)
 		return false;
-	state->clock_offset_ms = shared->clock_offset_ms;
-	reached = (int64_t)state->clock->published - (int64_t)clock_ms(CLOCK_BOOTTIME);
-	if (reached > state->clock_offset_ms)
-		state->clock_offset_ms = reached;
+	passed = boottime - saved->boottime_ms;
+	*ret_tick = saved->tick + passed + (saved->is_last ? 0 : FOLLOW_STEP_MS + passed / (STATE_SAVE_INTERVAL_MS / FOLLOW_STEP_MS));
+	return true;
+}
+
+/*
+ * Goes on with the clock of an earlier process in this boot, as if it had never stopped: the one in `shared`, or that of
+ * the clock file where that has gone or cannot be right. False when there is none.
+ */
+static bool go_on_with_clock(struct state *state, const char *path, struct shared_file *shared,
+			     const struct clock_reading *saved)
+{
+	uint64_t boottime = clock_ms(CLOCK_BOOTTIME), tick, expected, doubt;
+	bool same = state->boot_id[0] && memcmp(state->boot_id, shared->boot_id, BOOT_ID_SIZE) == 0;
+	bool is_expected = expect_tick(saved, state->boot_id, &expected);
+
+	memcpy(shared->boot_id, state->boot_id, BOOT_ID_SIZE);
+	if (!same && !is_expected)
+		return false;
+	tick = same ? (uint64_t)((int64_t)boottime + shared->clock_offset_ms) : 0;
+	if (same && shared->clock.published > tick)
+		tick = shared->clock.published;
+	doubt = is_expected ? CLOCK_DOUBT_MS + (expected - saved->tick) / 10 : 0;
+	if (is_expected && tick - expected + doubt > 2 * doubt) {
+		if (same)
+			log_warning("%s: the clock in it is damaged; going on with that of %s", path, state->clock_path);
+		tick = expected;
+		shared->clock.published = 0;
+		shared->clock.high = 0;
+	}
+	state->clock_offset_ms = (int64_t)tick - (int64_t)boottime;
 	return true;
 }
 
@@ -255,8 +290,13 @@ static void take_marks(const struct config *config, const struct state *state, s
 {
 	uint64_t published = shared->clock.published;
 
-	if (found && !is_epoch_new(config, &state->epoch, &shared->epoch))
+	/* Where the clock file has the epoch it is the one that was in force, and what is in `shared` is damaged. */
+	if (found && ((saved && is_epoch_equal(&state->epoch, &saved->epoch)) ||
+		      !is_epoch_new(config, &state->epoch, &shared->epoch))) {
+		shared->clock.secret = epoch_slot_secret(&state->epoch);
+		shared->epoch = state->epoch;
 		return;
+	}
 	memset(&shared->clock, 0, sizeof(shared->clock));
 	shared->clock.published = published;
 	shared->clock.secret = epoch_slot_secret(&state->epoch);
@@ -266,8 +306,8 @@ static void take_marks(const struct config *config, const struct state *state, s
 }
 
 /* Clock, epoch and marks of earlier processes, out of state_dir and `shared`. */
-static int open_clock(const struct config *config, struct state *state, struct shared_file *shared, bool found,
-		      char *ret_error, size_t error_size)
+static int open_clock(const struct config *config, struct state *state, const char *path, struct shared_file *shared,
+		      bool found, char *ret_error, size_t error_size)
 {
 	char epoch_path[CONFIG_PATH_SIZE + 16];
 	struct clock_reading reading = {0}, *saved = NULL;
@@ -286,11 +326,12 @@ static int open_clock(const struct config *config, struct state *state, struct s
 		free(marks);
 		return -1;
 	}
+	read_boot_id(state->boot_id);
 	state->clock = &shared->clock;
 	take_marks(config, state, shared, found, saved, marks);
 	free(marks);
 	state->shared_offset_ms = &shared->clock_offset_ms;
-	if (!go_on_with_clock(state, shared))
+	if (!go_on_with_clock(state, path, shared, saved))
 		start_clock(state, saved);
 	*state->shared_offset_ms = state->clock_offset_ms;
 	state->saved_boottime_ms = clock_ms(CLOCK_BOOTTIME);
@@ -319,6 +360,7 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 		return -1;
 	shared->header = header;
 	drop_damaged_clock(path, shared);
+	drop_damaged_drain(shared);
 	ret->names = &shared->names;
 	ret->label = &shared->label;
 	ret->rules_digest = &shared->rules_digest;
@@ -328,7 +370,7 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 		ret->old_names = *ret->names;
 	for (uint32_t i = 0; i < DESTINATION_SLOTS; i++)
 		ret->old_names.name[i][DESTINATION_NAME_MAX] = '\0';
-	return open_clock(config, ret, shared, found, ret_error, error_size);
+	return open_clock(config, ret, path, shared, found, ret_error, error_size);
 }
 
 int state_map_flows(const struct config *config, uint32_t worker, uint32_t capacity, struct state_flows *ret,
@@ -399,12 +441,14 @@ void state_clock_path(const struct config *config, char *ret_path, size_t size)
 int state_save_clock(struct state *state, const struct clock *clock, bool is_last, state_store_fn store, void *context,
 		     char *ret_error, size_t error_size)
 {
-	struct clock_reading reading = {.realtime_ms = clock_ms(CLOCK_REALTIME), .is_last = is_last, .epoch = state->epoch};
+	struct clock_reading reading = {.realtime_ms = clock_ms(CLOCK_REALTIME), .boottime_ms = clock_ms(CLOCK_BOOTTIME),
+					.is_last = is_last, .epoch = state->epoch};
 	size_t len = 0;
 	uint64_t now;
 	char *text;
 	int result = -1;
 
+	memcpy(reading.boot_id, state->boot_id, sizeof(reading.boot_id));
 	follow_realtime(state, reading.realtime_ms);
 	now = state_now(state);
 	reading.tick = now + clock_lead_ms(clock, now);

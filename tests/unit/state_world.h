@@ -56,17 +56,6 @@ static inline void save_clock(struct state *state, bool is_last)
 	assert_int_equal(state_save_clock(state, &clock, is_last, store_clock, state, error, sizeof(error)), 0);
 }
 
-/* All that a reboot takes away. */
-static inline void reboot(struct state *state)
-{
-	char command[256];
-
-	state_close(state);
-	snprintf(command, sizeof(command), "rm -rf %s", config.runtime_dir);
-	assert_int_equal(system(command), 0);
-	*state = open_state();
-}
-
 static inline void write_file(const char *name, const char *text)
 {
 	char path[160];
@@ -77,6 +66,23 @@ static inline void write_file(const char *name, const char *text)
 	assert_non_null(file);
 	fputs(text, file);
 	fclose(file);
+}
+
+/* All that a reboot takes away. */
+static inline void reboot(struct state *state)
+{
+	static char boot_id[sizeof(directory) + 16];
+	static int boots;
+	char command[256], text[40];
+
+	state_close(state);
+	snprintf(command, sizeof(command), "rm -rf %s", config.runtime_dir);
+	assert_int_equal(system(command), 0);
+	snprintf(text, sizeof(text), "boot-%d\n", ++boots);
+	write_file("boot_id", text);
+	snprintf(boot_id, sizeof(boot_id), "%s/boot_id", directory);
+	state_boot_id_path = boot_id;
+	*state = open_state();
 }
 
 static inline bool is_there(const char *name)
@@ -106,6 +112,7 @@ static inline int set_up(void **state)
 	snprintf(run, sizeof(run), "%s/run", directory);
 	snprintf(var, sizeof(var), "%s/var", directory);
 	memset(&config, 0, sizeof(config));
+	state_boot_id_path = "/proc/sys/kernel/random/boot_id";
 	strcpy(config.runtime_dir, run);
 	strcpy(config.state_dir, var);
 	config.rules.workers = 1;

@@ -2,6 +2,8 @@
 /* A clock that never steps back, over crash, restart and reboot, and that gateways have in common. */
 #include "state_world.h"
 
+#include "hash.h"
+
 static void test_clock_follows_the_time_of_day(void **unused)
 {
 	struct state state = open_state();
@@ -79,6 +81,98 @@ static void test_clock_does_not_jump_over_a_restart(void **unused)
 	assert_in_range(state_now(&state), realtime_ms() - 7199850, realtime_ms() - 7199650);
 	/* No faster than that a mark is still there when a server's 60 seconds are over. */
 	assert_true(60000 * (STATE_SAVE_INTERVAL_MS + 250) / STATE_SAVE_INTERVAL_MS <= CLOCK_MARK_AGE_MS);
+	state_close(&state);
+}
+
+/* Nor where the file with the running clock is lost: the clock file knows the boot. */
+static void test_clock_does_not_jump_without_shared(void **unused)
+{
+	struct state state = open_state();
+
+	(void)unused;
+	state.clock_offset_ms -= 7200000;
+	save_clock(&state, false);
+	state_close(&state);
+	write_file("run/shared", "of another version");
+	state = open_state();
+	assert_in_range(state_now(&state), realtime_ms() - 7199850, realtime_ms() - 7199000);
+	state_close(&state);
+}
+
+/* Whichever bit of the running clock is another: no jump that would expire flows, or make SYNs look old. */
+static void test_damaged_bits_of_the_clock(void **unused)
+{
+	struct state state = open_state();
+
+	(void)unused;
+	state.clock_offset_ms -= 7200000;
+	save_clock(&state, false);
+	for (int bit = 0; bit < 64; bit++) {
+		for (int which = 0; which < 2; which++) {
+			uint64_t now = state_now(&state);
+
+			clock_publish(&(struct clock){.shared = state.clock}, now);
+			if (which)
+				state.clock->published ^= 1ull << bit;
+			else
+				*state.shared_offset_ms ^= (int64_t)(1ull << bit);
+			state_close(&state);
+			state = open_state();
+			/* a minute is within doubt */
+			assert_in_range(state_now(&state) + 500, now, now + 62000);
+			state_close(&state);
+			write_file("run/shared", "");
+			state = open_state();
+		}
+	}
+	state_close(&state);
+}
+
+/* A clock file of the version before this one: read, but it does not know whose boot it was. */
+static void test_clock_file_of_version_2(void **unused)
+{
+	static uint64_t marks[CLOCK_SERVER_SLOTS];
+	struct state state = open_state();
+	struct clock_reading reading;
+	char text[512], sum[32];
+
+	(void)unused;
+	snprintf(text, sizeof(text), "pawsd-clock 2\ntick 1795564801234\nrealtime 1795564801230\nlast yes\nepoch 1795564800000\n"
+				     "secret 00112233445566778899aabbccddeeff\nmark 7 5 9\n");
+	snprintf(sum, sizeof(sum), "sum %016llx\n", (unsigned long long)hash_text(text, strlen(text)));
+	strcat(text, sum);
+	write_file("var/clock", text);
+	assert_true(clock_file_read(state.clock_path, &reading, marks));
+	assert_int_equal(reading.tick, 1795564801234);
+	assert_int_equal(reading.boot_id[0], 0);
+	assert_int_equal(marks[7], 5ull << 32 | 9);
+	state_close(&state);
+}
+
+/* A byte of the epoch in the mapped file: the one in the clock file has been in force, and its marks stay. */
+static void test_damaged_epoch_in_shared(void **unused)
+{
+	struct state state = open_state();
+	struct clock clock = clock_of(&state);
+	struct addr server = {.byte = {1}};
+	uint32_t ahead = clock_tsval(&clock, state_now(&state)) + 5000000;
+	uint8_t *secret;
+
+	(void)unused;
+	clock_raise_server(&clock, state_now(&state), &server, ahead);
+	save_clock(&state, false);
+	/* it lies behind the pointers into the file, and before the clock */
+	secret = memmem(state.rules_digest, (size_t)((uint8_t *)state.clock - (uint8_t *)state.rules_digest),
+			state.epoch.secret, sizeof(state.epoch.secret));
+	assert_non_null(secret);
+	secret[3] ^= 0x10;
+	state.clock->secret ^= 1;
+	*(uint8_t *)state.is_draining = 0x55;
+	state_close(&state);
+	state = open_state();
+	clock = clock_of(&state);
+	assert_in_range(clock_syn_tsval(&clock, state_now(&state), &server, NULL) - ahead, 0, 1);
+	assert_false(*state.is_draining);
 	state_close(&state);
 }
 
@@ -260,6 +354,10 @@ int main(void)
 		TEST(test_clock_never_steps_back_over_a_reboot),
 		TEST(test_clock_never_steps_back_over_a_crash),
 		TEST(test_clock_does_not_jump_over_a_restart),
+		TEST(test_clock_does_not_jump_without_shared),
+		TEST(test_damaged_bits_of_the_clock),
+		TEST(test_clock_file_of_version_2),
+		TEST(test_damaged_epoch_in_shared),
 		TEST(test_marks_survive_a_reboot),
 		TEST(test_any_prefix_is_safe),
 		TEST(test_gateways_agree),
