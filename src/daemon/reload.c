@@ -85,7 +85,9 @@ static int install(struct daemon *daemon, const struct config *config, const str
 				  state_now(&daemon->state), true);
 	if (rules->backend != RULES_NONE && rules->labels == LABELS_AUTO && rules->placement == PLACEMENT_FORWARD)
 		request.label = state_next_labels(&daemon->state);
-	*daemon->state.rules_digest = 0;
+	/* Whoever comes after a kill cannot know which are in place, unless those before and behind are the same. */
+	if (config != daemon->config || !daemon->config_digest || *daemon->state.rules_digest != daemon->config_digest)
+		*daemon->state.rules_digest = 0;
 	if (helper_install(daemon->helper, &request, &outcome, &daemon->rules_fingerprint, ret_error, error_size) < 0)
 		return -1;
 	daemon->is_in_force = true;
@@ -238,6 +240,7 @@ void reload_check_rules(struct daemon *daemon)
 	found = helper_fingerprint(daemon->helper);
 	if (!found || found == daemon->rules_fingerprint)
 		return;
+	*daemon->state.rules_digest = 0;
 	if (daemon->config->on_change == ON_CHANGE_WARN) {
 		daemon->rules_fingerprint = found;
 		log_warning("somebody else has changed pawsd's rules or sets: they stay so, see [rules] on_change");

@@ -39,6 +39,23 @@ again_often() {
 	done
 }
 
+# again_early N: kills it, and the next one in the midst of its start, before it is ready.
+again_early() {
+	local i before next
+	for ((i = 0; i < $1; i++)); do
+		before=$(pawsd_pid)
+		kill -KILL "$before"
+		wait_until 10 is_other_child "$before" || return 1
+		next=$CHILD
+		sleep "$(printf '.%03d' $((i * 400 / $1)))"
+		kill -KILL "$next"
+		wait_until 20 is_ready_anew "$before" || return 1
+		none_went_by || return 1
+	done
+}
+
+is_other_child() { CHILD=$(cat "/proc/$MINDER/task/$MINDER/children") && CHILD=${CHILD%% *} && [ -n "$CHILD" ] && [ "$CHILD" != "$1" ]; }
+
 none_went_by() {
 	[ "$(counted "" syn_policy_off synack_unknown midstream_out midstream_in flow_not_rewritten)" = 0 ] && return
 	pawsctl stats
@@ -133,6 +150,7 @@ MINDER=$STARTED
 check "pawsd comes up" wait_until 20 test -e "$WORK/ready"
 
 round "kill -9, $KILLS times" again_often KILL "$KILLS"
+round "kill -9, and again at some point of the start, 10 times" again_early 10
 round "SIGTERM, 5 times" again_often TERM 5
 replace() { cp "$PAWSD" "$WORK/next" && mv "$WORK/next" "$WORK/pawsd" && again TERM; }
 round "an upgrade" replace
