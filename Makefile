@@ -99,6 +99,12 @@ $(SIM_OBJECTS): $(BUILD)/tests/objects/%.o: tests/%.c
 $(SIM): $(SIM_OBJECTS) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^
 
+# Another time of day for the daemon under soak: preloaded, so with nothing of sanitizers in it.
+TIMESHIFT := $(BUILD)/tests/timeshift.so
+$(TIMESHIFT): tests/soak/timeshift.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARNINGS) -O2 -fPIC -shared -D_GNU_SOURCE -o $@ $< -ldl
+
 BENCH_TOOLS := $(patsubst tests/bench/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
 $(BENCH_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/bench/%.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
@@ -122,7 +128,7 @@ $(REPLAY_PROGRAMS): $(BUILD)/corpus/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tes
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
 .PHONY: test-programs fuzz-programs
-test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(SIM) $(REPLAY_PROGRAMS) $(BENCH_TOOLS)
+test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(TIMESHIFT) $(SIM) $(REPLAY_PROGRAMS) $(BENCH_TOOLS)
 fuzz-programs: $(FUZZ_PROGRAMS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
@@ -183,6 +189,14 @@ sim-long:
 check-netns: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@tests/run $(BUILD) $(or $(TEST),netns)
+
+# Traffic of thousands of flows and faults at random, for MINUTES; what a run injected is repeated with its SEED:
+# sudo make soak MINUTES=60 [SEED=n] [FAULTS="kill9 reload"].
+.PHONY: soak
+MINUTES ?= 5
+soak: test-deps
+	@$(MAKE) -s --no-print-directory all test-programs
+	@MINUTES=$(MINUTES) SEED=$(if $(filter command environment,$(origin SEED)),$(SEED)) tests/soak/run $(BUILD)
 
 # On Debian's own kernels under qemu: nft's queue statement, both placements, loss and reordering, conntrack, two pools.
 # KERNELS="linux-image-cloud-amd64/trixie-backports" names others (tests/kernels/run), PARTS=netem a part (guest.sh).

@@ -3,14 +3,17 @@
  * tcpcrowd: many connections at once to tcpserves, each with rounds of content in both directions, verified by their
  * hashes at either end.
  *
- *   tcpcrowd --from ADDR+N --to ADDR:PORT-PORT... --connections N [--up BYTES] [--down BYTES] [--gap-ms N]
- *            [--started FILE] [--stall-ms N] [--seconds N] [--abort]
+ *   tcpcrowd --from ADDR+N --to ADDR:PORT-PORT... --connections N [--source-port PORT] [--up BYTES] [--down BYTES]
+ *            [--gap-ms N] [--started FILE] [--stall-ms N] [--seconds N] [--abort] [--lost FILE]
  *
- * Rounds of a connection are --gap-ms apart. It goes on until SIGTERM or SIGINT, or --seconds are over; the rounds at
- * hand are finished, and connections closed, with --abort by a RST. --started: that file is made when each connection
- * has done its first round. Prints one line:
+ * Connection i comes from the i-th --from address, from port PORT + i if one is given. Rounds of a connection are --gap-ms
+ * apart. It goes on until SIGTERM or SIGINT, or --seconds are over; the rounds at hand are finished, and connections
+ * closed, with --abort by a RST. --started: that file is made when each connection has done its first round. Prints one
+ * line:
  * `broken` connections were refused, reset, closed or still for 60 s; `stalled` ones had nothing move for longer than
- * --stall-ms in a round, the longest time of all is stall_ms. Exit status: 0 all content is right and nothing broken.
+ * --stall-ms in a round, the longest time of all is stall_ms. --lost: a line is added to that file for each one that
+ * broke, or whose content was wrong: the time of day in ms, client, server, rounds done before, why. Exit status: 0 all
+ * content is right and nothing broken.
  */
 #include "load.h"
 
@@ -33,10 +36,13 @@ static struct {
 	double gap_ms, stall_ms, seconds;
 	bool abort;
 	const char *started;
+	uint16_t source_port;
+	FILE *lost;
 } config = {.connections = 1, .up = 10000, .down = 10000, .gap_ms = 100, .stall_ms = 3000};
 
 struct conn {
 	int fd; /* -1: broken or done */
+	const struct load_addr *to;
 	bool is_resting, wants_write, has_stalled;
 	uint64_t rounds;
 	double moved_ms, next_ms;
@@ -61,16 +67,34 @@ static void on_signal(int number)
 	stopped = 1;
 }
 
-static void conn_close(struct conn *conn, bool is_broken)
+static void note_lost(const struct conn *conn, const char *why)
+{
+	struct load_addr local = {.len = sizeof(local.ss)};
+	char from[96] = "-", to[96];
+
+	if (!config.lost)
+		return;
+	if (getsockname(conn->fd, (struct sockaddr *)&local.ss, &local.len) == 0)
+		load_format(&local, from, sizeof(from));
+	fprintf(config.lost, "%.0f %s %s %llu %s\n", load_time_of_day_ms(), from, load_format(conn->to, to, sizeof(to)),
+		(unsigned long long)conn->rounds, why);
+	fflush(config.lost);
+}
+
+/* `why` it broke, or NULL. */
+static void conn_close(struct conn *conn, const char *why)
 {
 	const struct linger at_once = {.l_onoff = 1};
 
+	if (why) {
+		note_lost(conn, why);
+		result.broken++;
+	}
 	if (config.abort)
 		setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 	close(conn->fd);
 	conn->fd = -1;
 	open_count--;
-	result.broken += is_broken;
 }
 
 static void conn_watch(struct conn *conn, int operation)
@@ -99,20 +123,25 @@ static void conn_open(struct conn *conn, size_t index)
 	const struct load_addr *to = &config.to.addr[index % config.to.count];
 	int one = 1;
 
-	*conn = (struct conn){.fd = socket(to->ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+	*conn = (struct conn){.fd = socket(to->ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), .to = to};
 	if (conn->fd < 0)
 		load_die("socket");
 	if (config.from.count > 0) {
-		const struct load_addr *from = &config.from.addr[index % config.from.count];
+		struct load_addr from = config.from.addr[index % config.from.count];
 
-		setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
-		if (bind(conn->fd, (const struct sockaddr *)&from->ss, from->len) < 0)
+		if (config.source_port) {
+			load_set_port(&from, (uint16_t)(config.source_port + index));
+			setsockopt(conn->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		} else {
+			setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+		}
+		if (bind(conn->fd, (const struct sockaddr *)&from.ss, from.len) < 0)
 			load_die("bind");
 	}
 	setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	open_count++;
 	if (connect(conn->fd, (const struct sockaddr *)&to->ss, to->len) < 0 && errno != EINPROGRESS) {
-		conn_close(conn, true);
+		conn_close(conn, strerror(errno));
 		return;
 	}
 	conn->wants_write = true;
@@ -185,8 +214,10 @@ static void conn_end_round(struct conn *conn)
 	result.first_rounds += conn->rounds == 1;
 	if (conn->hash != load_stream_hash(conn->request.seed, conn->request.down) ||
 	    conn->report.received != conn->request.up ||
-	    conn->report.hash != load_stream_hash(conn->request.seed, conn->request.up))
+	    conn->report.hash != load_stream_hash(conn->request.seed, conn->request.up)) {
+		note_lost(conn, "wrong content");
 		result.bad++;
+	}
 	conn->is_resting = true;
 	conn->next_ms = load_now_ms() + config.gap_ms;
 }
@@ -201,7 +232,7 @@ static void conn_handle(struct conn *conn, uint32_t events)
 	if (in >= 0 && (events & EPOLLOUT) && conn->wants_write)
 		out = conn_write(conn);
 	if (in < 0 || out < 0) {
-		conn_close(conn, true);
+		conn_close(conn, conn->is_resting ? "closed between rounds" : "closed or reset");
 		return;
 	}
 	if (in == 0 && out == 0)
@@ -220,9 +251,9 @@ static void conn_look(struct conn *conn, size_t index, double now_ms, bool is_ov
 	if (!conn->is_resting) {
 		conn_note_moved(conn, now_ms);
 		if (now_ms - conn->moved_ms > BROKEN_MS)
-			conn_close(conn, true);
+			conn_close(conn, "still for 60 s");
 	} else if (is_over) {
-		conn_close(conn, false);
+		conn_close(conn, NULL);
 	} else if (now_ms >= conn->next_ms) {
 		conn_begin_round(conn, index);
 	}
@@ -280,6 +311,8 @@ static bool config_set(int option, const char *value)
 	case 'e': config.seconds = atof(value); return true;
 	case 's': config.started = value; return true;
 	case 'a': config.abort = true; return true;
+	case 'p': config.source_port = (uint16_t)atoi(value); return true;
+	case 'L': config.lost = fopen(value, "a"); return config.lost != NULL;
 	default: return false;
 	}
 }
@@ -291,7 +324,8 @@ int main(int argc, char **argv)
 		{"connections", required_argument, NULL, 'n'}, {"up", required_argument, NULL, 'u'},
 		{"down", required_argument, NULL, 'd'},	   {"gap-ms", required_argument, NULL, 'g'},
 		{"stall-ms", required_argument, NULL, 'l'}, {"seconds", required_argument, NULL, 'e'},
-		{"started", required_argument, NULL, 's'}, {"abort", no_argument, NULL, 'a'},
+		{"started", required_argument, NULL, 's'}, {"source-port", required_argument, NULL, 'p'},
+		{"lost", required_argument, NULL, 'L'},	   {"abort", no_argument, NULL, 'a'},
 		{NULL, 0, NULL, 0},
 	};
 	struct sigaction action = {.sa_handler = on_signal};

@@ -4,7 +4,7 @@
  *
  *   tcpload --to ADDR:PORT[-PORT] [--from ADDR[+N]] [--source-port PORT] [--count N | --loop]
  *           [--concurrency N] [--timeout-ms N] [--gap-ms N] [--bytes N] [--close server|client]
- *           [--json] [--log FILE]
+ *           [--json] [--log FILE] [--lost FILE]
  *
  * Attempt i goes from the i-th --from address to the i-th --to endpoint, both round and round.
  * An attempt is ok when connect() succeeds within the time-out and the answer's content is
@@ -12,7 +12,8 @@
  * count of retransmissions (tcpi_total_retrans) right after connect(). The times are those of
  * connect(), p99_ms the one that 99 of 100 stay within; an attempt that failed counts with the time after which it was
  * given up.
- * --loop goes on until SIGTERM or SIGINT. Exit status: 0 all ok, 1 not all, 2 usage.
+ * --log: a line for each attempt. --lost: a line is added to that file for each that failed: the time of day in ms,
+ * client, server, ms it took, why. --loop goes on until SIGTERM or SIGINT. Exit status: 0 all ok, 1 not all, 2 usage.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -46,7 +47,7 @@ static struct {
 	uint64_t bytes;
 	uint32_t closer;
 	bool loop, json;
-	FILE *log;
+	FILE *log, *lost;
 } config = {.count = 1, .concurrency = 16, .timeout_ms = 4000, .bytes = 200, .closer = LOAD_SERVER_CLOSES};
 
 static struct {
@@ -87,12 +88,17 @@ static void attempt_end(struct attempt *attempt, const char *failure)
 		result.ok++;
 		result.second_syn += attempt->retransmits > 0;
 	}
-	if (config.log) {
+	if (config.log || (failure && config.lost)) {
 		if (getsockname(attempt->fd, (struct sockaddr *)&local.ss, &local.len) == 0)
 			load_format(&local, from, sizeof(from));
+		load_format(&config.to.addr[attempt->number % config.to.count], to, sizeof(to));
+	}
+	if (config.log)
 		fprintf(config.log, "%llu %s %s %s %.3f ms, %u retransmits\n", (unsigned long long)attempt->number,
-			from, load_format(&config.to.addr[attempt->number % config.to.count], to, sizeof(to)),
-			failure ? failure : "ok", attempt->connect_ms, attempt->retransmits);
+			from, to, failure ? failure : "ok", attempt->connect_ms, attempt->retransmits);
+	if (failure && config.lost) {
+		fprintf(config.lost, "%.0f %s %s %.0f %s\n", load_time_of_day_ms(), from, to, attempt->connect_ms, failure);
+		fflush(config.lost);
 	}
 	close(attempt->fd);
 	attempt->state = ATTEMPT_FREE;
@@ -309,6 +315,7 @@ static const struct option options[] = {
 	{"close", required_argument, NULL, 'C'},
 	{"json", no_argument, NULL, 'j'},
 	{"log", required_argument, NULL, 'L'},
+	{"lost", required_argument, NULL, 'F'},
 	{NULL, 0, NULL, 0},
 };
 
@@ -328,6 +335,9 @@ static bool config_set(int option, const char *value)
 	case 'C':
 		config.closer = strcmp(value, "server") == 0 ? LOAD_SERVER_CLOSES : LOAD_CLIENT_CLOSES;
 		return true;
+	case 'F':
+		config.lost = fopen(value, "a");
+		return config.lost != NULL;
 	case 'L':
 		config.log = fopen(value, "w");
 		return config.log != NULL;
