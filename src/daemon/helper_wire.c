@@ -12,12 +12,12 @@ enum {
 
 bool wire_put(FILE *out, const void *bytes, size_t count)
 {
-	return fwrite(bytes, 1, count, out) == count;
+	return count == 0 || fwrite(bytes, 1, count, out) == count;
 }
 
 bool wire_get(FILE *in, void *bytes, size_t count)
 {
-	return fread(bytes, 1, count, in) == count;
+	return count == 0 || fread(bytes, 1, count, in) == count;
 }
 
 bool wire_put_text(FILE *out, const char *text)
