@@ -65,10 +65,12 @@ guest_net_up() {
 
 # steer: what comes in by a link is handled on the processor that its flow's hash names. Otherwise
 # it is that on which it was sent, so a flow whose sender or whose worker of pawsd changes
-# processors is reordered, and the kernel counts some of that as PAWS drops.
+# processors is reordered, and the kernel counts some of that as PAWS drops. And a flow keeps its hash, which
+# a sender otherwise changes with each time-out.
 steer() {
 	local ns
 	for ns in "$CL" "$GW" "$BX" "$SV"; do
+		[ ! -e /proc/sys/net/core/txrehash ] || ns_write "$ns" net/core/txrehash 0
 		ip netns exec "$ns" sh -c 'for f in /sys/class/net/*/queues/rx-*/rps_cpus; do echo 3 >$f; done'
 	done
 }

@@ -4,19 +4,19 @@
 #
 #   awk -v BEGIN_MS=T -v PROBE=ADDR,ADDR -v WORKERS=N -f judge.awk excuses trail lost.crowds lost.connects
 #
-# excuses: "open T0 T1" packets may have gone by from T0 to T1; "hit T CLIENT SERVER" bytes of this flow were changed at T;
+# excuses: "open T0 T1 FAULT" packets may have gone by from T0 to T1; "hit T CLIENT SERVER" bytes of this flow were changed at T;
 # "step T0 T1 MS" the clock may have made a step ahead. trail: tsvaltrail's events. lost.*: tcpcrowd's and tcpload's.
 # Prints "N WHAT: WHY" for what is explained, and "UNEXPLAINED LINE"; its last line is "unexplained N".
 
 function port_of(endpoint) { sub(/.*:/, "", endpoint); return endpoint }
 function host_of(endpoint) { sub(/:[0-9]+$/, "", endpoint); gsub(/[][]/, "", endpoint); return endpoint }
 
-# Whether packets went by between `from` and `to`, or for `after` ms behind it.
+# The fault by which packets went by between `from` and `to`, or until `after` ms before; "" where there was none.
 function was_open(from, to, after,    i) {
 	for (i = 0; i < opens; i++)
 		if (from <= open_end[i] + after && to >= open_begin[i])
-			return 1
-	return 0
+			return open_fault[i]
+	return ""
 }
 
 function was_step(t, ms,    i) {
@@ -48,7 +48,7 @@ BEGIN { OVERTAKEN_MS = 500 }
 BEGIN { MARK_MS = 75000; opens = steps = 0 }
 
 FILENAME ~ /excuses$/ {
-	if ($1 == "open") { open_begin[opens] = $2; open_end[opens++] = $3 }
+	if ($1 == "open") { open_begin[opens] = $2; open_end[opens] = $3; open_fault[opens++] = $4 }
 	if ($1 == "step") { step_begin[steps] = $2; step_end[steps] = $3; step_ms[steps++] = $4 }
 	if ($1 == "hit") {
 		if (!(($4, port_of($3)) in hit))
@@ -63,9 +63,10 @@ FILENAME ~ /excuses$/ {
 FILENAME ~ /trail$/ && $2 == "flow" {
 	if (is_hit($3, $4, $1))
 		explain("segments off", "bytes of their flow were changed")
-	else if (was_open($1, $1, 0) || was_open($6, $6, 0)) {
-		explain("segments off", "they, or their SYN, went by unmodified")
-		went_by[$3, $4] = $1
+	else if ((fault = was_open($1, $1, 0)) || (fault = was_open($6, $6, 0))) {
+		explain("segments off", "they, or their SYN, went by unmodified, " fault)
+		if (!(($3, $4) in went_by))
+			went_by[$3, $4] = fault
 	} else
 		complain()
 	next
@@ -91,7 +92,7 @@ FILENAME ~ /lost.crowds$/ {
 	if (is_hit($3, port_of($2), $1))
 		explain("transfers lost", "bytes of their flow were changed")
 	else if (($3, port_of($2)) in went_by)
-		explain("transfers lost", "segments went by unmodified")
+		explain("transfers lost", "segments went by unmodified, " went_by[$3, port_of($2)])
 	else
 		complain()
 	next
