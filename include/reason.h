@@ -75,6 +75,8 @@
 	  "segment to the client with TSecr 0, which stays 0") \
 	X(IN_FOREIGN_TSECR, "in_foreign_tsecr", PASS, PASSED, \
 	  "segment to the client with a TSecr that was never sent, left alone") \
+	X(IN_GONE_PAST, "in_gone_past", PASS, PASSED, \
+	  "segment that echoes what the client itself said: some of its flow went past pawsd, which leaves it alone from now on") \
 	X(MIDSTREAM_OUT, "midstream_out", PASS, PASSED, \
 	  "segment to the server of a flow that began without pawsd") \
 	X(MIDSTREAM_IN, "midstream_in", PASS, PASSED, \

@@ -331,7 +331,7 @@ static inline enum reason handle_segment_in(struct passage *p)
 	if (is_plain_echo(flow, tsecr))
 		tsval = tsecr - flow->offset;
 	else if (!engine_find_echo(p, tsecr, &tsval))
-		return REASON_IN_FOREIGN_TSECR;
+		return engine_leave_if_gone_past(p, tsecr) ? REASON_IN_GONE_PAST : REASON_IN_FOREIGN_TSECR;
 	if (flow->block)
 		drop_old_syn_pairs(p, tsecr);
 	packet_set_tsecr(&p->packet, tsval);

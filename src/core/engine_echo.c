@@ -4,6 +4,11 @@
 
 #include "seq.h"
 
+enum {
+	/* How far an echo of what went past may be behind what the client said since: a guess at it is right once in 1200. */
+	GONE_PAST_MS = 3600000,
+};
+
 /* The client's TSval behind a TSecr that echoes one of several SYNs of the flow. */
 static bool find_syn_pair(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsval)
 {
@@ -56,6 +61,24 @@ bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsv
 		return false;
 	return tsecr == flow->syn_tsval ||
 	       ((flow->flags & FLOW_ONE_OFFSET) && flow->syn_tsval - tsecr <= SYN_SPAN_MAX_MS);
+}
+
+/*
+ * The server echoes a TSval that pawsd has not sent, and the client has said: while the rules were away, say, segments went
+ * past, and were newer than all that pawsd had made of others. By PAWS the server takes nothing older any more, so that
+ * the flow can only go on with the client's own TSvals. Where those are the older ones the server has dropped what went
+ * past, and nothing tells of it.
+ */
+bool engine_leave_if_gone_past(struct passage *p, uint32_t tsecr)
+{
+	struct flow *flow = p->flow;
+	uint32_t said = flow->tsval_high - flow->offset;
+
+	if (flow_in_handshake(flow) || (flow->flags & (FLOW_SCALED | FLOW_ANCHOR_PENDING)) || !seq_after(tsecr, flow->tsval_high) ||
+	    said - tsecr > GONE_PAST_MS)
+		return false;
+	flow->mode = MODE_OFF;
+	return true;
 }
 
 void engine_push_pair(struct syn_pairs *block, uint32_t tsval, uint32_t emitted)

@@ -118,6 +118,9 @@ bool engine_strip_if_due(struct passage *p);
  */
 void engine_push_out(struct passage *p, const struct client_use *whose);
 
+/* engine_echo.c. True where the flow's server has been sent the client's own TSvals: it is left alone from now on. */
+bool engine_leave_if_gone_past(struct passage *p, uint32_t tsecr);
+
 enum reason engine_handle_syn(struct passage *p);
 /*
  * engine_syn.c. The packet at hand, a SYN/ACK to p->flow's client, answers a SYN that pawsd has not seen: what it opens, if

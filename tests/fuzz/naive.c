@@ -196,6 +196,21 @@ static struct change judge_turned_back(struct trial *t)
 	return tsecr_of(t);
 }
 
+/* The engine says that the server has seen what went past: by a TSecr that was never sent, and is about what was said. */
+static void judge_gone_past(const struct trial *t, enum naive_echo_is kind)
+{
+	struct naive_flow *flow = t->flow;
+	bool is_near = false;
+
+	for (size_t i = 0; i < flow->echo_count; i++)
+		is_near |= flow->echoes[i].tsval - t->segment.tsecr <= 3600000;
+	/* A copy of an old SYN, or what stood for 0, may have been said with another offset. */
+	is_near |= flow->newest - flow->offset - t->segment.tsecr <= 3600000 || flow->is_offset_open;
+	if (kind == ECHO_KNOWN || flow->handshaking || flow->scaled || !is_near || !seq_after(t->segment.tsecr, flow->newest))
+		fuzz_fail("P10: a flow is given up by TSecr %u, which does not say that anything went past", t->segment.tsecr);
+	flow->is_off = true;
+}
+
 static struct change judge_segment_in(struct trial *t)
 {
 	struct naive_flow *flow = t->flow;
@@ -205,6 +220,10 @@ static struct change judge_segment_in(struct trial *t)
 	if (t->naive->mode != MODE_REWRITE || flow->is_off || !t->segment.has_ts || t->segment.tsecr == 0)
 		return nothing;
 	kind = naive_classify_echo(flow, t->segment.tsecr);
+	if (naive_is_reason(t, "in_gone_past")) {
+		judge_gone_past(t, kind);
+		return nothing;
+	}
 	if (kind == ECHO_FOREIGN || (kind == ECHO_EITHER && !t->touched))
 		return nothing;
 	change = judge_turned_back(t);

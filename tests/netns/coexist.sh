@@ -54,6 +54,26 @@ elsewhere() {
 	in_ns "$GW" ipset add other 192.0.2.1
 }
 
+# Transfers whose client is ahead of the shared clock are left alone once their server has seen its TSvals; the others' servers
+# have dropped what came by.
+crowd_start() {
+	rm -f "$WORK/started"
+	start "$CL" "$TOOLS/tcpcrowd" --from "$(clients 4)" --to "$(endpoint 4 1 80)" --connections 128 --gap-ms 20 \
+		--started "$WORK/started" >"$WORK/crowd"
+	CROWD=$STARTED
+	check "$XT: 128 transfers run" wait_until 20 test -e "$WORK/started"
+}
+
+crowd_end() {
+	local before
+	before=$(counted all out_rewritten)
+	check "$XT: transfers whose client is ahead are left alone" [ "$(counted all in_gone_past)" -ge 5 ]
+	check "$XT: the others are rewritten" wait_until 10 eval "[ \"\$(counted all out_rewritten)\" -gt $((before + 1000)) ]"
+	kill -TERM "$CROWD"
+	check "$XT: no transfer is broken" finish "$CROWD"
+	diag "$(cat "$WORK/crowd")"
+}
+
 net_up
 for family in 4 6; do serve "$(endpoint $family 1 80)"; done
 for XT in legacy nft; do
@@ -65,7 +85,9 @@ for XT in legacy nft; do
 	: >"$WORK/pawsd.log"
 	pawsd_up "$WORK/pawsd.conf"
 	BEFORE=$(rules)
-	mended "its rules for IPv4 are flushed" flush 4
+	crowd_start
+	mended "its rules for IPv4 are flushed, with transfers running" flush 4
+	crowd_end
 	check "$XT: that is said" grep -q 'somebody else had changed' "$WORK/pawsd.log"
 	mended "those for IPv6, with all others" flush 6
 	mended "the jump is gone" drop_jump

@@ -351,6 +351,19 @@ static void note_alive(const struct world *world, struct oracle *oracle, const s
 	history->stamped_us = world->now_us;
 }
 
+/* The server knows the client's own TSvals, for some went past while pawsd was away: the flow is left alone. */
+static void judge_gone_past(struct world *world, const struct crossing *c, struct oracle_flow *flow)
+{
+	const struct socket *socket =
+		socket_of_client(world, c->segment->client, c->segment->client_port, c->segment->server);
+
+	check_rule(world, RULE_P3_OFFSET,
+		   !socket || socket->plan.number != c->segment->plan || flow->plan != c->segment->plan || socket->victim,
+		   "plan %u: left alone, though nothing of it has gone past (TSecr %u)", c->segment->plan, c->before.tsecr);
+	flow->left_alone = flow->midstream = true;
+	flow->managed = false;
+}
+
 void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c)
 {
 	struct oracle_flow *flow = oracle_find(oracle, c->key);
@@ -363,6 +376,8 @@ void oracle_judge(struct world *world, struct oracle *oracle, struct crossing *c
 		flow->midstream = true;
 		flow->managed = false;
 	}
+	if (flow && c->reason == REASON_IN_GONE_PAST)
+		judge_gone_past(world, c, flow);
 	if (c->reason == REASON_OUT_SCALED && flow)
 		flow->scaled = true;
 	if (flow)

@@ -165,6 +165,8 @@ void oracle_check_reason(struct world *world, const struct oracle *oracle, const
 		fit |= fit_beside(c, flow);
 	if (flow && !flow->managed && (flow->had_previous || flow->left_alone || c->before.ts_at < 0))
 		fit |= fit_off(c);
+	if (flow && flow->left_alone)
+		fit |= BIT(IN_GONE_PAST);
 	if (maybe_gone)
 		fit |= BIT(MIDSTREAM_OUT) | BIT(MIDSTREAM_IN) | BIT(NO_TIMESTAMPS) | BIT(SYNACK_UNKNOWN);
 	/* Where the interfaces do not tell, a side that the policy names is the server's; and if it is off? */
