@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -320,6 +319,8 @@ void helper_serve(int fd, const char *config_path, const struct slot_names *name
 	if (server.in && server.out) {
 		while (serve_one(&server))
 			;
+		/* From here on it ends by itself, whether the daemon waits for it or not. */
+		prctl(PR_SET_PDEATHSIG, 0);
 	}
 	if (server.in)
 		fclose(server.in);
