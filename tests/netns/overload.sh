@@ -68,9 +68,10 @@ others_unhurt() {
 	diag "$1: others $(jq -c '{attempts, median_ms, p99_ms, worst_ms}' "$WORK/others"), $OTHERS_REWRITTEN rewritten"
 }
 
+# A SYN that got lost is sent again after a second; what the socket counts as retransmitted and took less was none.
 is_prompt() {
 	cat "$1"
-	jq -e ".attempts > 100 and .ok == .attempts and .second_syn == 0 and .p99_ms < $P99_MS" "$1"
+	jq -e ".attempts > 100 and .ok == .attempts and (.second_syn == 0 or .worst_ms < 900) and .p99_ms < $P99_MS" "$1"
 }
 
 attempts() { jq .attempts "$WORK/others"; }
