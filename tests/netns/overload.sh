@@ -223,7 +223,9 @@ held() {
 	check "$name: something is dropped" wait_until 2 queues_have "$column" 10
 	kill -CONT "$PAWSD_PID"
 	check "$name: all connects succeed" wait "$pid"
-	check "$name: with their first SYN, or its first repetition" jq -e '.ok == 150 and .worst_ms < 1500' "$WORK/others"
+	# Repeated after 1 s and 2 s (3 s before Linux 6.5): the SYN/ACK to the first of these may have gone by alone, too.
+	check "$name: with their first SYN, or its second repetition at the latest" \
+		jq -e '.ok == 150 and .worst_ms < 2900' "$WORK/others"
 	diag "$name: $(jq -c . "$WORK/others"); $(pawsctl status --json | jq -c .queues)"
 }
 
