@@ -28,6 +28,7 @@ enum on_change {
 enum {
 	CONFIG_PATH_SIZE = 108, /* of a unix socket's address, the shortest limit among them */
 	CONFIG_NAME_SIZE = 33, /* of a user or a group */
+	WORKERS_MAX = 64,
 };
 
 /* A whole configuration, as one file gives it. */

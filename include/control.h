@@ -20,9 +20,12 @@ enum {
 	CONTROL_POLLS = CONTROL_CLIENTS + 1,
 };
 
+/* What control_answer_fn returns where it has to be asked again later; nothing that it has written counts then. */
+extern const char control_later[];
+
 /*
- * Carries out `request` and writes the answer. Returns NULL, or why it does not, in words that are the answer then.
- * `may_change`: the peer may do more than ask.
+ * Carries out `request` and writes the answer. Returns NULL, control_later, or why it does not, in words that are the answer
+ * then. `may_change`: the peer may do more than ask. It may call control_serve(), which leaves this request alone.
  */
 typedef const char *(*control_answer_fn)(void *context, const char *request, bool may_change, FILE *out);
 

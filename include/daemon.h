@@ -16,6 +16,13 @@
 #include "wan.h"
 #include "worker.h"
 
+/* Of the service manager's watchdog. */
+struct feeding {
+	uint32_t interval_ms; /* 0: there is none */
+	uint64_t last;
+	uint32_t heartbeats[WORKERS_MAX]; /* of the workers, at the last */
+};
+
 /* All that the main thread owns. */
 struct daemon {
 	const char *config_path;
@@ -26,6 +33,9 @@ struct daemon {
 	struct wan *wan;
 	struct worker *workers;
 	struct control *control;
+	struct feeding feeding;
+	uint64_t now; /* the shared clock at the last look, ms; does not go back */
+	uint64_t asking_since; /* the helper is at work, ms of the shared clock; 0: it waits */
 	int done_fd; /* eventfd: a worker has carried out its order */
 	int signal_fd;
 

@@ -43,6 +43,13 @@ void helper_stop(struct helper *helper);
 bool helper_is_there(const struct helper *helper);
 
 /*
+ * What to do while the helper is at work, which may take seconds: `wait` is called before each answer is read, and returns
+ * when `fd` can be. It must not ask the helper anything. NULL: nothing.
+ */
+typedef void (*helper_wait_fn)(void *context, int fd);
+void helper_set_wait(struct helper *helper, helper_wait_fn wait, void *context);
+
+/*
  * Reads the configuration and logs all that is to be said about it. Options that need a start are those in force, and
  * time-outs no shorter than conntrack's. Returns 0 with the configuration, to be freed with config_free(), and `names` brought
  * up to date. It is in force with the next helper_install() with is_new.

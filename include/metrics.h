@@ -34,6 +34,8 @@
 	  "times that somebody else had changed pawsd's rules or sets: put in place again, if so configured") \
 	X(HELPER, "helper_up", GAUGE, COUNT, \
 	  "1 while the process is there that changes rules, reads the configuration and saves the clock") \
+	X(HELPER_BUSY, "helper_busy_seconds", GAUGE, MILLISECONDS, \
+	  "how long it has been at work on what it was asked last; 0 while it waits") \
 	X(CONFINED, "confined", GAUGE, COUNT, \
 	  "1 while the process in the path of packets may use no system calls but those it needs") \
 	X(STRIPS_IN_KERNEL, "strips_in_kernel", GAUGE, COUNT, \

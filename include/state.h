@@ -29,7 +29,7 @@ struct state {
 	struct clock_shared *clock;  /* mapped */
 	uint8_t *label;		     /* the last of state_next_labels(), mapped */
 	uint64_t *rules_digest;	     /* rules_digest() of the rules in place, 0 where that is not known; mapped */
-	bool *is_draining;	     /* no new connection is rewritten, until a stop that removes the rules; mapped */
+	uint32_t *draining;	     /* STATE_DRAINS or anything else, mapped */
 	uint64_t saved_boottime_ms;
 	char boot_id[BOOT_ID_SIZE]; /* as in struct clock_reading */
 	/* Shared clock minus CLOCK_BOOTTIME, ms. */
@@ -42,6 +42,24 @@ struct state_flows {
 	void *kept; /* see flow_table.h */
 	bool adopted; /* an earlier process left them */
 };
+
+/*
+ * No new connection is rewritten, until a stop that removes the rules. By a word that no damaged byte makes: in doubt
+ * connections are rewritten.
+ */
+enum {
+	STATE_DRAINS = 0x6e696172,
+};
+
+static inline bool state_is_draining(const struct state *state)
+{
+	return *state->draining == STATE_DRAINS;
+}
+
+static inline void state_set_draining(struct state *state, bool is_draining)
+{
+	*state->draining = is_draining ? STATE_DRAINS : 0;
+}
 
 /* Where the kernel says which boot this is; tests have it say another. */
 extern const char *state_boot_id_path;

@@ -50,7 +50,7 @@ const struct option_info option_table[] = {
 	NUMBER("queue", "first", rules.queue_first, 0, 65533, "9470", OPTION_STATIC,
 	       "Number of the first NFQUEUE queue. pawsd takes two for each worker: handshakes in\n"
 	       "first ... first + workers - 1, established packets in as many after these."),
-	NUMBER("queue", "workers", rules.workers, 1, 64, "1", OPTION_STATIC,
+	NUMBER("queue", "workers", rules.workers, 1, WORKERS_MAX, "1", OPTION_STATIC,
 	       "Worker threads, each with its pair of queues and its share of the flow table."),
 	NUMBER("queue", "max_packets", queue_max_packets, 64, 1000000, "8192", OPTION_STATIC,
 	       "Packets that may wait in a queue. Beyond, handshakes pass by pawsd, others are dropped\n"

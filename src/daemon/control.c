@@ -20,13 +20,24 @@ enum {
 
 static const gid_t NO_GROUP = (gid_t)-1;
 
+enum client_state {
+	CLIENT_NONE,
+	CLIENT_ASKS,	 /* its request is being read */
+	CLIENT_WAITS,	 /* has asked */
+	CLIENT_IS_HEARD, /* the answer is being made */
+	CLIENT_IS_TOLD,	 /* the answer is being written */
+};
+
+const char control_later[] = "later";
+
 struct client {
-	int fd; /* -1: free */
+	enum client_state state;
+	int fd;
 	bool may_change;
-	uint64_t since_ms;
+	uint64_t since_ms; /* of its time; 0: that begins at the next look */
 	char request[REQUEST_SIZE];
 	size_t request_len;
-	char *answer; /* NULL while the request is being read */
+	char *answer;
 	size_t answer_len, sent;
 };
 
@@ -100,8 +111,6 @@ struct control *control_open(const char *path, const char *group, const char *ad
 	}
 	control->answer = answer;
 	control->context = context;
-	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
-		control->clients[i].fd = -1;
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 	if (!find_group("admin_group", admin_group, &control->admin_group, ret_error, error_size) ||
 	    !clear_path(&address, ret_error, error_size)) {
@@ -136,10 +145,10 @@ struct control *control_open(const char *path, const char *group, const char *ad
 
 static void drop_client(struct client *client)
 {
-	if (client->fd >= 0)
+	if (client->state != CLIENT_NONE)
 		close(client->fd);
 	free(client->answer);
-	*client = (struct client){.fd = -1};
+	*client = (struct client){0};
 }
 
 void control_close(struct control *control)
@@ -160,11 +169,12 @@ size_t control_fill_polls(const struct control *control, struct pollfd *ret_poll
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++) {
 		const struct client *client = &control->clients[i];
 
-		if (client->fd < 0)
+		if (client->state == CLIENT_NONE)
 			has_place = true;
-		else
-			ret_polls[count++] =
-				(struct pollfd){.fd = client->fd, .events = client->answer ? POLLOUT : POLLIN};
+		else if (client->state == CLIENT_ASKS)
+			ret_polls[count++] = (struct pollfd){.fd = client->fd, .events = POLLIN};
+		else if (client->state == CLIENT_IS_TOLD)
+			ret_polls[count++] = (struct pollfd){.fd = client->fd, .events = POLLOUT};
 	}
 	/* With all places taken newcomers wait in the listen queue. */
 	ret_polls[0] = (struct pollfd){.fd = control->fd, .events = has_place ? POLLIN : 0};
@@ -195,36 +205,51 @@ static bool may_change(const struct control *control, int fd)
 	return false;
 }
 
-static void accept_client(struct control *control, uint64_t now_ms)
+static void accept_client(struct control *control)
 {
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++) {
 		struct client *client = &control->clients[i];
 
-		if (client->fd >= 0)
+		int fd;
+
+		if (client->state != CLIENT_NONE)
 			continue;
-		client->fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		client->since_ms = now_ms;
-		client->may_change = client->fd >= 0 && may_change(control, client->fd);
+		fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd >= 0)
+			*client = (struct client){.state = CLIENT_ASKS, .fd = fd, .may_change = may_change(control, fd)};
 		return;
 	}
 }
 
 static void answer_client(struct control *control, struct client *client)
 {
-	FILE *out = open_memstream(&client->answer, &client->answer_len);
-	const char *problem;
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+	const char *problem = NULL;
 
-	if (!out)
+	if (out) {
+		client->state = CLIENT_IS_HEARD;
+		fprintf(out, "pawsd-control %d\n", SNAPSHOT_VERSION);
+		problem = control->answer(control->context, client->request, client->may_change, out);
+		if (problem)
+			fprintf(out, "error %s\n", problem);
+		fprintf(out, "end\n");
+		fclose(out);
+	}
+	client->state = problem == control_later ? CLIENT_WAITS : CLIENT_IS_TOLD;
+	client->since_ms = 0;
+	if (client->state == CLIENT_WAITS) {
+		free(text);
 		return;
-	fprintf(out, "pawsd-control %d\n", SNAPSHOT_VERSION);
-	problem = control->answer(control->context, client->request, client->may_change, out);
-	if (problem)
-		fprintf(out, "error %s\n", problem);
-	fprintf(out, "end\n");
-	fclose(out);
+	}
+	client->answer = text;
+	client->answer_len = len;
+	if (!text)
+		drop_client(client);
 }
 
-static void read_request(struct control *control, struct client *client)
+static void read_request(struct client *client)
 {
 	size_t room = sizeof(client->request) - 1 - client->request_len;
 	ssize_t len = recv(client->fd, client->request + client->request_len, room, 0);
@@ -235,15 +260,12 @@ static void read_request(struct control *control, struct client *client)
 	if (len > 0)
 		client->request_len += (size_t)len;
 	end = memchr(client->request, '\n', client->request_len);
-	if (!end) {
-		if (len <= 0 || client->request_len == sizeof(client->request) - 1)
-			drop_client(client);
-		return;
-	}
-	*end = '\0';
-	answer_client(control, client);
-	if (!client->answer)
+	if (end) {
+		*end = '\0';
+		client->state = CLIENT_WAITS;
+	} else if (len <= 0 || client->request_len == sizeof(client->request) - 1) {
 		drop_client(client);
+	}
 }
 
 static void write_answer(struct client *client)
@@ -258,28 +280,36 @@ static void write_answer(struct client *client)
 		drop_client(client);
 }
 
-static void serve_client(struct control *control, struct client *client, short revents)
+static void limit_time(struct client *client, uint64_t now_ms)
 {
-	if (!client->answer && (revents & (POLLIN | POLLHUP | POLLERR)))
-		read_request(control, client);
-	else if (client->answer && (revents & (POLLOUT | POLLHUP | POLLERR)))
-		write_answer(client);
+	if (client->since_ms == 0)
+		client->since_ms = now_ms;
+	else if (now_ms - client->since_ms > CLIENT_TIME_MS)
+		drop_client(client);
 }
 
 void control_serve(struct control *control, const struct pollfd *polls, size_t count, uint64_t now_ms)
 {
 	for (size_t i = 1; i < count; i++) {
 		for (size_t j = 0; j < CONTROL_CLIENTS; j++) {
-			if (control->clients[j].fd == polls[i].fd && polls[i].revents)
-				serve_client(control, &control->clients[j], polls[i].revents);
+			struct client *client = &control->clients[j];
+
+			if (client->fd != polls[i].fd || !polls[i].revents)
+				continue;
+			if (client->state == CLIENT_ASKS)
+				read_request(client);
+			else if (client->state == CLIENT_IS_TOLD)
+				write_answer(client);
 		}
 	}
 	for (size_t j = 0; j < CONTROL_CLIENTS; j++) {
 		struct client *client = &control->clients[j];
 
-		if (client->fd >= 0 && now_ms - client->since_ms > CLIENT_TIME_MS)
-			drop_client(client);
+		if (client->state == CLIENT_WAITS)
+			answer_client(control, client);
+		else if (client->state == CLIENT_ASKS || client->state == CLIENT_IS_TOLD)
+			limit_time(client, now_ms);
 	}
 	if (polls[0].revents)
-		accept_client(control, now_ms);
+		accept_client(control);
 }

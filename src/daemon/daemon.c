@@ -33,6 +33,8 @@ static const char *carry_out(struct daemon *daemon, const char *request, bool ma
 		return "unknown request; allowed: stats, status, drain, resume";
 	if (!may_change)
 		return "not permitted; allowed: root, and members of [control] admin_group";
+	if (daemon->asking_since) /* perhaps in the midst of a change */
+		return control_later;
 	reload_drain(daemon, is_drain);
 	return NULL;
 }
@@ -83,7 +85,7 @@ static int open_workers(struct daemon *daemon, char *error)
 				slots, error, ERROR_SIZE) < 0)
 			return -1;
 		daemon->workers[i].engine.rules_policy = daemon->rules_policy;
-		daemon->workers[i].engine.is_draining = *daemon->state.is_draining;
+		daemon->workers[i].engine.is_draining = state_is_draining(&daemon->state);
 		known += daemon->workers[i].engine.table.used;
 		adopted += queue_is_adopted(daemon->workers[i].queues);
 	}
@@ -186,7 +188,7 @@ static int start(struct daemon *daemon, char *error)
 	if (reload_apply(daemon, config, error, ERROR_SIZE) < 0)
 		return -1;
 	daemon->rules_policy = NULL;
-	if (*daemon->state.is_draining) {
+	if (state_is_draining(&daemon->state)) {
 		daemon->draining_flows = UINT64_MAX;
 		log_warning("draining, as before this start: no new connection is rewritten; `pawsctl resume` ends that");
 		reload_count_drain(daemon);
@@ -229,17 +231,56 @@ static bool handle_signal(struct daemon *daemon)
 }
 
 /* The watchdog is fed only if every worker has made a turn since it was fed last. */
-static void feed_watchdog(struct daemon *daemon, uint32_t *heartbeats)
+static void feed_watchdog(struct daemon *daemon)
 {
+	struct feeding *feeding = &daemon->feeding;
 	uint32_t workers = daemon->config->rules.workers;
 
+	if (!feeding->interval_ms || daemon->now - feeding->last < feeding->interval_ms)
+		return;
+	feeding->last = daemon->now;
 	for (uint32_t i = 0; i < workers; i++) {
-		if (__atomic_load_n(&daemon->workers[i].heartbeat, __ATOMIC_RELAXED) == heartbeats[i])
+		if (__atomic_load_n(&daemon->workers[i].heartbeat, __ATOMIC_RELAXED) == feeding->heartbeats[i])
 			return;
 	}
 	for (uint32_t i = 0; i < workers; i++)
-		heartbeats[i] = __atomic_load_n(&daemon->workers[i].heartbeat, __ATOMIC_RELAXED);
+		feeding->heartbeats[i] = __atomic_load_n(&daemon->workers[i].heartbeat, __ATOMIC_RELAXED);
 	notify_send("WATCHDOG=1");
+}
+
+/* One turn of what is served at all times. Waits for it, but for TICK_MS at most. Returns whether `fd` can be read. */
+static bool serve(struct daemon *daemon, int fd)
+{
+	uint32_t feed_ms = daemon->feeding.interval_ms;
+	struct pollfd polls[CONTROL_POLLS + 2];
+	size_t count = control_fill_polls(daemon->control, polls);
+
+	polls[count] = (struct pollfd){.fd = fd, .events = POLLIN};
+	polls[count + 1] = (struct pollfd){.fd = wan_fd(daemon->wan), .events = POLLIN};
+	if (poll(polls, count + 2, feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS) < 0) {
+		for (size_t i = 0; i < count + 2; i++)
+			polls[i].revents = 0;
+	}
+	if (state_now(&daemon->state) > daemon->now)
+		daemon->now = state_now(&daemon->state);
+	if (polls[count + 1].revents) {
+		wan_update(daemon->wan);
+		daemon->has_to_look = true;
+	}
+	feed_watchdog(daemon);
+	control_serve(daemon->control, polls, count, daemon->now);
+	return polls[count].revents != 0;
+}
+
+/* While the helper is at work. */
+static void serve_meanwhile(void *context, int fd)
+{
+	struct daemon *daemon = context;
+
+	daemon->asking_since = state_now(&daemon->state);
+	while (!serve(daemon, fd))
+		;
+	daemon->asking_since = 0;
 }
 
 static void save_clock(struct daemon *daemon, bool is_last)
@@ -299,53 +340,38 @@ enum {
 	CHORES = sizeof(chores) / sizeof(chores[0]),
 };
 
-/* `now`, `last`: ms of the shared clock; `last`: when each was done last. */
-static void do_chores(struct daemon *daemon, uint64_t now, uint64_t last[CHORES])
+/* `last`: when each was done last. */
+static void do_chores(struct daemon *daemon, uint64_t last[CHORES])
 {
 	for (size_t i = 0; i < CHORES; i++) {
-		if (now - last[i] < chores[i].interval_ms)
+		if (daemon->now - last[i] < chores[i].interval_ms)
 			continue;
-		last[i] = now;
+		last[i] = daemon->now;
 		chores[i].carry_out(daemon);
 	}
 }
 
 void daemon_run(struct daemon *daemon)
 {
-	struct pollfd polls[CONTROL_POLLS + 2];
-	uint64_t now = state_now(&daemon->state), fed = now, last[CHORES];
-	uint32_t heartbeats[64] = {0}, feed_ms = notify_watchdog_interval_ms();
-	int wait_ms = feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS;
+	uint64_t last[CHORES];
 	bool go_on = true;
 
+	daemon->now = state_now(&daemon->state);
+	daemon->feeding = (struct feeding){.interval_ms = notify_watchdog_interval_ms(), .last = daemon->now};
 	for (size_t i = 0; i < CHORES; i++)
-		last[i] = now;
+		last[i] = daemon->now;
 	save_clock(daemon, false);
 	notify_send("READY=1");
+	helper_set_wait(daemon->helper, serve_meanwhile, daemon);
 	reload_note_digest(daemon);
 	reload_look_around(daemon);
 	while (go_on) {
-		size_t count = control_fill_polls(daemon->control, polls);
-
-		polls[count] = (struct pollfd){.fd = daemon->signal_fd, .events = POLLIN};
-		polls[count + 1] = (struct pollfd){.fd = wan_fd(daemon->wan), .events = POLLIN};
-		if (poll(polls, count + 2, wait_ms) < 0 && errno != EINTR)
-			break;
-		if (state_now(&daemon->state) > now)
-			now = state_now(&daemon->state);
-		control_serve(daemon->control, polls, count, now);
-		if (polls[count + 1].revents) {
-			wan_update(daemon->wan);
-			daemon->has_to_look = true;
-		}
-		if (polls[count].revents)
+		if (serve(daemon, daemon->signal_fd))
 			go_on = handle_signal(daemon);
-		if (feed_ms && now - fed >= feed_ms) {
-			fed = now;
-			feed_watchdog(daemon, heartbeats);
-		}
-		do_chores(daemon, now, last);
+		if (go_on)
+			do_chores(daemon, last);
 	}
+	helper_set_wait(daemon->helper, NULL, NULL);
 	notify_send("STOPPING=1");
 }
 
@@ -387,7 +413,7 @@ void daemon_stop(struct daemon *daemon)
 		worker_stop(&daemon->workers[i]);
 	}
 	if (removed)
-		*daemon->state.is_draining = false;
+		state_set_draining(&daemon->state, false);
 	helper_remove_files(daemon->helper, daemon->has_socket, removed);
 	if (daemon->workers && daemon->workers[0].engine.clock.shared)
 		save_clock(daemon, true);

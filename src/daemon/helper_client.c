@@ -26,7 +26,15 @@ struct helper {
 	int fd;
 	FILE *in, *out;
 	bool has_gone;
+	helper_wait_fn wait; /* NULL: nothing is done meanwhile */
+	void *context;
 };
+
+void helper_set_wait(struct helper *helper, helper_wait_fn wait, void *context)
+{
+	helper->wait = wait;
+	helper->context = context;
+}
 
 bool helper_is_there(const struct helper *helper)
 {
@@ -137,12 +145,20 @@ static bool ask(struct helper *helper, enum helper_operation operation)
 	return ask_with(helper, operation, "", 0, "", 0);
 }
 
+/* The first bytes of an answer, for which the helper takes its time. */
+static bool get_first(struct helper *helper, void *bytes, size_t count)
+{
+	if (helper->wait)
+		helper->wait(helper->context, helper->fd);
+	return wire_get(helper->in, bytes, count);
+}
+
 /* Whether it has gone well; if not, with its reason. */
 static int get_result(struct helper *helper, char *ret_error, size_t error_size)
 {
 	uint8_t good;
 
-	if (!wire_get(helper->in, &good, sizeof(good)))
+	if (!get_first(helper, &good, sizeof(good)))
 		return complain(helper, ret_error, error_size);
 	if (good)
 		return 0;
@@ -197,7 +213,7 @@ uint64_t helper_fingerprint(struct helper *helper)
 	uint64_t fingerprint;
 	char error[HELPER_ERROR_SIZE];
 
-	if (ask(helper, HELPER_FINGERPRINT) && wire_get(helper->in, &fingerprint, sizeof(fingerprint)))
+	if (ask(helper, HELPER_FINGERPRINT) && get_first(helper, &fingerprint, sizeof(fingerprint)))
 		return fingerprint;
 	complain(helper, error, sizeof(error));
 	return 0;
@@ -222,7 +238,7 @@ bool helper_look_around(struct helper *helper, struct surroundings *ret)
 {
 	char error[HELPER_ERROR_SIZE];
 
-	if (ask(helper, HELPER_LOOK_AROUND) && wire_get(helper->in, ret, sizeof(*ret)))
+	if (ask(helper, HELPER_LOOK_AROUND) && get_first(helper, ret, sizeof(*ret)))
 		return true;
 	complain(helper, error, sizeof(error));
 	return false;
@@ -234,7 +250,7 @@ int helper_store_clock(void *context, const char *text, size_t len)
 	char error[HELPER_ERROR_SIZE];
 	int32_t answer;
 
-	if (ask_with(helper, HELPER_STORE_CLOCK, text, len, "", 0) && wire_get(helper->in, &answer, sizeof(answer))) {
+	if (ask_with(helper, HELPER_STORE_CLOCK, text, len, "", 0) && get_first(helper, &answer, sizeof(answer))) {
 		errno = answer;
 		return answer ? -1 : 0;
 	}

@@ -78,13 +78,14 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	values[METRIC_RULES_INSTALLED] = daemon->rules_installed;
 	values[METRIC_RULES_CHANGED] = daemon->rules_changed;
 	values[METRIC_HELPER] = helper_is_there(daemon->helper);
+	values[METRIC_HELPER_BUSY] = daemon->asking_since && tick > daemon->asking_since ? tick - daemon->asking_since : 0;
 	values[METRIC_CONFINED] = daemon->is_confined;
 	for (int i = 0; i < HAZARD_COUNT; i++)
 		values[METRIC_HAZARD_FLOWTABLE + i] = *daemon->surroundings.found[i] != '\0';
 	values[METRIC_LABELS] = daemon->rules_label;
 	values[METRIC_STRIPS_IN_KERNEL] = daemon->strip_counts.in_kernel;
-	values[METRIC_DRAINING] = *daemon->state.is_draining;
-	values[METRIC_DRAINING_FLOWS] = *daemon->state.is_draining ? daemon->draining_flows : 0;
+	values[METRIC_DRAINING] = state_is_draining(&daemon->state);
+	values[METRIC_DRAINING_FLOWS] = state_is_draining(&daemon->state) ? daemon->draining_flows : 0;
 	values[METRIC_DRAINING_SERVERS] = daemon->drain.count;
 	for (size_t i = 0; i < config->policy->destination_count; i++) {
 		uint32_t flows, seconds;
@@ -162,7 +163,7 @@ void metrics_write(struct daemon *daemon, FILE *out, bool with_packets)
 {
 	uint64_t values[METRIC_COUNT];
 
-	if (with_packets)
+	if (with_packets && !daemon->asking_since)
 		strip_counts_read(&daemon->strip_counts, daemon->helper, daemon->config->policy,
 				  state_now(&daemon->state), false);
 	collect(daemon, values);

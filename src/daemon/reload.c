@@ -55,7 +55,7 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 		struct worker_order order = {.policy = config->policy,
 					     .rules_lag = rules_lag,
 					     .rules_policy = rules_policy,
-					     .is_draining = *daemon->state.is_draining,
+					     .is_draining = state_is_draining(&daemon->state),
 					     .drain = drain ? &parts[i] : NULL};
 
 		memcpy(order.timeout_s, config->timeout_s, sizeof(order.timeout_s));
@@ -278,7 +278,7 @@ void reload_count_drain(struct daemon *daemon)
 	struct drain_set drain;
 	char words[80];
 
-	if (!*daemon->state.is_draining || !drain_set_open(&drain))
+	if (!state_is_draining(&daemon->state) || !drain_set_open(&drain))
 		return;
 	if (give_policy(daemon, daemon->config, &drain, false, NULL)) {
 		daemon->draining_flows = drain.rewritten;
@@ -293,9 +293,9 @@ void reload_count_drain(struct daemon *daemon)
 
 void reload_drain(struct daemon *daemon, bool is_draining)
 {
-	if (*daemon->state.is_draining == is_draining)
+	if (state_is_draining(&daemon->state) == is_draining)
 		return;
-	*daemon->state.is_draining = is_draining;
+	state_set_draining(&daemon->state, is_draining);
 	daemon->draining_flows = UINT64_MAX; /* not counted yet */
 	if (is_draining) {
 		log_info("draining: no new connection is rewritten");

@@ -52,7 +52,7 @@ struct shared_file {
 	int64_t clock_offset_ms;
 	char boot_id[BOOT_ID_SIZE];
 	uint8_t label;
-	bool is_draining;
+	uint32_t draining;
 	uint64_t rules_digest;
 	struct epoch epoch;
 	struct clock_shared clock;
@@ -189,16 +189,6 @@ static void drop_damaged_clock(const char *path, struct shared_file *shared)
 	shared->clock.published = 0;
 	shared->clock_offset_ms = 0;
 	memset(shared->boot_id, 0, sizeof(shared->boot_id));
-}
-
-/* No pawsd has written anything but 0 or 1. Whatever else is there, new connections are rewritten. */
-static void drop_damaged_drain(struct shared_file *shared)
-{
-	uint8_t byte;
-
-	memcpy(&byte, &shared->is_draining, sizeof(byte));
-	if (byte > 1)
-		shared->is_draining = false;
 }
 
 /*
@@ -360,11 +350,10 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 		return -1;
 	shared->header = header;
 	drop_damaged_clock(path, shared);
-	drop_damaged_drain(shared);
 	ret->names = &shared->names;
 	ret->label = &shared->label;
 	ret->rules_digest = &shared->rules_digest;
-	ret->is_draining = &shared->is_draining;
+	ret->draining = &shared->draining;
 	slot_names_init(&ret->old_names);
 	if (found && ret->names->count > SLOT_DEFAULT && ret->names->count <= DESTINATION_SLOTS)
 		ret->old_names = *ret->names;

@@ -211,6 +211,33 @@ without_helper() {
 	check "pawsd killed: nothing is left" nothing_left
 }
 
+# asking COUNT: so many are connected to the control socket.
+asking() { [ "$(ss -Hxn state connected src "$WORK/run/control.sock" | wc -l)" = "$1" ]; }
+
+helper_is_busy() { pawsctl status --json | jq -e '.metrics.helper_busy_seconds > 0' >/dev/null; }
+
+# Commands of other programs take as long as they take. Meanwhile pawsd can be asked, and its watchdog is fed.
+helper_at_work() {
+	local helper drain
+	config
+	pawsd_up "$WORK/pawsd.conf"
+	helper=$(helper_pid)
+	kill -STOP "$helper"
+	kill -HUP "$PAWSD_PID"
+	check "helper at work: it says so" wait_until 5 helper_is_busy
+	check "helper at work: all is told" [ "$(timeout 4 "$PAWSCTL" -s "$WORK/run/control.sock" stats --json | jq .metrics.config_reloads_total)" = 0 ]
+	check "helper at work: packets go on" connect 4
+	pawsctl drain --no-wait >"$WORK/drain" 2>&1 &
+	drain=$!
+	check "helper at work: who drains is heard" wait_until 4 asking 1
+	check "helper at work: nothing is changed meanwhile" metric_is draining 0
+	kill -CONT "$helper"
+	check "helper back: it drains" wait "$drain"
+	check "helper back: it has loaded" wait_until 5 metric_is config_reloads_total 1
+	check "helper back: it says so" wait_until 5 fails helper_is_busy
+	check "helper back: it stops" pawsd_stop
+}
+
 ! grep -q __asan_init\\\|__tsan_init "$PAWSD" || tap_skip_all "built with a sanitizer, which needs more system calls"
 [ "$(uname -m)" = x86_64 ] || tap_skip_all "the intruder is for x86-64"
 net_up
@@ -219,5 +246,6 @@ by_root
 with_user
 as_unit
 without_helper
+helper_at_work
 exposures
 tap_done

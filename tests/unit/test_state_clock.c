@@ -167,12 +167,35 @@ static void test_damaged_epoch_in_shared(void **unused)
 	assert_non_null(secret);
 	secret[3] ^= 0x10;
 	state.clock->secret ^= 1;
-	*(uint8_t *)state.is_draining = 0x55;
 	state_close(&state);
 	state = open_state();
 	clock = clock_of(&state);
 	assert_in_range(clock_syn_tsval(&clock, state_now(&state), &server, NULL) - ahead, 0, 1);
-	assert_false(*state.is_draining);
+	state_close(&state);
+}
+
+/* Whatever a damaged byte says, new connections are rewritten. */
+static void test_draining_survives_but_is_not_made_up(void **unused)
+{
+	struct state state = open_state();
+
+	(void)unused;
+	assert_false(state_is_draining(&state));
+	for (size_t i = 0; i < sizeof(*state.draining); i++) {
+		for (unsigned byte = 0; byte <= UINT8_MAX; byte++) {
+			state_set_draining(&state, false);
+			((uint8_t *)state.draining)[i] = (uint8_t)byte;
+			assert_false(state_is_draining(&state));
+		}
+	}
+	state_set_draining(&state, true);
+	state_close(&state);
+	state = open_state();
+	assert_true(state_is_draining(&state));
+	state_set_draining(&state, false);
+	state_close(&state);
+	state = open_state();
+	assert_false(state_is_draining(&state));
 	state_close(&state);
 }
 
@@ -358,6 +381,7 @@ int main(void)
 		TEST(test_damaged_bits_of_the_clock),
 		TEST(test_clock_file_of_version_2),
 		TEST(test_damaged_epoch_in_shared),
+		TEST(test_draining_survives_but_is_not_made_up),
 		TEST(test_marks_survive_a_reboot),
 		TEST(test_any_prefix_is_safe),
 		TEST(test_gateways_agree),
