@@ -2,7 +2,8 @@
 /*
  * The server side of the control socket, against hostile peers. The input is a list of what they
  * do: connect, send some bytes, read some, shut down, hang up, wait. However they behave, who asks
- * properly gets a whole answer, and nobody keeps a place for longer than his time.
+ * properly gets a whole answer, and nobody keeps a place for longer than his time. Meanwhile the answering side asks
+ * somebody else, and serves its peers while it waits, or has them wait.
  *
  * An action is one byte: its lower three bits say what, the upper five which peer, or how long.
  */
@@ -37,6 +38,18 @@ enum action {
 };
 
 static uint64_t now_ms;
+static struct control *control;
+static bool is_busy, is_nested;
+
+static void serve(void)
+{
+	struct pollfd polls[CONTROL_POLLS];
+	size_t count = control_fill_polls(control, polls);
+
+	FUZZ_CHECK(count >= 1 && count <= CONTROL_POLLS);
+	if (poll(polls, (nfds_t)count, 0) >= 0)
+		control_serve(control, polls, count, now_ms);
+}
 
 static const char *answer(void *context, const char *request, bool may_change, FILE *out)
 {
@@ -49,23 +62,22 @@ static const char *answer(void *context, const char *request, bool may_change, F
 		fprintf(out, "info version 1\n");
 		return NULL;
 	}
+	if (strcmp(request, "drain") == 0) {
+		fprintf(out, "info drain 1\n");
+		return is_busy ? control_later : NULL;
+	}
 	if (strcmp(request, "stats") == 0) {
+		if (!is_nested) {
+			is_nested = true;
+			serve();
+			is_nested = false;
+		}
 		memset(text, 'x', sizeof(text) - 1);
 		text[sizeof(text) - 1] = '\n';
 		FUZZ_CHECK(fwrite(text, sizeof(text), 1, out) == 1);
 		return NULL;
 	}
 	return "unknown";
-}
-
-static void serve(struct control *control)
-{
-	struct pollfd polls[CONTROL_POLLS];
-	size_t count = control_fill_polls(control, polls);
-
-	FUZZ_CHECK(count >= 1 && count <= CONTROL_POLLS);
-	if (poll(polls, (nfds_t)count, 0) >= 0)
-		control_serve(control, polls, count, now_ms);
 }
 
 static int connect_peer(const char *path)
@@ -87,11 +99,12 @@ static void hang_up(int *fd)
 	*fd = -1;
 }
 
-static void act(struct control *control, const char *path, int *peers, struct fuzz_input *input)
+static void act(const char *path, int *peers, struct fuzz_input *input)
 {
 	uint8_t byte = fuzz_take8(input), number = byte >> 3;
 	int *fd = &peers[number % PEERS];
 	char buffer[512];
+	const char *text;
 	struct fuzz_input bytes;
 
 	switch ((enum action)(byte & 7)) {
@@ -104,7 +117,8 @@ static void act(struct control *control, const char *path, int *peers, struct fu
 		send(*fd, bytes.data, bytes.len, MSG_NOSIGNAL);
 		break;
 	case ACTION_ASK:
-		send(*fd, number & 1 ? "stats\n" : "status\n", number & 1 ? 6 : 7, MSG_NOSIGNAL);
+		text = number & 2 ? "drain\n" : number & 1 ? "stats\n" : "status\n";
+		send(*fd, text, strlen(text), MSG_NOSIGNAL);
 		break;
 	case ACTION_READ:
 		while (recv(*fd, buffer, sizeof(buffer), 0) > 0 && (number & 1))
@@ -120,13 +134,14 @@ static void act(struct control *control, const char *path, int *peers, struct fu
 		now_ms += number * 500u;
 		break;
 	case ACTION_SERVE:
-		serve(control);
+		is_busy = number & 1;
+		serve();
 		break;
 	}
 }
 
 /* Somebody who behaves, while all others are still there: his turn comes when theirs has ended. */
-static void ask_properly(struct control *control, const char *path)
+static void ask_properly(const char *path)
 {
 	static char text[512 * 1024];
 	int fd = -1;
@@ -135,7 +150,7 @@ static void ask_properly(struct control *control, const char *path)
 	/* The listen queue may be full. */
 	for (int round = 0; fd < 0 && round < ROUNDS_MAX; round++) {
 		fd = connect_peer(path);
-		serve(control);
+		serve();
 		now_ms += 500;
 	}
 	FUZZ_CHECK(fd >= 0);
@@ -149,7 +164,7 @@ static void ask_properly(struct control *control, const char *path)
 			len += (size_t)n;
 		else
 			now_ms += 100;
-		serve(control);
+		serve();
 	}
 	close(fd);
 	FUZZ_CHECK(len == strlen("pawsd-control 1\n") + LONG_ANSWER_BYTES + strlen("end\n"));
@@ -158,13 +173,13 @@ static void ask_properly(struct control *control, const char *path)
 }
 
 /* After their time all places are free, whoever still holds his end. */
-static void check_time_up(struct control *control)
+static void check_time_up(void)
 {
 	struct pollfd polls[CONTROL_POLLS] = {{0}};
 
 	for (int round = 0; round < 4; round++) {
 		now_ms += LONG_AGO_MS;
-		serve(control);
+		serve();
 	}
 	now_ms += LONG_AGO_MS;
 	control_serve(control, polls, 1, now_ms); /* nothing to read or write */
@@ -176,7 +191,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_input input = {data, size};
 	char error[256] = "", path[96];
 	int peers[PEERS], free_fd;
-	struct control *control;
 
 	snprintf(path, sizeof(path), "%s", fuzz_path("socket"));
 	free_fd = fuzz_free_fd();
@@ -186,9 +200,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; i < PEERS; i++)
 		peers[i] = -1;
 	for (int i = 0; i < ACTIONS_MAX && input.len; i++)
-		act(control, path, peers, &input);
-	ask_properly(control, path);
-	check_time_up(control);
+		act(path, peers, &input);
+	is_busy = false;
+	ask_properly(path);
+	check_time_up();
 	for (int i = 0; i < PEERS; i++)
 		hang_up(&peers[i]);
 	control_close(control);
