@@ -91,7 +91,8 @@ for family in 4 6; do
 		read -ra rewritten <<<"${RATES[rewritten.$family.$way]}"
 		diag "IPv$family $way, Mbit/s, median of $ROUNDS rounds (spread): $(spread "${plain[@]}") plain, $(spread \
 			"${rewritten[@]}") rewritten: $((100 * $(median "${rewritten[@]}") / $(median "${plain[@]}"))) %"
-		check "IPv$family $way: rewritten at least half as fast as plain" \
+		# A sanitizer's time is not what is measured here.
+		is_sanitized || check "IPv$family $way: rewritten at least half as fast as plain" \
 			[ $((2 * $(median "${rewritten[@]}"))) -ge "$(median "${plain[@]}")" ]
 	done
 done

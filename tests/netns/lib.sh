@@ -407,6 +407,9 @@ pawsd_stop() {
 	return $status
 }
 
+# Built with AddressSanitizer or ThreadSanitizer, which need more system calls, memory and time.
+is_sanitized() { grep -q '__asan_init\|__tsan_init' "$PAWSD"; }
+
 pawsctl() { "$PAWSCTL" -s "$WORK/run/control.sock" "$@"; }
 
 # pawsd_require: ends the test as failed when pawsd has not been built.

@@ -9,7 +9,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 net_require jq:jq valgrind:valgrind
 pawsd_require
-! grep -q __asan_init\\\|__tsan_init "$PAWSD" || tap_skip_all "built with a sanitizer, which does the same"
+! is_sanitized || tap_skip_all "built with a sanitizer, which does the same"
 
 config() {
 	pawsd_config "$WORK/pawsd.conf" <<-EOT

@@ -238,7 +238,7 @@ helper_at_work() {
 	check "helper back: it stops" pawsd_stop
 }
 
-! grep -q __asan_init\\\|__tsan_init "$PAWSD" || tap_skip_all "built with a sanitizer, which needs more system calls"
+! is_sanitized || tap_skip_all "built with a sanitizer, which needs more system calls"
 [ "$(uname -m)" = x86_64 ] || tap_skip_all "the intruder is for x86-64"
 net_up
 serve "$(endpoint 4 1 80)" "$(endpoint 6 1 80)" "$(endpoint 4 2 80)"
