@@ -4,6 +4,7 @@
 # Clients without timestamps beside clients with them, in front of a server of the RHEL 7 family: they
 # are dropped, counted, and pawsctl says what helps. It helps once the last connection with
 # timestamps is 60 s gone: until then pawsctl reports the destination as draining.
+# Waits for most of its time.
 set -euo pipefail
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
