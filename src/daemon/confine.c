@@ -27,7 +27,8 @@ static capng_select_t sets(bool can_bound)
 
 static int complain_of_capabilities(int error, char *ret_error, size_t error_size)
 {
-	snprintf(ret_error, error_size, "capabilities cannot be given up (capng %d)", error);
+	snprintf(ret_error, error_size, "capabilities cannot be given up (capng %d); allowed: where capset() is, under systemd "
+		 "SystemCallFilter=capset", error);
 	return -1;
 }
 
@@ -174,8 +175,8 @@ int confine_lock(char *ret_error, size_t error_size)
 	}
 	if (error == 0)
 		return 0;
-	snprintf(ret_error, error_size, "system calls cannot be filtered: %s; the kernel needs CONFIG_SECCOMP_FILTER",
-		 strerror(-error));
+	snprintf(ret_error, error_size, "system calls cannot be filtered: %s; the kernel needs CONFIG_SECCOMP_FILTER, a unit "
+		 "SystemCallFilter=seccomp", strerror(-error));
 	return -1;
 }
 
