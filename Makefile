@@ -145,7 +145,7 @@ $(BUILD)/promtool:
 	tools/fetch-promtool $@
 
 BENCH_PACKAGES := gnuplot-nox bsdextrautils
-KERNEL_PACKAGES := qemu-system-x86 busybox-static conntrack
+KERNEL_PACKAGES := qemu-system-x86 busybox-static conntrack systemd
 FUZZ_PACKAGES := clang libclang-rt-dev llvm
 
 .PHONY: deps test-deps lint-deps kernel-deps bench-deps fuzz-deps
@@ -198,8 +198,9 @@ soak: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs
 	@MINUTES=$(MINUTES) SEED=$(if $(filter command environment,$(origin SEED)),$(SEED)) tests/soak/run $(BUILD)
 
-# On Debian's own kernels under qemu: nft's queue statement, both placements, loss and reordering, conntrack, two pools.
-# KERNELS="linux-image-cloud-amd64/trixie-backports" names others (tests/kernels/run), PARTS=netem a part (guest.sh).
+# On Debian's own kernels under qemu: nft's queue statement, both placements, loss and reordering, conntrack, two pools;
+# and the units under a real systemd.
+# KERNELS="linux-image-cloud-amd64/trixie-backports" names others (tests/kernels/run), PARTS=netem a part (guest.sh, or systemd).
 KERNELS ?= stock newest
 check-kernels: test-deps kernel-deps
 	@$(MAKE) -s --no-print-directory all test-programs

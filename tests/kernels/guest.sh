@@ -15,6 +15,8 @@
 #   conntrack   guest_conntrack.sh: what conntrack knows of rewritten connections
 #   pools       guest_pools.sh: two pools of clients, each with a public address of its own
 #
+# A part by itself is guest_systemd.sh: under systemd, in a guest of its own.
+#
 # Each shows without pawsd what pawsd is to cure, or what it cannot be blamed for.
 #
 # Servers (the last part of the address): 1, 2, 6 and 14 see rewritten SYNs alone; 3 and 4 are those of

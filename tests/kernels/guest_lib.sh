@@ -40,10 +40,16 @@ gateway_rules() {
 }
 
 guest_net_up() {
-	local ns family n servers
+	local ns
 	trap net_cleanup EXIT
 	WORK=$(mktemp -d /tmp/pawsd-net.XXXXXX)
 	for ns in "$CL" "$GW" "$BX" "$SV"; do net_add_ns "$ns"; done
+	guest_net_connect
+}
+
+# guest_net_connect: all between the namespaces.
+guest_net_connect() {
+	local ns family n servers
 	for ns in "$GW" "$BX"; do
 		ns_write "$ns" net/ipv4/ip_forward 1
 		ns_write "$ns" net/ipv6/conf/all/forwarding 1

@@ -1,0 +1,336 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# pawsd as a service of a real systemd: installed by `make install`, set up and started by the very lines of README.md,
+# on a machine where nothing has loaded a module for it. guest-systemd.service runs this, as root, with systemd as the first
+# process. The gateway of the topology in netns/lib.sh is the guest itself, since that is where services run.
+#
+#   set up      user, start to READY, what the processes may do, files, rules, connections
+#   exporter    its own unit, and what it serves
+#   reload      in force when systemctl returns; a bad configuration changes nothing
+#   kill        kill -9 and restart: the queues' sockets in systemd's keeping, flows and transfers go on
+#   watchdog    a process, or one worker of it, that stands still is started anew
+#   stop        what is gone and what stays
+#   units       exposure, and what there was to complain of
+#   refused     a start with errors in the configuration
+set -Eeuo pipefail
+trap 'echo "# guest_systemd.sh ended by line $LINENO: $BASH_COMMAND"' ERR
+here=$(dirname "$0")
+# shellcheck source=tests/netns/lib.sh
+. "$here/../netns/lib.sh"
+# shellcheck source=tests/kernels/guest_lib.sh
+. "$here/guest_lib.sh"
+# shellcheck source=tests/kernels/guest_placements.sh
+. "$here/guest_placements.sh"
+
+NONE=0000000000000000
+NET_ADMIN=0000000000001000 # 1 << 12
+NET_ADMIN_RAW=0000000000003000
+README=/usr/local/share/doc/pawsd/README.md
+CONF=/etc/pawsd/pawsd.conf
+WATCHDOG_S=3
+
+pawsctl() { /usr/local/sbin/pawsctl "$@"; }
+
+# property NAME [UNIT]
+property() { systemctl show -P "$1" "${2:-pawsd}"; }
+property_is() {
+	echo "$1: $(property "$1"), wanted: $2"
+	[ "$(property "$1")" = "$2" ]
+}
+
+main_pid() { property MainPID; }
+# processes NAME: the pids of all of that name.
+processes() { { grep -lx "Name:.$1" /proc/[0-9]*/status 2>/dev/null || true; } | cut -d/ -f3; }
+
+# is_anew PID: another process than that one is ready.
+is_anew() {
+	local pid
+	pid=$(main_pid)
+	[ "$pid" != 0 ] && [ "$pid" != "$1" ] && property_is ActiveState active
+}
+
+# logged TEXT: by this main process. An earlier one's words are not its own.
+logged() { journalctl -q -o cat "_PID=$(main_pid)" | grep -F "$1"; }
+
+# config MODE [LINE-OF-[rules]...]
+config_gateway() {
+	local mode=$1
+	shift
+	cat >$CONF <<-EOT
+		[gateway]
+		wan = wan0
+		[queue]
+		workers = 2
+		[rules]
+		backend = nft
+		$(printf '%s\n' "$@")
+		[destination servers]
+		prefixes = 198.51.100.0/24, 2001:db8:100::/64
+		mode = $mode
+	EOT
+}
+
+# ---- set up ----------------------------------------------------------------------------------
+
+# The guest's own namespace under the name by which the gateway is known.
+net_is_here() {
+	for ns in "$CL" "$BX" "$SV"; do net_add_ns "$ns"; done
+	ip netns attach "$GW" $$
+	guest_net_connect
+}
+
+sudo() { "$@"; }
+export -f sudo
+
+# The lines of README.md that follow `make install`, for this network.
+readme() {
+	sed -n '/^## Put it on a gateway/,/^Begin with/s/^    //p' $README | grep -v 'make install' |
+		sed 's/eth0/wan0/; s/= iptables/= nft/; s,192.0.2.0/24,198.51.100.0/24,; s/2001:db8:7::/2001:db8:100::/; s,/48,/64,' \
+			>"$WORK/readme"
+	cat "$WORK/readme"
+	[ "$(wc -l <"$WORK/readme")" -ge 10 ] && bash -euxo pipefail "$WORK/readme"
+}
+
+# status_is PID FIELD VALUE: in /proc/PID/status, of every thread.
+status_is() {
+	local values
+	values=$(cat /proc/"$1"/task/*/status | awk -v field="$2:" '$1 == field {$1 = ""; print}' | sort -u | xargs)
+	echo "$2: $values, wanted: $3"
+	[ "$values" = "$3" ]
+}
+
+# more_filters PID PID: of system calls upon the first than upon the other.
+more_filters() {
+	local count=()
+	for pid; do count+=("$(sed -n 's/^Seccomp_filters:.//p' "/proc/$pid/status")"); done
+	echo "${count[@]}"
+	[ "${count[0]}" -gt "${count[1]}" ]
+}
+
+# sees_read_only PID: its view of the file system, but for its own folders.
+sees_read_only() {
+	awk '{print $5, $6}' "/proc/$1/mountinfo" >"$WORK/mounts"
+	cat "$WORK/mounts"
+	grep -q '^/ ro' "$WORK/mounts" && grep -q '^/run/pawsd rw' "$WORK/mounts" && grep -q '^/var/lib/pawsd rw' "$WORK/mounts"
+}
+
+# is_owned PATH MODE USER:GROUP
+is_owned() {
+	stat -c '%n %a %U:%G' "$1"
+	[ "$(stat -c '%a %U:%G' "$1")" = "$2 $3" ]
+}
+
+rewrites() {
+	local before
+	before=$(counted "" syn_rewritten)
+	load --from "$(clients 4)" --to "$(endpoint 4 1 80-83)" --count 8 && load --from "$(clients 6)" --to "$(endpoint 6 1 80-83)" --count 8 &&
+		[ "$(counted "" syn_rewritten)" = $((before + 16)) ]
+}
+
+set_up() {
+	local pid helper user
+	phase "set up"
+	check "the lines of README.md bring it up" readme
+	check "it is active, ready" property_is ActiveState active
+	check "it is enabled" systemctl is-enabled pawsd
+	pid=$(main_pid) helper=$(processes pawsd-helper) user=$(id -u pawsd)
+	check "pawsd: user pawsd" status_is "$pid" Uid "$user $user $user $user"
+	check "pawsd: CAP_NET_ADMIN alone" status_is "$pid" CapPrm $NET_ADMIN
+	check "pawsd: in effect, too" status_is "$pid" CapEff $NET_ADMIN
+	check "pawsd: nothing for what is executed" status_is "$pid" CapAmb $NONE
+	check "helper: user pawsd" status_is "$helper" Uid "$user $user $user $user"
+	check "helper: CAP_NET_ADMIN and _RAW" status_is "$helper" CapPrm $NET_ADMIN_RAW
+	check "helper: nor will a command have more" status_is "$helper" CapBnd $NET_ADMIN_RAW
+	check "pawsd: by a filter of its own, too" metric_is confined 1
+	check "pawsd: on top of systemd's" more_filters "$pid" "$helper"
+	for pid in "$pid" "$helper"; do
+		check "$(cat "/proc/$pid/comm"): no new privileges" status_is "$pid" NoNewPrivs 1
+		check "$(cat "/proc/$pid/comm"): system calls are filtered" status_is "$pid" Seccomp 2
+		check "$(cat "/proc/$pid/comm"): the file system is read-only" sees_read_only "$pid"
+	done
+	check "control socket: for the group pawsd" is_owned /run/pawsd/control.sock 660 pawsd:pawsd
+	check "runtime directory" is_owned /run/pawsd 755 pawsd:pawsd
+	check "state directory" is_owned /var/lib/pawsd 700 pawsd:pawsd
+	check "iptables' lock: for the group root" is_owned /run/xtables.lock 640 root:root
+	check "the rules are there" grep -q 'queue flags bypass to 9470' <<<"$(rules_text)"
+	check "connections are rewritten" rewrites
+	check "nothing odd" nothing_odd
+}
+
+# ---- exporter --------------------------------------------------------------------------------
+
+exports() { busybox wget -q -O - http://127.0.0.1:9473/metrics | grep -x "$1"; }
+
+exporter() {
+	local pid
+	phase "exporter"
+	check "exporter: it starts" systemctl enable --now pawsd-exporter
+	check "exporter: it serves pawsd's metrics" wait_until 10 exports "pawsd_up 1"
+	pid=$(property MainPID pawsd-exporter)
+	check "exporter: not root" fails status_is "$pid" Uid "0 0 0 0"
+	check "exporter: no capability" status_is "$pid" CapPrm $NONE
+	check "exporter: no new privileges" status_is "$pid" NoNewPrivs 1
+	check "exporter: system calls are filtered" status_is "$pid" Seccomp 2
+}
+
+# ---- reload ----------------------------------------------------------------------------------
+
+# As soon as systemctl returns, for each of so many changes, though somebody else wants a processor.
+reloads_are_in_force() {
+	local i busy status=0
+	while :; do :; done &
+	busy=$!
+	for ((i = 1; i <= $1 && status == 0; i++)); do
+		printf '[destination more]\nprefixes = 192.0.2.%d\nmode = rewrite\n' "$i" | cat "$WORK/base.conf" - >$CONF
+		systemctl reload pawsd || status=$?
+		rules_text >"$WORK/rules"
+		grep -q "192\.0\.2\.$i\>" "$WORK/rules" || { echo "reload $i was not in force"; status=1; }
+	done
+	kill "$busy"
+	return $status
+}
+
+reload() {
+	phase "reload"
+	config_gateway rewrite "on_stop = keep"
+	cp $CONF "$WORK/base.conf"
+	check "reload: another configuration to begin with" systemctl restart pawsd
+	check "reload: rules for two workers" rules_in_place forward
+	check "reload: in force when systemctl returns, three times" reloads_are_in_force 3
+	rules_text >"$WORK/rules.before"
+	echo 'mode = nonsense' >>$CONF
+	check "reload: a configuration with errors is refused" fails systemctl reload pawsd
+	check "reload: the journal says why" wait_until 5 eval "journalctl -q -o cat -u pawsd | grep 'nonsense'"
+	check "reload: the unit goes on" property_is ActiveState active
+	check "reload: with its rules" diff "$WORK/rules.before" <(rules_text)
+	check "reload: connections are rewritten" rewrites
+	cp "$WORK/base.conf" $CONF
+	check "reload: one without errors is taken" systemctl reload pawsd
+}
+
+# ---- kill, restart ---------------------------------------------------------------------------
+
+again_by_kill() { kill -KILL "$(main_pid)"; }
+again_by_restart() { systemctl restart pawsd; }
+
+# go_on NAME COMMAND: transfers over an end and a start that COMMAND brings about.
+go_on() {
+	local before
+	phase "$1"
+	check "$1: transfers begin" transfers_start
+	check "$1: systemd keeps the sockets of two workers" property_is NFileDescriptorStore 2
+	before=$(main_pid)
+	check "$1: done" "$2"
+	check "$1: another process is ready" wait_until 20 is_anew "$before"
+	check "$1: queues go on" wait_until 5 logged 'queues of 2 workers go on'
+	check "$1: flows are known from before" wait_until 5 logged 'flows are known from before'
+	check "$1: they are rewritten" wait_until 20 moves_on 0
+	transfers_end "$1: transfer"
+	check "$1: nothing went by" [ "$(counted "" synack_unknown midstream_out midstream_in)" = 0 ]
+	check "$1: and no old process is left" [ "$(processes 'pawsd\(-helper\)\?' | wc -l)" = 2 ]
+	unhurt "$1"
+}
+
+killed_by_hand() {
+	local restarts
+	remember
+	restarts=$(property NRestarts)
+	go_on "kill -9" again_by_kill
+	check "kill -9: it was systemd that started it" property_is NRestarts $((restarts + 1))
+	go_on "restart, on_stop = keep" again_by_restart
+}
+
+# ---- watchdog --------------------------------------------------------------------------------
+
+worker_thread() { grep -l '^worker/1$' /proc/"$(main_pid)"/task/*/comm | cut -d/ -f5; }
+stop_main() { kill -STOP "$(main_pid)"; }
+hold_worker() {
+	"$TOOLS/holdthread" "$(worker_thread)" &
+	HOLDER=$!
+}
+
+# stands_still NAME COMMAND
+stands_still() {
+	local before begin
+	before=$(main_pid) begin=$SECONDS
+	check "watchdog: $1" "$2"
+	check "watchdog: $1: another process is ready" wait_until $((4 * WATCHDOG_S)) is_anew "$before"
+	diag "$1: $((SECONDS - begin)) s"
+	check "watchdog: $1: the flows are known" wait_until 5 logged 'flows are known from before'
+	check "watchdog: $1: connections are rewritten" rewrites
+}
+
+watchdog() {
+	phase "watchdog"
+	mkdir -p /etc/systemd/system/pawsd.service.d
+	printf '[Service]\nWatchdogSec=%d\n' $WATCHDOG_S >/etc/systemd/system/pawsd.service.d/watchdog.conf
+	systemctl daemon-reload
+	check "watchdog: a shorter one" systemctl restart pawsd
+	check "watchdog: known to systemd" property_is WatchdogUSec ${WATCHDOG_S}s
+	stands_still "the process stands still" stop_main
+	stands_still "one worker stands still" hold_worker
+	check "watchdog: the worker ended with its process" wait "$HOLDER"
+	check "watchdog: it says so" [ "$(journalctl -q -o cat -u pawsd | grep -c 'Watchdog timeout')" = 2 ]
+}
+
+# ---- stop ------------------------------------------------------------------------------------
+
+stop() {
+	phase "stop"
+	check "stop, on_stop = keep: it stops" systemctl stop pawsd
+	check "stop, on_stop = keep: rules stay" rules_in_place forward
+	check "stop: exporter: pawsd is not up" exports "pawsd_up 0"
+	config_gateway rewrite
+	check "stop: it starts" systemctl start pawsd
+	check "stop: connections are rewritten" rewrites
+	check "stop: it stops" systemctl stop pawsd
+	check "stop: without an error" property_is Result success
+	check "stop: no rules" no_rules
+	check "stop: no socket is kept" property_is NFileDescriptorStore 0
+	check "stop: no runtime files" [ ! -e /run/pawsd ]
+	check "stop: the clock's state stays" [ -s /var/lib/pawsd/clock ]
+	check "stop: no process" [ -z "$(processes 'pawsd\(-helper\)\?')" ]
+}
+
+# A configuration with errors does not get better by being tried again.
+refused() {
+	phase "refused"
+	config_gateway rewrite "on_change = nonsense"
+	check "refused: a start with errors fails" fails systemctl start pawsd
+	check "refused: and is not tried again" property_is ActiveState failed
+}
+
+# ---- units -----------------------------------------------------------------------------------
+
+complaints() {
+	journalctl -q -b | grep pawsd | grep -E 'Failed to |Unknown |not supported|[Ii]gnoring|deprecated|Invalid |Permission|not permitted'
+}
+
+exposed_at_most() { awk -v most="$1" -v level="$2" 'BEGIN {exit !(level <= most)}'; }
+exposure() { systemd-analyze security --no-pager "$1" | sed -n 's/.*Overall exposure level.*: \([0-9.]*\) .*/\1/p'; }
+
+units() {
+	local unit level
+	phase "units"
+	for unit in pawsd:1.6 pawsd-exporter:1.3; do
+		level=$(exposure "${unit%:*}.service")
+		check "${unit%:*}.service: exposure $level, at most ${unit#*:}" exposed_at_most "${unit#*:}" "${level:-10}"
+	done
+	check "systemd had nothing to complain of" fails complaints
+}
+
+WORK=$(mktemp -d /tmp/pawsd-net.XXXXXX)
+trap 'journalctl -q -b -o short-monotonic | grep -v " kernel: "' EXIT # for who reads the console
+phase "$(uname -r), $(systemctl --version | head -1)"
+net_is_here
+set_up
+exporter
+reload
+killed_by_hand
+watchdog
+stop
+units
+refused
+phase "end"
+tap_done
