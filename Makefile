@@ -200,7 +200,7 @@ soak: test-deps
 
 # On Debian's own kernels under qemu: nft's queue statement, both placements, loss and reordering, conntrack, two pools;
 # and the units under a real systemd.
-# KERNELS="linux-image-cloud-amd64/trixie-backports" names others (tests/kernels/run), PARTS=netem a part (guest.sh, or systemd).
+# KERNELS="linux-image-cloud-amd64/trixie-backports" names others (tests/kernels/run), PARTS=netem a part.
 KERNELS ?= stock newest
 check-kernels: test-deps kernel-deps
 	@$(MAKE) -s --no-print-directory all test-programs

@@ -2,6 +2,7 @@
 #ifndef PAWSD_CONFINE_H
 #define PAWSD_CONFINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -13,6 +14,12 @@
  * All return 0, or -1 with one line in ret_error.
  */
 int confine_helper(char *ret_error, size_t error_size);
+
+/*
+ * For who is not root, as under systemd, where capset() had better be forbidden too: over an exec only ambient capabilities
+ * are kept. Leaves CAP_NET_ADMIN alone ambient. Returns whether an exec of this program would give something up.
+ */
+bool confine_prepare_exec(void);
 
 /* Before there are threads. `user`: whose identity to take on, "" for none. */
 int confine_drop(const char *user, char *ret_error, size_t error_size);

@@ -37,6 +37,15 @@ struct helper_install {
  */
 struct helper *helper_start(const char *config_path, const struct slot_names *names, char *ret_error, size_t error_size);
 
+/*
+ * Executes this program anew in the same process, with arguments `argv`; there helper_adopt() is to take the helper over.
+ * Right after helper_start(). Returns only where that fails, and all is as before.
+ */
+void helper_exec(struct helper *helper, char **argv);
+
+/* The helper of helper_exec(); NULL where there was none. */
+struct helper *helper_adopt(void);
+
 /* Waits until it has ended. NULL is nobody. */
 void helper_stop(struct helper *helper);
 

@@ -17,6 +17,7 @@
 
 /* ---- capabilities ---- */
 
+static const unsigned int daemon_capabilities[] = {CAP_NET_ADMIN};
 static const unsigned int helper_capabilities[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_DAC_OVERRIDE};
 
 /* The sets that can be changed: the bounding set only with CAP_SETPCAP; without that it is the service manager's business. */
@@ -27,31 +28,66 @@ static capng_select_t sets(bool can_bound)
 
 static int complain_of_capabilities(int error, char *ret_error, size_t error_size)
 {
-	snprintf(ret_error, error_size, "capabilities cannot be given up (capng %d); allowed: where capset() is, under systemd "
-		 "SystemCallFilter=capset", error);
+	snprintf(ret_error, error_size, "capabilities cannot be given up (capng %d); where the unit forbids capset() it has to "
+		 "give CAP_NET_ADMIN as an ambient capability", error);
 	return -1;
+}
+
+/* Whether the process has more than `list`. libcap-ng's state is what it has, afterwards. */
+static bool has_more_than(const unsigned int *list, size_t count)
+{
+	capng_get_caps_process();
+	for (unsigned int capability = 0; capability <= CAP_LAST_CAP; capability++) {
+		bool is_listed = false;
+
+		for (size_t i = 0; i < count; i++)
+			is_listed = is_listed || list[i] == capability;
+		if (!is_listed && capng_have_capability(CAPNG_PERMITTED, capability))
+			return true;
+	}
+	return false;
+}
+
+static bool is_ambient(unsigned int capability)
+{
+	return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, capability, 0, 0) == 1;
+}
+
+bool confine_prepare_exec(void)
+{
+	if (geteuid() == 0 || !is_ambient(CAP_NET_ADMIN) || !has_more_than(daemon_capabilities, 1))
+		return false;
+	for (unsigned int capability = 0; capability <= CAP_LAST_CAP; capability++) {
+		if (capability != CAP_NET_ADMIN)
+			prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, capability, 0, 0);
+	}
+	return true;
 }
 
 int confine_helper(char *ret_error, size_t error_size)
 {
-	const bool can_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
+	const size_t count = sizeof(helper_capabilities) / sizeof(helper_capabilities[0]);
 	bool has[sizeof(helper_capabilities) / sizeof(helper_capabilities[0])];
+	bool is_done = !has_more_than(helper_capabilities, count);
+	const bool can_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
 	int error;
 
-	for (size_t i = 0; i < sizeof(has); i++)
+	for (size_t i = 0; i < count; i++) {
 		has[i] = capng_have_capability(CAPNG_PERMITTED, helper_capabilities[i]);
+		is_done = is_done && (!has[i] || is_ambient(helper_capabilities[i]));
+	}
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (is_done)
+		return 0;
 	capng_clear(CAPNG_SELECT_ALL);
-	for (size_t i = 0; i < sizeof(has); i++) {
+	for (size_t i = 0; i < count; i++) {
 		if (has[i])
 			capng_update(CAPNG_ADD,
 				     CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_INHERITABLE | CAPNG_BOUNDING_SET | CAPNG_AMBIENT,
 				     helper_capabilities[i]);
 	}
 	error = capng_apply(sets(can_bound));
-	if (error)
-		return complain_of_capabilities(error, ret_error, error_size);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	return 0;
+	return error ? complain_of_capabilities(error, ret_error, error_size) : 0;
 }
 
 static int change_user(const char *user, char *ret_error, size_t error_size)
@@ -76,16 +112,18 @@ static int change_user(const char *user, char *ret_error, size_t error_size)
 
 int confine_drop(const char *user, char *ret_error, size_t error_size)
 {
+	const bool has_more = has_more_than(daemon_capabilities, 1);
 	const bool can_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
 	int error = 1;
 
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	capng_clear(CAPNG_SELECT_ALL);
 	capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_NET_ADMIN);
 	if (user[0])
 		error = change_user(user, ret_error, error_size);
 	if (error < 0)
 		return -1;
-	if (error > 0) {
+	if (error > 0 && has_more) {
 		error = capng_apply(sets(can_bound));
 		if (error)
 			return complain_of_capabilities(error, ret_error, error_size);

@@ -70,11 +70,22 @@ __attribute__((noreturn)) static void run(struct helper *helper, int fd, pid_t d
 	exit(0);
 }
 
+/* Takes `fd`. NULL, errno set, where that cannot be used. */
+static struct helper *open_streams(struct helper *helper, int fd)
+{
+	const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	helper->fd = fd;
+	helper->in = fdopen(fd, "r");
+	helper->out = copy >= 0 ? fdopen(copy, "w") : NULL;
+	return helper->in && helper->out ? helper : NULL;
+}
+
 struct helper *helper_start(const char *config_path, const struct slot_names *names, char *ret_error, size_t error_size)
 {
 	struct helper *helper = calloc(1, sizeof(*helper));
 	const pid_t daemon = getpid();
-	int fds[2] = {-1, -1}, copy = -1;
+	int fds[2] = {-1, -1};
 	pid_t pid = -1;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -84,23 +95,43 @@ struct helper *helper_start(const char *config_path, const struct slot_names *na
 		close(fds[0]);
 		run(helper, fds[1], daemon, config_path, names);
 	}
-	if (pid > 0) {
+	if (fds[1] >= 0)
 		close(fds[1]);
-		fds[1] = -1;
-		copy = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
-		helper->fd = fds[0];
-		helper->in = fdopen(fds[0], "r");
-		helper->out = copy >= 0 ? fdopen(copy, "w") : NULL;
-		if (helper->in && helper->out)
-			return helper;
-	}
+	if (pid > 0 && open_streams(helper, fds[0]))
+		return helper;
 	snprintf(ret_error, error_size, "the process that changes rules cannot be started: %s", strerror(errno));
-	for (int i = 0; i < 2; i++) {
-		if (fds[i] >= 0)
-			close(fds[i]);
-	}
+	if (fds[0] >= 0)
+		close(fds[0]);
 	free(helper);
 	return NULL;
+}
+
+/* Where the program that is executed in this one's place finds the helper: a descriptor's number. */
+static const char fd_variable[] = "PAWSD_HELPER_FD";
+
+void helper_exec(struct helper *helper, char **argv)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), "%d", helper->fd);
+	setenv(fd_variable, number, 1);
+	fcntl(helper->fd, F_SETFD, 0);
+	execv("/proc/self/exe", argv);
+	fcntl(helper->fd, F_SETFD, FD_CLOEXEC);
+	unsetenv(fd_variable);
+}
+
+struct helper *helper_adopt(void)
+{
+	const char *number = getenv(fd_variable);
+	const int fd = number ? atoi(number) : -1;
+	struct helper *helper;
+
+	unsetenv(fd_variable);
+	if (fd <= STDERR_FILENO || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return NULL;
+	helper = calloc(1, sizeof(*helper));
+	return helper ? open_streams(helper, fd) : NULL;
 }
 
 void helper_stop(struct helper *helper)

@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
+#include "confine.h"
 #include "daemon.h"
 #include "fdstore.h"
 #include "log.h"
@@ -124,17 +126,36 @@ static int print_rules(const char *path, struct slot_names *names)
 	return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILED;
 }
 
-static int run(const char *path, struct slot_names *names)
+/*
+ * The helper's process. Who is not root, as under systemd, then executes this program once more, which leaves it the one
+ * capability that it needs (confine.h).
+ */
+static struct helper *get_helper(const char *path, const struct slot_names *names, char **argv)
+{
+	struct helper *helper = helper_adopt();
+	char error[1024];
+
+	if (helper) {
+		prctl(PR_SET_NAME, "pawsd"); /* not after /proc/self/exe */
+		return helper;
+	}
+	helper = helper_start(path, names, error, sizeof(error));
+	if (!helper)
+		log_error("%s", error);
+	else if (confine_prepare_exec())
+		helper_exec(helper, argv);
+	return helper;
+}
+
+static int run(const char *path, struct slot_names *names, char **argv)
 {
 	struct daemon daemon = {.config_path = path, .first_names = names, .state = {.runtime_lock = -1, .state_lock = -1}};
 	char error[1024];
 	int status = EXIT_FAILED;
 
-	daemon.helper = helper_start(path, names, error, sizeof(error));
-	if (!daemon.helper) {
-		log_error("%s", error);
+	daemon.helper = get_helper(path, names, argv);
+	if (!daemon.helper)
 		return EXIT_FAILED;
-	}
 	fdstore_begin();
 	if (helper_load(daemon.helper, &daemon.config, names, error, sizeof(error)) < 0) {
 		helper_stop(daemon.helper);
@@ -159,7 +180,7 @@ int main(int argc, char **argv)
 	slot_names_init(&names);
 	switch (parse_arguments(argc, argv, &path)) {
 	case ACTION_RUN:
-		return run(path, &names);
+		return run(path, &names, argv);
 	case ACTION_CHECK:
 		return check(path, &names);
 	case ACTION_PRINT_RULES:

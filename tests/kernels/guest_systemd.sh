@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # pawsd as a service of a real systemd: installed by `make install`, set up and started by the very lines of README.md,
-# on a machine where nothing has loaded a module for it. guest-systemd.service runs this, as root, with systemd as the first
-# process. The gateway of the topology in netns/lib.sh is the guest itself, since that is where services run.
+# on a machine where nothing has loaded a module for it. guest-systemd.service runs this, as root, with systemd
+# as the first process. The gateway of the topology in netns/lib.sh is the guest itself, since services run there.
 #
 #   set up      user, start to READY, what the processes may do, files, rules, connections
 #   exporter    its own unit, and what it serves
@@ -102,7 +102,7 @@ status_is() {
 
 # more_filters PID PID: of system calls upon the first than upon the other.
 more_filters() {
-	local count=()
+	local pid count=()
 	for pid; do count+=("$(sed -n 's/^Seccomp_filters:.//p' "/proc/$pid/status")"); done
 	echo "${count[@]}"
 	[ "${count[0]}" -gt "${count[1]}" ]
@@ -112,7 +112,8 @@ more_filters() {
 sees_read_only() {
 	awk '{print $5, $6}' "/proc/$1/mountinfo" >"$WORK/mounts"
 	cat "$WORK/mounts"
-	grep -q '^/ ro' "$WORK/mounts" && grep -q '^/run/pawsd rw' "$WORK/mounts" && grep -q '^/var/lib/pawsd rw' "$WORK/mounts"
+	grep -q '^/ ro' "$WORK/mounts" && grep -q '^/run/pawsd rw' "$WORK/mounts" &&
+		grep -q '^/var/lib/pawsd rw' "$WORK/mounts"
 }
 
 # is_owned PATH MODE USER:GROUP
@@ -124,7 +125,8 @@ is_owned() {
 rewrites() {
 	local before
 	before=$(counted "" syn_rewritten)
-	load --from "$(clients 4)" --to "$(endpoint 4 1 80-83)" --count 8 && load --from "$(clients 6)" --to "$(endpoint 6 1 80-83)" --count 8 &&
+	load --from "$(clients 4)" --to "$(endpoint 4 1 80-83)" --count 8 &&
+		load --from "$(clients 6)" --to "$(endpoint 6 1 80-83)" --count 8 &&
 		[ "$(counted "" syn_rewritten)" = $((before + 16)) ]
 }
 
@@ -270,7 +272,7 @@ watchdog() {
 	check "watchdog: known to systemd" property_is WatchdogUSec ${WATCHDOG_S}s
 	stands_still "the process stands still" stop_main
 	stands_still "one worker stands still" hold_worker
-	check "watchdog: the worker ended with its process" wait "$HOLDER"
+	check "watchdog: the worker ended with its process" wait_until 5 process_gone "$HOLDER"
 	check "watchdog: it says so" [ "$(journalctl -q -o cat -u pawsd | grep -c 'Watchdog timeout')" = 2 ]
 }
 
@@ -304,7 +306,8 @@ refused() {
 # ---- units -----------------------------------------------------------------------------------
 
 complaints() {
-	journalctl -q -b | grep pawsd | grep -E 'Failed to |Unknown |not supported|[Ii]gnoring|deprecated|Invalid |Permission|not permitted'
+	journalctl -q -b | grep pawsd |
+		grep -E 'Failed to |Unknown |not (supported|permitted)|[Ii]gnoring|deprecated|Invalid |Permission|cannot'
 }
 
 exposed_at_most() { awk -v most="$1" -v level="$2" 'BEGIN {exit !(level <= most)}'; }
@@ -313,7 +316,7 @@ exposure() { systemd-analyze security --no-pager "$1" | sed -n 's/.*Overall expo
 units() {
 	local unit level
 	phase "units"
-	for unit in pawsd:1.6 pawsd-exporter:1.3; do
+	for unit in pawsd:1.5 pawsd-exporter:1.3; do
 		level=$(exposure "${unit%:*}.service")
 		check "${unit%:*}.service: exposure $level, at most ${unit#*:}" exposed_at_most "${unit#*:}" "${level:-10}"
 	done
