@@ -131,7 +131,10 @@ struct helper *helper_adopt(void)
 	if (fd <= STDERR_FILENO || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return NULL;
 	helper = calloc(1, sizeof(*helper));
-	return helper ? open_streams(helper, fd) : NULL;
+	if (helper && open_streams(helper, fd))
+		return helper;
+	free(helper);
+	return NULL;
 }
 
 void helper_stop(struct helper *helper)

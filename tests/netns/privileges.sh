@@ -155,6 +155,7 @@ UNIT_RIGHTS="setpriv --reuid 65534 --regid 65534 --groups 0 --bounding-set -all,
 expand() {
 	local word
 	for word; do
+		# shellcheck disable=SC2046 # a list of words
 		case $word in
 		@*) expand $(systemd-analyze syscall-filter "$word" | sed -n '/^    #/d; s/^    //p') ;;
 		*) echo "$word" ;;
