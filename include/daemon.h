@@ -44,6 +44,7 @@ struct daemon {
 	struct strip_counts strip_counts;
 	uint64_t stripped_since[DESTINATION_SLOTS]; /* shared clock, by slot */
 	bool has_socket, is_confined;
+	bool has_to_stop, has_to_reload; /* a signal has come */
 	bool is_in_force; /* `config`, that is: it has been installed */
 	bool rules_installed, rules_label;
 	uint64_t rules_fingerprint; /* right after they were put in place */
@@ -74,7 +75,7 @@ void daemon_stop(struct daemon *daemon);
 /* metrics.c: the answers to "stats" and "status" (snapshot.h), written to `out`. */
 void metrics_write(struct daemon *daemon, FILE *out, bool with_packets);
 
-/* reload.c: reads the configuration again and puts it in force, or keeps the old one. */
+/* reload.c: reads the configuration again and puts it in force, or keeps the old one; says when it is ready again. */
 void reload_config(struct daemon *daemon);
 
 /*

@@ -217,17 +217,22 @@ int daemon_start(struct daemon *daemon)
 	return 0;
 }
 
-/* Returns false when it is time to stop. */
-static bool handle_signal(struct daemon *daemon)
+/*
+ * What is asked after a signal is answered after the service manager has been told what that brings about, which the unit's
+ * ExecReload= counts on.
+ */
+static void take_signals(struct daemon *daemon)
 {
 	struct signalfd_siginfo info;
 
 	while (read(daemon->signal_fd, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo != SIGHUP)
-			return false;
-		reload_config(daemon);
+		if (info.ssi_signo != SIGHUP) {
+			daemon->has_to_stop = true;
+		} else {
+			daemon->has_to_reload = true;
+			notify_reloading();
+		}
 	}
-	return true;
 }
 
 /* The watchdog is fed only if every worker has made a turn since it was fed last. */
@@ -248,28 +253,32 @@ static void feed_watchdog(struct daemon *daemon)
 	notify_send("WATCHDOG=1");
 }
 
-/* One turn of what is served at all times. Waits for it, but for TICK_MS at most. Returns whether `fd` can be read. */
+/* One turn of what is served at all times. Waits for it, but for TICK_MS at most. Returns whether `fd`, if not -1, can be read. */
 static bool serve(struct daemon *daemon, int fd)
 {
 	uint32_t feed_ms = daemon->feeding.interval_ms;
-	struct pollfd polls[CONTROL_POLLS + 2];
+	struct pollfd polls[CONTROL_POLLS + 3];
 	size_t count = control_fill_polls(daemon->control, polls);
+	struct pollfd *asked = &polls[count], *signals = &polls[count + 1], *wan = &polls[count + 2];
 
-	polls[count] = (struct pollfd){.fd = fd, .events = POLLIN};
-	polls[count + 1] = (struct pollfd){.fd = wan_fd(daemon->wan), .events = POLLIN};
-	if (poll(polls, count + 2, feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS) < 0) {
-		for (size_t i = 0; i < count + 2; i++)
+	*asked = (struct pollfd){.fd = fd, .events = POLLIN};
+	*signals = (struct pollfd){.fd = daemon->signal_fd, .events = POLLIN};
+	*wan = (struct pollfd){.fd = wan_fd(daemon->wan), .events = POLLIN};
+	if (poll(polls, count + 3, feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS) < 0) {
+		for (size_t i = 0; i < count + 3; i++)
 			polls[i].revents = 0;
 	}
 	if (state_now(&daemon->state) > daemon->now)
 		daemon->now = state_now(&daemon->state);
-	if (polls[count + 1].revents) {
+	if (signals->revents)
+		take_signals(daemon);
+	if (wan->revents) {
 		wan_update(daemon->wan);
 		daemon->has_to_look = true;
 	}
 	feed_watchdog(daemon);
 	control_serve(daemon->control, polls, count, daemon->now);
-	return polls[count].revents != 0;
+	return asked->revents != 0;
 }
 
 /* While the helper is at work. */
@@ -354,7 +363,6 @@ static void do_chores(struct daemon *daemon, uint64_t last[CHORES])
 void daemon_run(struct daemon *daemon)
 {
 	uint64_t last[CHORES];
-	bool go_on = true;
 
 	daemon->now = state_now(&daemon->state);
 	daemon->feeding = (struct feeding){.interval_ms = notify_watchdog_interval_ms(), .last = daemon->now};
@@ -365,11 +373,14 @@ void daemon_run(struct daemon *daemon)
 	helper_set_wait(daemon->helper, serve_meanwhile, daemon);
 	reload_note_digest(daemon);
 	reload_look_around(daemon);
-	while (go_on) {
-		if (serve(daemon, daemon->signal_fd))
-			go_on = handle_signal(daemon);
-		if (go_on)
-			do_chores(daemon, last);
+	while (!daemon->has_to_stop) {
+		if (daemon->has_to_reload) {
+			daemon->has_to_reload = false;
+			reload_config(daemon);
+			continue;
+		}
+		do_chores(daemon, last);
+		serve(daemon, -1);
 	}
 	helper_set_wait(daemon->helper, NULL, NULL);
 	notify_send("STOPPING=1");

@@ -181,7 +181,6 @@ void reload_config(struct daemon *daemon)
 	char error[1024];
 	struct config *next;
 
-	notify_reloading();
 	if (helper_load(daemon->helper, &next, daemon->state.names, error, sizeof(error)) < 0) {
 		log_error("reload refused, the policy in force stays: %s", error);
 		note_outcome(daemon, false, error);
@@ -198,7 +197,8 @@ void reload_config(struct daemon *daemon)
 		note_outcome(daemon, true, "ok");
 		log_info("reloaded %s: %zu destinations", daemon->config_path, next->policy->destination_count - 1);
 	}
-	notify_send("READY=1");
+	if (!daemon->has_to_reload) /* not once more */
+		notify_send("READY=1");
 	reload_note_digest(daemon);
 	reload_look_around(daemon);
 }
