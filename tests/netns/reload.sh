@@ -16,13 +16,18 @@ config() { pawsd_config "$WORK/$1.conf"; }
 
 # reload NAME COUNTER: makes that the configuration and waits until COUNTER has gone up by one.
 reload() {
-	local before
-	before=$(metric "$2")
+	local before lines
+	before=$(metric "$2") lines=$(reloads_said)
 	cp "$WORK/$1.conf" "$WORK/next.conf"
 	mv "$WORK/next.conf" "$WORK/pawsd.conf"
 	kill -HUP "$PAWSD_PID"
+	wait_until 10 has_said_more "$lines"
 	wait_until 10 metric_is "$2" $((before + 1))
 }
+
+# Who asks pawsctl all the while takes the helper's processor time.
+reloads_said() { grep -c 'reloaded\|reload refused' "$WORK/pawsd.log" || true; }
+has_said_more() { [ "$(reloads_said)" -gt "$1" ]; }
 
 reload_many() {
 	local i
