@@ -181,6 +181,7 @@ xt() {
 net_cleanup() {
 	local ns pid
 	set +e
+	trap '' INT TERM # who wants it to end twice gets it clean, too
 	for pid in "${STARTED_PIDS[@]}"; do stop_process "$pid"; done
 	for ns in "$CL" "$GW" "$BX" "$SV"; do
 		[ -e "/run/netns/$ns" ] || continue
