@@ -39,7 +39,7 @@ struct helper *helper_start(const char *config_path, const struct slot_names *na
 
 /*
  * Executes this program anew in the same process, with arguments `argv`; there helper_adopt() is to take the helper over.
- * Right after helper_start(). Returns only where that fails, and all is as before.
+ * Right after helper_start(). Returns only where that fails, and says so.
  */
 void helper_exec(struct helper *helper, char **argv);
 

@@ -28,15 +28,17 @@ static capng_select_t sets(bool can_bound)
 
 static int complain_of_capabilities(int error, char *ret_error, size_t error_size)
 {
-	snprintf(ret_error, error_size, "capabilities cannot be given up (capng %d); where the unit forbids capset() it has to "
-		 "give CAP_NET_ADMIN as an ambient capability", error);
+	snprintf(ret_error, error_size, "capabilities cannot be given up (capng %d): capset() is forbidden, and pawsd could not "
+		 "execute itself instead; allowed: any user but root with CAP_NET_ADMIN as an ambient capability, or "
+		 "SystemCallFilter=capset in the unit", error);
 	return -1;
 }
 
-/* Whether the process has more than `list`. libcap-ng's state is what it has, afterwards. */
+/* Whether the process has more than `list`, as far as can be known. libcap-ng's state is what it has, afterwards. */
 static bool has_more_than(const unsigned int *list, size_t count)
 {
-	capng_get_caps_process();
+	if (capng_get_caps_process() < 0)
+		return true;
 	for (unsigned int capability = 0; capability <= CAP_LAST_CAP; capability++) {
 		bool is_listed = false;
 

@@ -16,6 +16,7 @@ enum {
 	REQUEST_SIZE = 256,
 	CLIENT_TIME_MS = 5000,
 	PEER_GROUPS_MAX = 1024,
+	WAITING_MAX = CONTROL_CLIENTS / 2, /* so that places are left for those who need not wait */
 };
 
 static const gid_t NO_GROUP = (gid_t)-1;
@@ -35,6 +36,7 @@ struct client {
 	int fd;
 	bool may_change;
 	uint64_t since_ms; /* of its time; 0: that begins at the next look */
+	uint64_t turn;	   /* in which it has asked */
 	char request[REQUEST_SIZE];
 	size_t request_len;
 	char *answer;
@@ -46,6 +48,7 @@ struct control {
 	gid_t admin_group; /* NO_GROUP: none */
 	control_answer_fn answer;
 	void *context;
+	uint64_t turns;
 	struct client clients[CONTROL_CLIENTS];
 };
 
@@ -175,6 +178,8 @@ size_t control_fill_polls(const struct control *control, struct pollfd *ret_poll
 			ret_polls[count++] = (struct pollfd){.fd = client->fd, .events = POLLIN};
 		else if (client->state == CLIENT_IS_TOLD)
 			ret_polls[count++] = (struct pollfd){.fd = client->fd, .events = POLLOUT};
+		else if (client->state == CLIENT_WAITS) /* whether it is still there */
+			ret_polls[count++] = (struct pollfd){.fd = client->fd};
 	}
 	/* With all places taken newcomers wait in the listen queue. */
 	ret_polls[0] = (struct pollfd){.fd = control->fd, .events = has_place ? POLLIN : 0};
@@ -209,7 +214,6 @@ static void accept_client(struct control *control)
 {
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++) {
 		struct client *client = &control->clients[i];
-
 		int fd;
 
 		if (client->state != CLIENT_NONE)
@@ -219,6 +223,16 @@ static void accept_client(struct control *control)
 			*client = (struct client){.state = CLIENT_ASKS, .fd = fd, .may_change = may_change(control, fd)};
 		return;
 	}
+}
+
+/* Those who wait longer than who has asked in that turn. */
+static size_t count_waiting(const struct control *control, uint64_t turn)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
+		count += control->clients[i].state == CLIENT_WAITS && control->clients[i].turn < turn;
+	return count;
 }
 
 static void answer_client(struct control *control, struct client *client)
@@ -232,6 +246,8 @@ static void answer_client(struct control *control, struct client *client)
 		client->state = CLIENT_IS_HEARD;
 		fprintf(out, "pawsd-control %d\n", SNAPSHOT_VERSION);
 		problem = control->answer(control->context, client->request, client->may_change, out);
+		if (problem == control_later && count_waiting(control, client->turn) >= WAITING_MAX)
+			problem = "busy: others wait already for a change that is under way";
 		if (problem)
 			fprintf(out, "error %s\n", problem);
 		fprintf(out, "end\n");
@@ -249,7 +265,33 @@ static void answer_client(struct control *control, struct client *client)
 		drop_client(client);
 }
 
-static void read_request(struct client *client)
+/* The one that has asked next after `turn`, NULL: nobody. */
+static struct client *find_next(struct control *control, uint64_t turn)
+{
+	struct client *next = NULL;
+
+	for (size_t i = 0; i < CONTROL_CLIENTS; i++) {
+		struct client *client = &control->clients[i];
+
+		if (client->state == CLIENT_WAITS && client->turn > turn && (!next || client->turn < next->turn))
+			next = client;
+	}
+	return next;
+}
+
+static void answer_clients(struct control *control)
+{
+	struct client *client = find_next(control, 0);
+
+	while (client) {
+		uint64_t turn = client->turn;
+
+		answer_client(control, client);
+		client = find_next(control, turn);
+	}
+}
+
+static void read_request(struct control *control, struct client *client)
 {
 	size_t room = sizeof(client->request) - 1 - client->request_len;
 	ssize_t len = recv(client->fd, client->request + client->request_len, room, 0);
@@ -263,6 +305,7 @@ static void read_request(struct client *client)
 	if (end) {
 		*end = '\0';
 		client->state = CLIENT_WAITS;
+		client->turn = ++control->turns;
 	} else if (len <= 0 || client->request_len == sizeof(client->request) - 1) {
 		drop_client(client);
 	}
@@ -280,34 +323,46 @@ static void write_answer(struct client *client)
 		drop_client(client);
 }
 
+/* Who serves others in between may come back with an earlier `now_ms` than they had. */
 static void limit_time(struct client *client, uint64_t now_ms)
 {
 	if (client->since_ms == 0)
 		client->since_ms = now_ms;
-	else if (now_ms - client->since_ms > CLIENT_TIME_MS)
+	else if (now_ms > client->since_ms && now_ms - client->since_ms > CLIENT_TIME_MS)
 		drop_client(client);
+}
+
+static void serve_client(struct control *control, struct client *client)
+{
+	switch (client->state) {
+	case CLIENT_ASKS:
+		read_request(control, client);
+		break;
+	case CLIENT_IS_TOLD:
+		write_answer(client);
+		break;
+	case CLIENT_WAITS: /* it has gone, and is no longer meant */
+		drop_client(client);
+		break;
+	case CLIENT_NONE:
+	case CLIENT_IS_HEARD:
+		break;
+	}
 }
 
 void control_serve(struct control *control, const struct pollfd *polls, size_t count, uint64_t now_ms)
 {
 	for (size_t i = 1; i < count; i++) {
 		for (size_t j = 0; j < CONTROL_CLIENTS; j++) {
-			struct client *client = &control->clients[j];
-
-			if (client->fd != polls[i].fd || !polls[i].revents)
-				continue;
-			if (client->state == CLIENT_ASKS)
-				read_request(client);
-			else if (client->state == CLIENT_IS_TOLD)
-				write_answer(client);
+			if (control->clients[j].fd == polls[i].fd && polls[i].revents)
+				serve_client(control, &control->clients[j]);
 		}
 	}
+	answer_clients(control);
 	for (size_t j = 0; j < CONTROL_CLIENTS; j++) {
 		struct client *client = &control->clients[j];
 
-		if (client->state == CLIENT_WAITS)
-			answer_client(control, client);
-		else if (client->state == CLIENT_ASKS || client->state == CLIENT_IS_TOLD)
+		if (client->state == CLIENT_ASKS || client->state == CLIENT_IS_TOLD)
 			limit_time(client, now_ms);
 	}
 	if (polls[0].revents)

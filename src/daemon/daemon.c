@@ -253,10 +253,19 @@ static void feed_watchdog(struct daemon *daemon)
 	notify_send("WATCHDOG=1");
 }
 
+/* How long there is nothing else to do. */
+static int wait_ms(const struct daemon *daemon, int fd)
+{
+	const uint32_t feed_ms = daemon->feeding.interval_ms;
+
+	if (fd < 0 && (daemon->has_to_stop || daemon->has_to_reload))
+		return 0;
+	return feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS;
+}
+
 /* One turn of what is served at all times. Waits for it, but for TICK_MS at most. Returns whether `fd`, if not -1, can be read. */
 static bool serve(struct daemon *daemon, int fd)
 {
-	uint32_t feed_ms = daemon->feeding.interval_ms;
 	struct pollfd polls[CONTROL_POLLS + 3];
 	size_t count = control_fill_polls(daemon->control, polls);
 	struct pollfd *asked = &polls[count], *signals = &polls[count + 1], *wan = &polls[count + 2];
@@ -264,7 +273,7 @@ static bool serve(struct daemon *daemon, int fd)
 	*asked = (struct pollfd){.fd = fd, .events = POLLIN};
 	*signals = (struct pollfd){.fd = daemon->signal_fd, .events = POLLIN};
 	*wan = (struct pollfd){.fd = wan_fd(daemon->wan), .events = POLLIN};
-	if (poll(polls, count + 3, feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS) < 0) {
+	if (poll(polls, count + 3, wait_ms(daemon, fd)) < 0) {
 		for (size_t i = 0; i < count + 3; i++)
 			polls[i].revents = 0;
 	}
@@ -352,7 +361,7 @@ enum {
 /* `last`: when each was done last. */
 static void do_chores(struct daemon *daemon, uint64_t last[CHORES])
 {
-	for (size_t i = 0; i < CHORES; i++) {
+	for (size_t i = 0; i < CHORES && !daemon->has_to_stop; i++) {
 		if (daemon->now - last[i] < chores[i].interval_ms)
 			continue;
 		last[i] = daemon->now;
@@ -377,7 +386,6 @@ void daemon_run(struct daemon *daemon)
 		if (daemon->has_to_reload) {
 			daemon->has_to_reload = false;
 			reload_config(daemon);
-			continue;
 		}
 		do_chores(daemon, last);
 		serve(daemon, -1);

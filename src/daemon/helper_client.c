@@ -117,13 +117,14 @@ void helper_exec(struct helper *helper, char **argv)
 	setenv(fd_variable, number, 1);
 	fcntl(helper->fd, F_SETFD, 0);
 	execv("/proc/self/exe", argv);
+	log_warning("/proc/self/exe cannot be executed: %s", strerror(errno));
 	fcntl(helper->fd, F_SETFD, FD_CLOEXEC);
 	unsetenv(fd_variable);
 }
 
 struct helper *helper_adopt(void)
 {
-	const char *number = getenv(fd_variable);
+	const char *number = secure_getenv(fd_variable);
 	const int fd = number ? atoi(number) : -1;
 	struct helper *helper;
 

@@ -121,7 +121,8 @@ struct config *wire_get_config(FILE *in)
 	struct config *config = calloc(1, sizeof(*config));
 	struct destination *destinations = NULL;
 	size_t count = 0;
-	bool good = config && wire_get(in, config, sizeof(*config)) && wire_get(in, &count, sizeof(count)) && count > 0 &&
+	bool good = config && wire_get(in, config, sizeof(*config)) &&
+		    config->rules.workers <= WORKERS_MAX && wire_get(in, &count, sizeof(count)) && count > 0 &&
 		    count <= DESTINATION_SLOTS;
 
 	if (good)

@@ -184,6 +184,9 @@ void reload_config(struct daemon *daemon)
 	if (helper_load(daemon->helper, &next, daemon->state.names, error, sizeof(error)) < 0) {
 		log_error("reload refused, the policy in force stays: %s", error);
 		note_outcome(daemon, false, error);
+	} else if (daemon->has_to_stop) {
+		config_free(next);
+		return;
 	} else if (reload_apply(daemon, next, error, sizeof(error)) < 0) {
 		log_error("reload refused, the policy in force stays: %s", error);
 		note_outcome(daemon, false, error);

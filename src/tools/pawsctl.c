@@ -12,20 +12,22 @@ enum {
 	EXIT_NO_ANSWER = 1,
 	EXIT_USAGE = 2,
 	TIMEOUT_MS = 5000,
+	CHANGE_TIMEOUT_MS = 120000, /* for the end of another change that is under way */
 };
 
 static const char default_socket[] = "/run/pawsd/control.sock";
 
 struct command {
 	const char *name; /* the request, too */
+	int timeout_ms;
 	void (*print_text)(FILE *out, const struct snapshot *snapshot);
 	int (*print_json)(FILE *out, const struct snapshot *snapshot);
 };
 
 static const struct command commands[] = {
-	{"stats", text_print_stats, json_print_stats},
-	{"status", text_print_status, json_print_status},
-	{"resume", text_print_status, json_print_status},
+	{"stats", TIMEOUT_MS, text_print_stats, json_print_stats},
+	{"status", TIMEOUT_MS, text_print_status, json_print_status},
+	{"resume", CHANGE_TIMEOUT_MS, text_print_status, json_print_status},
 };
 
 static const char usage[] =
@@ -77,7 +79,7 @@ static int command_run(const struct command *command, const char *socket_path, b
 	char error[1024];
 	int result = 0;
 
-	if (snapshot_fetch(socket_path, command->name, TIMEOUT_MS, &snapshot, error, sizeof(error))) {
+	if (snapshot_fetch(socket_path, command->name, command->timeout_ms, &snapshot, error, sizeof(error))) {
 		fprintf(stderr, "pawsctl: %s\n", error);
 		return EXIT_NO_ANSWER;
 	}
@@ -135,7 +137,7 @@ int main(int argc, char **argv)
 	if (argc - optind != 1)
 		return usage_error();
 	if (strcmp(argv[optind], "drain") == 0)
-		return json ? usage_error() : drain(socket_path, TIMEOUT_MS, wait);
+		return json ? usage_error() : drain(socket_path, CHANGE_TIMEOUT_MS, wait);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(argv[optind], commands[i].name) == 0)
 			return command_run(&commands[i], socket_path, json);

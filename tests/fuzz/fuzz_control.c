@@ -68,9 +68,10 @@ static const char *answer(void *context, const char *request, bool may_change, F
 	}
 	if (strcmp(request, "stats") == 0) {
 		if (!is_nested) {
-			is_nested = true;
+			is_nested = is_busy = true;
+			now_ms += 300;
 			serve();
-			is_nested = false;
+			is_nested = is_busy = false;
 		}
 		memset(text, 'x', sizeof(text) - 1);
 		text[sizeof(text) - 1] = '\n';

@@ -271,6 +271,7 @@ helper_is_slow() {
 	systemctl reload pawsd &
 	reload=$!
 	sleep $((2 * WATCHDOG_S))
+	kill -0 $reload || status=1 # it is not over yet
 	kill -CONT "$(processes pawsd-helper)"
 	wait $reload || status=$?
 	[ $status = 0 ] && [ "$(main_pid)" = "$before" ]
