@@ -70,6 +70,10 @@ FILENAME ~ /trail$/ && $2 == "flow" {
 	} else if (($3, $4) in went_by)
 		# Their server knows the client's own TSvals: in_gone_past.
 		explain("segments off", "left alone since some went by unmodified, " went_by[$3, $4])
+	else if ($5 > 0 && !is_probe(host_of($3)) && is_server_hit(host_of($3), $1))
+		# A SYN and its repetition waited in one queue: conntrack knew neither yet, and dropped the second one behind pawsd. The
+		# offset is that one's; in between a segment of a flow that was hit had raised the server's mark.
+		explain("segments off", "by a repeated SYN that conntrack dropped, to servers of flows whose bytes were changed")
 	else
 		complain()
 	next
