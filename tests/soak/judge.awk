@@ -44,6 +44,9 @@ function complain(    name, i) {
 # Two workers send to one server, and nothing keeps their packets in the order in which they were looked at.
 BEGIN { OVERTAKEN_MS = 500 }
 
+# A SYN that is not answered is repeated after 1, 2, 3 s, and no fault holds the queues up for longer.
+BEGIN { HANDSHAKE_MS = 6000 }
+
 # A mark of a TSval that a client sent, or that came out of a flow that was hit, is kept for 65 s.
 BEGIN { MARK_MS = 75000; opens = steps = 0 }
 
@@ -100,6 +103,9 @@ FILENAME ~ /lost.crowds$/ {
 		explain("transfers lost", "bytes of their flow were changed")
 	else if (($3, port_of($2)) in went_by)
 		explain("transfers lost", "segments went by unmodified, " went_by[$3, port_of($2)])
+	else if ($4 == 0 && $0 ~ /closed or reset$/ && (fault = was_open($1 - HANDSHAKE_MS, $1, 0)) && !is_probe(host_of($3)))
+		# The client refuses a SYN/ACK that went by alone. Its RST waits in the other queue, its next SYN goes by, and is answered.
+		explain("transfers lost", "reset before the first, by a handshake that went by in part, " fault)
 	else
 		complain()
 	next
