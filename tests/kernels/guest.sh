@@ -14,6 +14,7 @@
 #   netem       guest_netem.sh: loss, repetition, reordering; reload and kill in the midst
 #   conntrack   guest_conntrack.sh: what conntrack knows of rewritten connections
 #   pools       guest_pools.sh: two pools of clients, each with a public address of its own
+#   flowtable   guest_flowtable.sh: the kernel's flow table, found, and what it does
 #
 # A part by itself is guest_systemd.sh: under systemd, in a guest of its own.
 #
@@ -41,12 +42,14 @@ here=$(dirname "$0")
 . "$here/guest_pools.sh"
 # shellcheck source=tests/kernels/guest_conntrack.sh
 . "$here/guest_conntrack.sh"
+# shellcheck source=tests/kernels/guest_flowtable.sh
+. "$here/guest_flowtable.sh"
 
 kernel_complains() { dmesg | grep -E 'BUG|WARNING|Oops|Call Trace|segfault|general protection'; }
 
 guest_net_up
 phase "$(uname -r)"
-PARTS=${PARTS:-placements,netem,conntrack,pools}
+PARTS=${PARTS:-placements,netem,conntrack,pools,flowtable}
 for part in ${PARTS//,/ }; do "part_$part"; done
 check "the kernel had nothing to complain of" fails kernel_complains
 phase "end"
