@@ -65,14 +65,14 @@ void helper_set_wait(struct helper *helper, helper_wait_fn wait, void *context);
  */
 int helper_load(struct helper *helper, struct config **ret, struct slot_names *names, char *ret_error, size_t error_size);
 
-/* rules_install(). *ret_fingerprint: rules_fingerprint() right after. Backend none is no error. */
-int helper_install(struct helper *helper, const struct helper_install *request, struct rules_outcome *ret,
-		   uint64_t *ret_fingerprint, char *ret_error, size_t error_size);
+/* rules_install(). Its size stays with the helper. Backend none is no error. */
+int helper_install(struct helper *helper, const struct helper_install *request, struct rules_outcome *ret, char *ret_error,
+		   size_t error_size);
 
 /* rules_remove() */
 int helper_remove(struct helper *helper, char *ret_error, size_t error_size);
 
-/* rules_fingerprint(); 0 also where there is no helper. */
+/* rules_fingerprint(), of what was installed last; 0 also where there is no helper. */
 uint64_t helper_fingerprint(struct helper *helper);
 
 /* rules_read_counts(), of the configuration in force, which has `destination_count` destinations. */

@@ -85,11 +85,21 @@ void rules_print(FILE *out, const struct rules_config *config, const struct poli
  */
 uint64_t rules_digest(const struct rules_config *config, const struct policy *policy);
 
+/* How much there is of rules, and of iptables' sets. */
+struct rules_size {
+	uint32_t rules, sets, entries;
+};
+
+enum {
+	RULES_DISTURBED = 2,
+};
+
 /*
  * What there is of our rules and sets just now, in one number: another one than before says that somebody has changed
- * them. 0: it cannot be told.
+ * them. 0: it cannot be told. RULES_DISTURBED: there is less than `installed`, by which it is known even where somebody has been
+ * there before the first look.
  */
-uint64_t rules_fingerprint(const struct rules_config *config);
+uint64_t rules_fingerprint(const struct rules_config *config, const struct rules_size *installed);
 
 /*
  * Tells at little cost whether anybody has changed anything in nf_tables, iptables-nft's rules included, so that it need
@@ -101,8 +111,9 @@ void rules_watch_close(struct rules_watch *watch);
 /* Since the last call, or the opening. */
 bool rules_watch_has_changed(struct rules_watch *watch);
 
-/* What rules_install() had to do without. */
+/* What rules_install() has put in place, and what it had to do without. */
 struct rules_outcome {
+	struct rules_size size;
 	char strip_error[1024]; /* why the rules do not strip; "": they do, if the policy asks for it */
 	char label_error[1024]; /* why they use no label; "": they do, if rules_config has one */
 };

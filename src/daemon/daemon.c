@@ -321,7 +321,9 @@ static void save_clock_meanwhile(struct daemon *daemon)
 /* Only if somebody has been there. */
 static void watch_rules(struct daemon *daemon)
 {
-	if (!daemon->rules_watch || !rules_watch_has_changed(daemon->rules_watch))
+	bool has_changed = daemon->rules_watch && rules_watch_has_changed(daemon->rules_watch);
+
+	if (!has_changed && !daemon->has_to_check_rules)
 		return;
 	reload_check_rules(daemon);
 	daemon->has_to_look = true;

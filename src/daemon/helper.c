@@ -30,6 +30,7 @@ struct server {
 	struct slot_names names;
 	struct config *current; /* in force; NULL until the first has been installed */
 	struct config *next;	/* loaded last, if it is not in force */
+	struct rules_size size; /* of the rules installed last */
 	uint8_t *body;
 	size_t bytes;
 };
@@ -133,16 +134,14 @@ static void use_next(struct server *server)
 	server->next = NULL;
 }
 
-static bool answer_install(struct server *server, int result, const struct rules_outcome *outcome, uint64_t fingerprint,
-			   const char *error)
+static bool answer_install(struct server *server, int result, const struct rules_outcome *outcome, const char *error)
 {
 	const uint8_t good = result == 0;
 
 	if (!wire_put(server->out, &good, sizeof(good)))
 		return false;
 	return good ? wire_put_text(server->out, outcome->strip_error) &&
-			      wire_put_text(server->out, outcome->label_error) &&
-			      wire_put(server->out, &fingerprint, sizeof(fingerprint))
+			      wire_put_text(server->out, outcome->label_error)
 		    : wire_put_text(server->out, error);
 }
 
@@ -154,7 +153,6 @@ static bool install(struct server *server)
 	struct rules_config rules;
 	struct rules_drain *drain;
 	char error[HELPER_ERROR_SIZE] = "";
-	uint64_t fingerprint = 0;
 	const size_t bytes = server->bytes - sizeof(head);
 	int result = -1;
 	bool is_sent;
@@ -173,11 +171,11 @@ static bool install(struct server *server)
 	else
 		result = rules_install(&rules, config->policy, drain, bytes / sizeof(*drain), &outcome, error, sizeof(error));
 	if (result == 0) {
-		fingerprint = rules_fingerprint(&rules);
+		server->size = outcome.size;
 		if (head.is_new)
 			use_next(server);
 	}
-	is_sent = answer_install(server, result, &outcome, fingerprint, error);
+	is_sent = answer_install(server, result, &outcome, error);
 	free(drain);
 	return is_sent;
 }
@@ -194,12 +192,13 @@ static bool remove_rules(struct server *server)
 	const struct config *config = known_config(server);
 	char error[HELPER_ERROR_SIZE] = "";
 
+	server->size = (struct rules_size){0};
 	return config && answer(server, rules_remove(&config->rules, error, sizeof(error)), error);
 }
 
 static bool tell_fingerprint(struct server *server)
 {
-	uint64_t fingerprint = server->current ? rules_fingerprint(&server->current->rules) : 0;
+	uint64_t fingerprint = server->current ? rules_fingerprint(&server->current->rules, &server->size) : 0;
 
 	return wire_put(server->out, &fingerprint, sizeof(fingerprint));
 }

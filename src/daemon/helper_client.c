@@ -218,8 +218,8 @@ int helper_load(struct helper *helper, struct config **ret, struct slot_names *n
 	return complain(helper, ret_error, error_size);
 }
 
-int helper_install(struct helper *helper, const struct helper_install *request, struct rules_outcome *ret,
-		   uint64_t *ret_fingerprint, char *ret_error, size_t error_size)
+int helper_install(struct helper *helper, const struct helper_install *request, struct rules_outcome *ret, char *ret_error,
+		   size_t error_size)
 {
 	const struct helper_install_head head = {request->is_new, request->label};
 
@@ -230,8 +230,7 @@ int helper_install(struct helper *helper, const struct helper_install *request, 
 	if (get_result(helper, ret_error, error_size) < 0)
 		return -1;
 	if (wire_get_text(helper->in, ret->strip_error, sizeof(ret->strip_error)) &&
-	    wire_get_text(helper->in, ret->label_error, sizeof(ret->label_error)) &&
-	    wire_get(helper->in, ret_fingerprint, sizeof(*ret_fingerprint)))
+	    wire_get_text(helper->in, ret->label_error, sizeof(ret->label_error)))
 		return 0;
 	return complain(helper, ret_error, error_size);
 }

@@ -72,6 +72,30 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 	return good;
 }
 
+/* True where somebody else has changed the rules since they were put in place; *ret_found: what they are. */
+static bool are_rules_changed(struct daemon *daemon, uint64_t *ret_found)
+{
+	*ret_found = helper_fingerprint(daemon->helper);
+	if (!*ret_found)
+		return false;
+	if (!daemon->rules_fingerprint && *ret_found != RULES_DISTURBED)
+		daemon->rules_fingerprint = *ret_found;
+	return *ret_found != daemon->rules_fingerprint || *ret_found == RULES_DISTURBED;
+}
+
+/*
+ * Between the rules' installation and the first look somebody else may be there, too. A change before the kernel's count is asked
+ * for is found by the look that follows, one after it by the count.
+ */
+static void note_rules(struct daemon *daemon)
+{
+	daemon->is_change_told = false;
+	if (daemon->rules_watch)
+		rules_watch_has_changed(daemon->rules_watch);
+	daemon->rules_fingerprint = helper_fingerprint(daemon->helper);
+	daemon->has_to_check_rules = !daemon->rules_fingerprint || daemon->rules_fingerprint == RULES_DISTURBED;
+}
+
 static int install(struct daemon *daemon, const struct config *config, const struct drain_set *drain,
 		   char *ret_error, size_t error_size)
 {
@@ -79,6 +103,8 @@ static int install(struct daemon *daemon, const struct config *config, const str
 	struct helper_install request = {
 		.is_new = !daemon->is_in_force || config != daemon->config, .drain = drain->entries, .drain_count = drain->count};
 	struct rules_outcome outcome;
+	uint64_t found;
+	bool was_changed;
 
 	if (daemon->rules_installed)
 		strip_counts_read(&daemon->strip_counts, daemon->helper, daemon->config->policy,
@@ -88,15 +114,19 @@ static int install(struct daemon *daemon, const struct config *config, const str
 	/* Whoever comes after a kill cannot know which are in place, unless those before and behind are the same. */
 	if (config != daemon->config || !daemon->config_digest || *daemon->state.rules_digest != daemon->config_digest)
 		*daemon->state.rules_digest = 0;
-	if (helper_install(daemon->helper, &request, &outcome, &daemon->rules_fingerprint, ret_error, error_size) < 0)
+	was_changed = daemon->rules_installed && are_rules_changed(daemon, &found);
+	if (helper_install(daemon->helper, &request, &outcome, ret_error, error_size) < 0)
 		return -1;
 	daemon->is_in_force = true;
 	if (rules->backend == RULES_NONE)
 		return 0;
 	if (config == daemon->config)
 		*daemon->state.rules_digest = daemon->config_digest;
-	if (daemon->rules_watch) /* that was us */
-		rules_watch_has_changed(daemon->rules_watch);
+	note_rules(daemon);
+	if (was_changed) {
+		log_warning("somebody else had changed pawsd's rules or sets: they are in place again");
+		daemon->rules_changed++;
+	}
 	if (outcome.strip_error[0])
 		log_warning("pawsd strips, for the rules cannot: %s", outcome.strip_error);
 	if (outcome.label_error[0])
@@ -238,22 +268,19 @@ void reload_check_rules(struct daemon *daemon)
 	uint64_t found;
 	char error[1024];
 
-	if (!daemon->rules_installed || !daemon->rules_fingerprint)
-		return;
-	found = helper_fingerprint(daemon->helper);
-	if (!found || found == daemon->rules_fingerprint)
+	daemon->has_to_check_rules = false;
+	if (!daemon->rules_installed || !are_rules_changed(daemon, &found))
 		return;
 	*daemon->state.rules_digest = 0;
-	if (daemon->config->on_change == ON_CHANGE_WARN) {
-		daemon->rules_fingerprint = found;
+	if (daemon->config->on_change == ON_CHANGE_RESTORE) {
+		if (install(daemon, daemon->config, &daemon->drain, error, sizeof(error)) < 0)
+			log_error("somebody else has changed pawsd's rules, and they cannot be put in place again: %s", error);
+	} else if (found != daemon->rules_fingerprint || !daemon->is_change_told) {
 		log_warning("somebody else has changed pawsd's rules or sets: they stay so, see [rules] on_change");
-	} else if (install(daemon, daemon->config, &daemon->drain, error, sizeof(error)) == 0) {
-		log_warning("somebody else had changed pawsd's rules or sets: they are in place again");
-	} else {
-		log_error("somebody else has changed pawsd's rules, and they cannot be put in place again: %s", error);
-		return;
+		daemon->rules_fingerprint = found;
+		daemon->is_change_told = true;
+		daemon->rules_changed++;
 	}
-	daemon->rules_changed++;
 }
 
 void reload_look_around(struct daemon *daemon)

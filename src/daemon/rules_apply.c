@@ -205,8 +205,8 @@ static int switch_chains(struct installation *installation, const struct rules_c
 	return 0;
 }
 
-static int install_iptables(struct installation *installation, const struct rules_config *config, char *ret_error,
-			    size_t error_size)
+static int install_iptables(struct installation *installation, const struct rules_config *config,
+			    struct rules_size *ret_size, char *ret_error, size_t error_size)
 {
 	static const char *const argv[] = {"ipset", "restore", NULL};
 	const struct text *sets = &installation->sets;
@@ -222,12 +222,16 @@ static int install_iptables(struct installation *installation, const struct rule
 		destroy_sets(installation->generation, 0, ignored, sizeof(ignored));
 		return -1;
 	}
+	for (enum family family = 0; family < FAMILY_COUNT; family++)
+		rules_measure_iptables(installation->chains[family].bytes, ret_size);
+	rules_measure_sets(sets->bytes, ret_size);
 	/* The rules are in place; a set that cannot be destroyed now is tried again next time. */
 	destroy_sets(0, installation->generation, ignored, sizeof(ignored));
 	return 0;
 }
 
-static int run_nft(const struct rules_plan *plans, const char *clearing, char *ret_error, size_t error_size)
+static int run_nft(const struct rules_plan *plans, const char *clearing, struct rules_size *ret_size, char *ret_error,
+		   size_t error_size)
 {
 	static const char *const argv[] = {"nft", "-f", "-", NULL};
 	struct text input;
@@ -240,13 +244,15 @@ static int run_nft(const struct rules_plan *plans, const char *clearing, char *r
 		error = rules_complain_of_memory(ret_error, error_size);
 	else if (rules_run(argv, input.bytes, input.len, NULL, ret_error, error_size) != RUN_OK)
 		error = -1;
+	else if (ret_size)
+		rules_measure_nft(input.bytes, ret_size);
 	rules_text_free(&input);
 	return error;
 }
 
 /* Over the table that stands, if it is one like this; else in its place. */
-static int install_nft(const struct installation *installation, const struct rules_config *config, char *ret_error,
-		       size_t error_size)
+static int install_nft(const struct installation *installation, const struct rules_config *config,
+		       struct rules_size *ret_size, char *ret_error, size_t error_size)
 {
 	static const char *const argv[] = {"nft", "-t", "list", "table", "inet", "pawsd", NULL};
 	const struct rules_plan *plans = installation->plans;
@@ -258,9 +264,9 @@ static int install_nft(const struct installation *installation, const struct rul
 		clearing = rules_nft_clearing(listing, config->placement);
 	free(listing);
 	if (clearing)
-		error = run_nft(plans, clearing, ret_error, error_size);
+		error = run_nft(plans, clearing, ret_size, ret_error, error_size);
 	free(clearing);
-	return error == 0 ? 0 : run_nft(plans, NULL, ret_error, error_size);
+	return error == 0 ? 0 : run_nft(plans, NULL, ret_size, ret_error, error_size);
 }
 
 /* What is to be installed. */
@@ -271,22 +277,24 @@ struct request {
 	size_t drain_count;
 };
 
-static int install_plans(const struct request *request, bool kernel_strips, char *ret_error, size_t error_size)
+static int install_plans(const struct request *request, bool kernel_strips, struct rules_size *ret_size, char *ret_error,
+			 size_t error_size)
 {
 	const struct rules_config *config = request->config;
 	struct installation installation = {0};
 	bool done = true;
 	int error;
 
+	*ret_size = (struct rules_size){0};
 	for (enum family family = 0; family < FAMILY_COUNT; family++)
 		done &= rules_plan_init(&installation.plans[family], family, config, request->policy, request->drain,
 					request->drain_count, kernel_strips) == 0;
 	if (!done)
 		error = rules_complain_of_memory(ret_error, error_size);
 	else if (config->backend == RULES_NFT)
-		error = install_nft(&installation, config, ret_error, error_size);
+		error = install_nft(&installation, config, ret_size, ret_error, error_size);
 	else
-		error = install_iptables(&installation, config, ret_error, error_size);
+		error = install_iptables(&installation, config, ret_size, ret_error, error_size);
 	installation_free(&installation);
 	return error;
 }
@@ -306,13 +314,13 @@ static int install(const struct request *request, struct rules_outcome *ret, cha
 
 	ret->strip_error[0] = '\0';
 	if (config->strip == STRIP_AUTO && rules_can_strip(config, request->policy)) {
-		if (install_plans(request, true, ret->strip_error, sizeof(ret->strip_error)) == 0) {
+		if (install_plans(request, true, &ret->size, ret->strip_error, sizeof(ret->strip_error)) == 0) {
 			ret->strip_error[0] = '\0';
 			return 0;
 		}
-		return install_plans(request, false, ret_error, error_size);
+		return install_plans(request, false, &ret->size, ret_error, error_size);
 	}
-	return install_plans(request, config->strip != STRIP_QUEUE, ret_error, error_size);
+	return install_plans(request, config->strip != STRIP_QUEUE, &ret->size, ret_error, error_size);
 }
 
 int rules_install(const struct rules_config *config, const struct policy *policy, const struct rules_drain *drain,
@@ -361,7 +369,7 @@ int rules_remove(const struct rules_config *config, char *ret_error, size_t erro
 	case RULES_IPTABLES:
 		return remove_iptables(config, ret_error, error_size);
 	case RULES_NFT:
-		return run_nft(NULL, NULL, ret_error, error_size);
+		return run_nft(NULL, NULL, NULL, ret_error, error_size);
 	case RULES_NONE:
 		break;
 	}

@@ -4,6 +4,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,7 +14,7 @@
 #include "rules_internal.h"
 
 enum {
-	NOTHING_THERE = 1,
+	NOTHING_THERE = 1, /* and RULES_DISTURBED is 2 */
 };
 
 static uint64_t add_text(uint64_t sum, const char *text, size_t len)
@@ -21,20 +22,86 @@ static uint64_t add_text(uint64_t sum, const char *text, size_t len)
 	return hash_mix(sum ^ hash_text(text, len));
 }
 
+/* ---- how much ---- */
+
+/* The line behind this one; the end of the text if it was the last. */
+static const char *behind_line(const char *line)
+{
+	line += strcspn(line, "\n");
+	return line + (*line == '\n');
+}
+
+static bool begins(const char *line, const char *word)
+{
+	return strncmp(line, word, strlen(word)) == 0;
+}
+
+void rules_measure_iptables(const char *chains, struct rules_size *sum)
+{
+	for (const char *line = chains; *line; line = behind_line(line))
+		sum->rules += begins(line, "-A ");
+}
+
+/* Of "pawsd-a4-g1", not of "pawsd-a-p3", which is a bitmap and may be given ranges. */
+static bool has_single_entries(const char *name)
+{
+	return strlen(name) > strlen(RULES_SET_PREFIX "a-") && name[strlen(RULES_SET_PREFIX "a")] != '-';
+}
+
+void rules_measure_sets(const char *sets, struct rules_size *sum)
+{
+	char name[64];
+
+	for (const char *line = sets; *line; line = behind_line(line)) {
+		sum->sets += begins(line, "create ");
+		if (sscanf(line, "add %63s", name) == 1)
+			sum->entries += has_single_entries(name);
+	}
+}
+
+/* What stands in its chains, but for where base chains are hooked in. */
+void rules_measure_nft(const char *script, struct rules_size *sum)
+{
+	bool is_chain = false;
+
+	for (const char *line = script; *line; line = behind_line(line)) {
+		const char *text = line + strspn(line, "\t ");
+
+		if (begins(text, "chain "))
+			is_chain = true;
+		else if (*text == '}')
+			is_chain = false;
+		else if (is_chain && *text != '#' && *text != '\n' && !begins(text, "type "))
+			sum->rules++;
+	}
+}
+
+static bool is_less(const struct rules_size *size, const struct rules_size *installed)
+{
+	return size->rules < installed->rules || size->sets < installed->sets || size->entries < installed->entries;
+}
+
+/* ---- a look ---- */
+
 /* Names and sizes of our sets, of "Name: pawsd-a4-g1" and, further on, "Number of entries: 7". */
-static uint64_t add_sets(uint64_t sum)
+static uint64_t add_sets(uint64_t sum, struct rules_size *size)
 {
 	static const char *const argv[] = {"ipset", "list", "-terse", NULL};
 	static const char name[] = "Name: ", entries[] = "Number of entries: ";
 	char *listing = NULL, *save = NULL, error[200];
-	bool is_ours = false;
+	bool is_ours = false, is_counted = false;
 
 	rules_run(argv, NULL, 0, &listing, error, sizeof(error));
 	for (char *line = listing ? strtok_r(listing, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
-		if (strncmp(line, name, strlen(name)) == 0)
-			is_ours = strncmp(line + strlen(name), RULES_SET_PREFIX, strlen(RULES_SET_PREFIX)) == 0;
-		else if (strncmp(line, entries, strlen(entries)) != 0)
+		if (begins(line, name)) {
+			is_ours = begins(line + strlen(name), RULES_SET_PREFIX);
+			is_counted = is_ours && has_single_entries(line + strlen(name));
+			size->sets += is_ours;
+		} else if (!begins(line, entries)) {
 			continue;
+		} else if (is_counted) {
+			size->entries += (uint32_t)strtoul(line + strlen(entries), NULL, 10);
+		}
 		if (is_ours)
 			sum = add_text(sum, line, strlen(line));
 	}
@@ -42,7 +109,7 @@ static uint64_t add_sets(uint64_t sum)
 	return sum;
 }
 
-static uint64_t look_at_iptables(const struct rules_config *config)
+static uint64_t look_at_iptables(const struct rules_config *config, struct rules_size *size)
 {
 	uint64_t sum = NOTHING_THERE;
 	char error[200];
@@ -54,38 +121,47 @@ static uint64_t look_at_iptables(const struct rules_config *config)
 		if (is_read && present.is_there) {
 			sum = add_text(sum, present.rules.bytes, present.rules.len);
 			sum = add_text(sum, present.jumps.bytes, present.jumps.len);
+			rules_measure_iptables(present.rules.bytes, size);
+			rules_measure_iptables(present.jumps.bytes, size);
 		}
 		rules_present_free(&present);
 		if (!is_read)
 			return 0;
 	}
-	return add_sets(sum);
+	return add_sets(sum, size);
 }
 
 /* Figures of counters left out, and elements of maps, which may be a hundred thousand. */
-static uint64_t look_at_nft(void)
+static uint64_t look_at_nft(struct rules_size *size)
 {
 	static const char *const argv[] = {"nft", "-s", "-t", "list", "table", "inet", "pawsd", NULL};
 	char *listing = NULL, error[200];
 	uint64_t sum = NOTHING_THERE;
 
-	if (rules_run(argv, NULL, 0, &listing, error, sizeof(error)) == RUN_OK && listing)
+	if (rules_run(argv, NULL, 0, &listing, error, sizeof(error)) == RUN_OK && listing) {
 		sum = add_text(sum, listing, strlen(listing));
+		rules_measure_nft(listing, size);
+	}
 	free(listing);
 	return sum;
 }
 
-uint64_t rules_fingerprint(const struct rules_config *config)
+uint64_t rules_fingerprint(const struct rules_config *config, const struct rules_size *installed)
 {
+	struct rules_size size = {0};
+	uint64_t sum = 0;
+
 	switch (config->backend) {
 	case RULES_IPTABLES:
-		return look_at_iptables(config);
+		sum = look_at_iptables(config, &size);
+		break;
 	case RULES_NFT:
-		return look_at_nft();
+		sum = look_at_nft(&size);
+		break;
 	case RULES_NONE:
 		break;
 	}
-	return 0;
+	return sum && is_less(&size, installed) ? RULES_DISTURBED : sum;
 }
 
 /* ---- has anybody changed anything ---- */

@@ -204,4 +204,9 @@ int rules_replace(const struct rules_config *config, enum family family, const s
 /* Back to what was present before. */
 void rules_put_back(const struct rules_config *config, enum family family, const struct present *before);
 
+/* rules_check.c. Adds what these texts would install: chains for iptables-restore, sets for ipset; a script for nft. */
+void rules_measure_iptables(const char *chains, struct rules_size *sum);
+void rules_measure_sets(const char *sets, struct rules_size *sum);
+void rules_measure_nft(const char *script, struct rules_size *sum);
+
 #endif

@@ -54,6 +54,29 @@ elsewhere() {
 	in_ns "$GW" ipset add other 192.0.2.1
 }
 
+# ambush_bin: in front of what pawsd runs to put rules in place, a script that does so, and flushes them at once if there is a
+# file $WORK/ambush: as another tool does that comes just then, before pawsd has had a look at them.
+ambush_bin() {
+	mkdir -p "$WORK/bin"
+	cat >"$WORK/bin/iptables-$XT-restore" <<-EOT
+		#!/bin/sh
+		"$(command -v "iptables-$XT-restore")" "\$@" || exit
+		[ ! -e "$WORK/ambush" ] || { rm "$WORK/ambush" && iptables-$XT -w -t mangle -F; }
+	EOT
+	chmod +x "$WORK/bin/iptables-$XT-restore"
+}
+
+ambush() {
+	touch "$WORK/ambush"
+	kill -HUP "$PAWSD_PID"
+	wait_until 10 eval '! [ -e "$WORK/ambush" ]'
+}
+
+flush_and_reload() {
+	flush 4
+	kill -HUP "$PAWSD_PID"
+}
+
 # Transfers whose client is ahead of the shared clock are left alone once their server has seen its TSvals; the others' servers
 # have dropped what came by.
 crowd_start() {
@@ -83,7 +106,8 @@ for XT in legacy nft; do
 		mode = rewrite
 	EOT
 	: >"$WORK/pawsd.log"
-	pawsd_up "$WORK/pawsd.conf"
+	ambush_bin
+	PATH="$WORK/bin:$PATH" pawsd_up "$WORK/pawsd.conf"
 	BEFORE=$(rules)
 	crowd_start
 	mended "its rules for IPv4 are flushed, with transfers running" flush 4
@@ -93,15 +117,16 @@ for XT in legacy nft; do
 	mended "the jump is gone" drop_jump
 	mended "a rule is gone" drop_rule
 	mended "a set is emptied" flush_set
-	kill -HUP "$PAWSD_PID"
-	wait_until 10 metric_is config_reloads_total 1
+	mended "its rules are flushed in the midst of a reload" ambush
+	mended "they are flushed, and a reload comes at once" flush_and_reload
+	wait_until 10 metric_is config_reloads_total 2
 	elsewhere
 	BEFORE=$(rules)
 	mended "what it does itself, and others elsewhere, does not count, but a set emptied does" flush_set
 	check "$XT: IPv6, too" connects_rewritten 6
 	sed -i 's/^\[rules\]/&\non_change = warn/' "$WORK/pawsd.conf"
 	kill -HUP "$PAWSD_PID"
-	wait_until 10 metric_is config_reloads_total 2
+	wait_until 10 metric_is config_reloads_total 3
 	changed=$(metric rules_changed_total)
 	drop_rule
 	check "$XT, on_change = warn: noticed within 5 s" wait_until 5 metric_is rules_changed_total $((changed + 1))

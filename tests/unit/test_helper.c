@@ -137,14 +137,13 @@ static void test_static_options_stay(void **state)
 	struct slot_names their_names;
 	struct config *config;
 	struct helper *helper;
-	uint64_t fingerprint;
 
 	(void)state;
 	write_config(good_config);
 	helper = helper_start(config_path, &names, error, sizeof(error));
 	assert_int_equal(helper_load(helper, &config, &their_names, error, sizeof(error)), 0);
 	config_free(config);
-	assert_int_equal(helper_install(helper, &request, &outcome, &fingerprint, error, sizeof(error)), 0);
+	assert_int_equal(helper_install(helper, &request, &outcome, error, sizeof(error)), 0);
 	write_config("[queue]\nworkers = 7\n[rules]\nbackend = none\non_stop = keep\n"
 		     "[destination c]\nprefixes = 192.0.2.0/24\nmode = strip\n");
 	assert_int_equal(helper_load(helper, &config, &their_names, error, sizeof(error)), 0);
@@ -194,13 +193,12 @@ static void test_helper_that_has_gone(void **state)
 	struct slot_names their_names;
 	struct config *config;
 	struct helper *helper;
-	uint64_t fingerprint;
 
 	(void)state;
 	write_config(good_config);
 	helper = helper_start(config_path, &names, error, sizeof(error));
 	/* Nothing has been loaded: not to be asked for, so that it ends. */
-	assert_int_equal(helper_install(helper, &request, &outcome, &fingerprint, error, sizeof(error)), -1);
+	assert_int_equal(helper_install(helper, &request, &outcome, error, sizeof(error)), -1);
 	assert_non_null(strstr(error, "start pawsd again"));
 	assert_false(helper_is_there(helper));
 	assert_int_equal(helper_load(helper, &config, &their_names, error, sizeof(error)), -1);

@@ -246,6 +246,45 @@ static void test_labels(void **state)
 	free(text);
 }
 
+/* What is counted of a text is what a look at the rules will find of it. */
+static void test_size(void **state)
+{
+	static const char spec[] = "default off\nx rewrite 10.0.0.0/8 ports=80,1000-2000\ny observe 10.1.0.0/16,2001:db8::/32\n"
+				   "z strip 10.2.0.0/16 sources=10.9.0.0/24,10.10.0.0/24\n";
+	struct rules_config config = plain;
+	struct rules_size size = {0};
+	char *text = print_spec(&config, spec), *save = NULL;
+	(void)state;
+
+	rules_measure_iptables(text, &size);
+	rules_measure_sets(text, &size);
+	assert_int_equal(size.rules, count_of(text, "\n-A "));
+	assert_int_equal(size.sets, count_of(text, "\ncreate "));
+	assert_true(size.sets > 3);
+	/* Not the ports, which are a bitmap. */
+	assert_int_equal(size.entries, count_of(text, "\nadd pawsd-a4-") + count_of(text, "\nadd pawsd-a6-"));
+	assert_true(count_of(text, "\nadd pawsd-a-p") > 0);
+	free(text);
+
+	config.backend = RULES_NFT;
+	text = print_spec(&config, spec);
+	size = (struct rules_size){0};
+	rules_measure_nft(text, &size);
+	for (char *line = strtok_r(text, "\n", &save), *chain = NULL; line; line = strtok_r(NULL, "\n", &save)) {
+		if (strncmp(line, "\tchain ", 7) == 0 || strcmp(line, "\t}") == 0)
+			chain = line[1] == 'c' ? line : NULL;
+		else if (chain && strncmp(line, "\t\ttype ", 7) != 0)
+			size.rules--;
+	}
+	assert_int_equal(size.rules, 0);
+	free(text);
+
+	rules_measure_nft("table inet pawsd {\n\tcounter c {\n\t}\n\tchain a {\n\t\ttype filter hook forward priority 0;\n"
+			  "\t\ttcp flags & syn == 0 accept\n\t}\n\tchain b {\n\t\tqueue to 1\n\t\tqueue to 2\n\t}\n}\n",
+			  &size);
+	assert_int_equal(size.rules, 3);
+}
+
 static void test_refusals(void **state)
 {
 	struct policy *policy = spec_policy("default off\n");
@@ -274,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_same_drain_twice),
 		cmocka_unit_test(test_flavours_and_wan),
 		cmocka_unit_test(test_labels),
+		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_refusals),
 	};
 
