@@ -47,8 +47,7 @@ struct daemon {
 	bool has_to_stop, has_to_reload; /* a signal has come */
 	bool is_in_force; /* `config`, that is: it has been installed */
 	bool rules_installed, rules_label;
-	uint64_t rules_fingerprint; /* after they were put in place; 0: not known */
-	bool is_change_told;	    /* that they are others since, with on_change = warn */
+	uint64_t rules_fingerprint; /* as they were put in place; 0: not known */
 	bool has_to_check_rules;    /* whatever the kernel says of changes */
 	struct rules_watch *rules_watch; /* NULL: there is none */
 	uint64_t config_digest;		 /* rules_digest() of `config`, 0: not made yet */

@@ -72,8 +72,8 @@ int helper_install(struct helper *helper, const struct helper_install *request, 
 /* rules_remove() */
 int helper_remove(struct helper *helper, char *ret_error, size_t error_size);
 
-/* rules_fingerprint(), of what was installed last; 0 also where there is no helper. */
-uint64_t helper_fingerprint(struct helper *helper);
+/* rules_look(), for what was installed last; fingerprint 0 also where there is no helper. */
+struct rules_look helper_look(struct helper *helper);
 
 /* rules_read_counts(), of the configuration in force, which has `destination_count` destinations. */
 int helper_read_counts(struct helper *helper, uint64_t (*ret_counts)[RULES_STRIP_REASONS], size_t destination_count,

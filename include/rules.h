@@ -90,16 +90,17 @@ struct rules_size {
 	uint32_t rules, sets, entries;
 };
 
-enum {
-	RULES_DISTURBED = 2,
-};
-
 /*
  * What there is of our rules and sets just now, in one number: another one than before says that somebody has changed
- * them. 0: it cannot be told. RULES_DISTURBED: there is less than `installed`, by which it is known even where somebody has been
- * there before the first look.
+ * them. 0: it cannot be told. `is_less`: than was installed, by which a change is known even where somebody was there before the
+ * first look.
  */
-uint64_t rules_fingerprint(const struct rules_config *config, const struct rules_size *installed);
+struct rules_look {
+	uint64_t fingerprint;
+	bool is_less;
+};
+
+struct rules_look rules_look(const struct rules_config *config, const struct rules_size *installed);
 
 /*
  * Tells at little cost whether anybody has changed anything in nf_tables, iptables-nft's rules included, so that it need

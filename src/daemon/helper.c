@@ -196,11 +196,16 @@ static bool remove_rules(struct server *server)
 	return config && answer(server, rules_remove(&config->rules, error, sizeof(error)), error);
 }
 
-static bool tell_fingerprint(struct server *server)
+static bool tell_look(struct server *server)
 {
-	uint64_t fingerprint = server->current ? rules_fingerprint(&server->current->rules, &server->size) : 0;
+	struct rules_look look = {0};
+	uint8_t is_less;
 
-	return wire_put(server->out, &fingerprint, sizeof(fingerprint));
+	if (server->current)
+		look = rules_look(&server->current->rules, &server->size);
+	is_less = look.is_less;
+	return wire_put(server->out, &look.fingerprint, sizeof(look.fingerprint)) &&
+	       wire_put(server->out, &is_less, sizeof(is_less));
 }
 
 static bool read_counts(struct server *server)
@@ -278,7 +283,7 @@ static const struct operation {
 	[HELPER_INSTALL] = {sizeof(struct helper_install_head),
 			    sizeof(struct helper_install_head) + DRAIN_MAX * sizeof(struct rules_drain), install},
 	[HELPER_REMOVE] = {0, 0, remove_rules},
-	[HELPER_FINGERPRINT] = {0, 0, tell_fingerprint},
+	[HELPER_LOOK] = {0, 0, tell_look},
 	[HELPER_LOOK_AROUND] = {0, 0, look_around},
 	[HELPER_READ_COUNTS] = {0, 0, read_counts},
 	[HELPER_STORE_CLOCK] = {1, HELPER_CLOCK_MAX, store_clock},

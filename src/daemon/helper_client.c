@@ -242,15 +242,19 @@ int helper_remove(struct helper *helper, char *ret_error, size_t error_size)
 	return get_result(helper, ret_error, error_size);
 }
 
-uint64_t helper_fingerprint(struct helper *helper)
+struct rules_look helper_look(struct helper *helper)
 {
-	uint64_t fingerprint;
+	struct rules_look look = {0};
 	char error[HELPER_ERROR_SIZE];
+	uint8_t is_less;
 
-	if (ask(helper, HELPER_FINGERPRINT) && get_first(helper, &fingerprint, sizeof(fingerprint)))
-		return fingerprint;
+	if (ask(helper, HELPER_LOOK) && get_first(helper, &look.fingerprint, sizeof(look.fingerprint)) &&
+	    wire_get(helper->in, &is_less, sizeof(is_less)) && is_less <= 1) {
+		look.is_less = is_less;
+		return look;
+	}
 	complain(helper, error, sizeof(error));
-	return 0;
+	return (struct rules_look){0};
 }
 
 int helper_read_counts(struct helper *helper, uint64_t (*ret_counts)[RULES_STRIP_REASONS], size_t destination_count,

@@ -75,12 +75,12 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 /* True where somebody else has changed the rules since they were put in place; *ret_found: what they are. */
 static bool are_rules_changed(struct daemon *daemon, uint64_t *ret_found)
 {
-	*ret_found = helper_fingerprint(daemon->helper);
-	if (!*ret_found)
-		return false;
-	if (!daemon->rules_fingerprint && *ret_found != RULES_DISTURBED)
-		daemon->rules_fingerprint = *ret_found;
-	return *ret_found != daemon->rules_fingerprint || *ret_found == RULES_DISTURBED;
+	const struct rules_look look = helper_look(daemon->helper);
+
+	*ret_found = look.fingerprint;
+	if (look.fingerprint && !daemon->rules_fingerprint && !look.is_less)
+		daemon->rules_fingerprint = look.fingerprint;
+	return look.fingerprint && look.fingerprint != daemon->rules_fingerprint;
 }
 
 /*
@@ -89,11 +89,13 @@ static bool are_rules_changed(struct daemon *daemon, uint64_t *ret_found)
  */
 static void note_rules(struct daemon *daemon)
 {
-	daemon->is_change_told = false;
+	struct rules_look look;
+
 	if (daemon->rules_watch)
 		rules_watch_has_changed(daemon->rules_watch);
-	daemon->rules_fingerprint = helper_fingerprint(daemon->helper);
-	daemon->has_to_check_rules = !daemon->rules_fingerprint || daemon->rules_fingerprint == RULES_DISTURBED;
+	look = helper_look(daemon->helper);
+	daemon->rules_fingerprint = look.is_less ? 0 : look.fingerprint;
+	daemon->has_to_check_rules = daemon->rules_fingerprint == 0;
 }
 
 static int install(struct daemon *daemon, const struct config *config, const struct drain_set *drain,
@@ -275,10 +277,9 @@ void reload_check_rules(struct daemon *daemon)
 	if (daemon->config->on_change == ON_CHANGE_RESTORE) {
 		if (install(daemon, daemon->config, &daemon->drain, error, sizeof(error)) < 0)
 			log_error("somebody else has changed pawsd's rules, and they cannot be put in place again: %s", error);
-	} else if (found != daemon->rules_fingerprint || !daemon->is_change_told) {
+	} else {
 		log_warning("somebody else has changed pawsd's rules or sets: they stay so, see [rules] on_change");
 		daemon->rules_fingerprint = found;
-		daemon->is_change_told = true;
 		daemon->rules_changed++;
 	}
 }

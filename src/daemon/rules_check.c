@@ -14,7 +14,7 @@
 #include "rules_internal.h"
 
 enum {
-	NOTHING_THERE = 1, /* and RULES_DISTURBED is 2 */
+	NOTHING_THERE = 1,
 };
 
 static uint64_t add_text(uint64_t sum, const char *text, size_t len)
@@ -146,7 +146,7 @@ static uint64_t look_at_nft(struct rules_size *size)
 	return sum;
 }
 
-uint64_t rules_fingerprint(const struct rules_config *config, const struct rules_size *installed)
+struct rules_look rules_look(const struct rules_config *config, const struct rules_size *installed)
 {
 	struct rules_size size = {0};
 	uint64_t sum = 0;
@@ -161,7 +161,7 @@ uint64_t rules_fingerprint(const struct rules_config *config, const struct rules
 	case RULES_NONE:
 		break;
 	}
-	return sum && is_less(&size, installed) ? RULES_DISTURBED : sum;
+	return (struct rules_look){sum, is_less(&size, installed)};
 }
 
 /* ---- has anybody changed anything ---- */

@@ -257,12 +257,26 @@ fault_drain() {
 	pawsctl resume >/dev/null && metric_is draining 0
 }
 
-# mended COMMAND...: what it does to rules or sets is noticed and undone.
+# mended COMMAND...: what it does to rules or sets is undone, and counted, but where pawsd was just putting them in place itself.
 mended() {
 	local changed
 	changed=$(metric rules_changed_total)
 	"$@"
-	wait_until 10 metric_is rules_changed_total $((changed + 1))
+	wait_until 10 is_mended $((changed + 1)) || return 1
+	metric_is rules_changed_total $((changed + 1)) || DETAIL+=", in the midst of a change of pawsd's own"
+}
+
+is_mended() { metric_is rules_changed_total "$1" || { rules_stand 4 && rules_stand 6 && sets_stand; }; }
+
+# rules_stand FAMILY: FORWARD jumps to them, and there is something in them.
+rules_stand() {
+	xt "$GW" "$1" -t mangle -S FORWARD | grep -q -- '-j PAWSD$' && [ "$(xt "$GW" "$1" -t mangle -S PAWSD-OUT | wc -l)" -gt 1 ]
+}
+
+# None of them is empty.
+sets_stand() {
+	in_ns "$GW" ipset list -terse | awk '/^Name: pawsd-/ {sets++; ours = 1} /^Name: / && !/^Name: pawsd-/ {ours = 0}
+		/^Number of entries: 0$/ && ours {empty++} END {exit !(sets && !empty)}'
 }
 
 fault_flush_rules() {

@@ -204,7 +204,7 @@ static void test_helper_that_has_gone(void **state)
 	assert_int_equal(helper_load(helper, &config, &their_names, error, sizeof(error)), -1);
 	assert_null(config);
 	assert_int_equal(helper_remove(helper, error, sizeof(error)), -1);
-	assert_int_equal(helper_fingerprint(helper), 0);
+	assert_int_equal(helper_look(helper).fingerprint, 0);
 	assert_int_equal(helper_store_clock(helper, "x", 1), -1);
 	assert_int_equal(errno, EPIPE);
 	helper_remove_files(helper, true, true);
@@ -273,7 +273,7 @@ static void test_improper_requests(void **state)
 		{true, {HELPER_STORE_CLOCK, HELPER_CLOCK_MAX + 1}, {0}, 0},
 		{true, {HELPER_STORE_CLOCK, 64}, {0}, 10}, /* cut off */
 		{true, {HELPER_REMOVE_FILES, 3}, {0}, 3},
-		{true, {HELPER_FINGERPRINT, 8}, {0}, 8},
+		{true, {HELPER_LOOK, 8}, {0}, 8},
 	};
 
 	(void)state;
