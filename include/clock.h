@@ -83,6 +83,9 @@ void clock_raise_server(struct clock *clock, uint64_t tick, const struct addr *s
 /* Of two TSvals that have been sent the one that a SYN has more to keep up with. 0: none. */
 uint32_t clock_furthest(const struct clock *clock, uint64_t tick, uint32_t tsval, uint32_t other);
 
+/* The slot of that server's mark. */
+uint32_t clock_slot(const struct clock *clock, const struct addr *server);
+
 /*
  * The mark of the servers in `slot` as clock_shared holds it, if it is fresh at `tick` and ahead of the
  * clock, so that it would be missed; else 0.

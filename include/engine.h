@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "counters.h"
+#include "event.h"
 #include "flow_table.h"
 #include "packet.h"
 #include "policy.h"
@@ -31,6 +32,8 @@ struct engine {
 	 */
 	bool rules_lag;
 	const struct policy *rules_policy;
+	struct event_ring *events; /* what is to be told (event.h); NULL: nothing is */
+	uint64_t serial;	   /* for event.serial: the caller's number of the packet, if it counts them */
 	bool is_draining; /* no new connection is rewritten, known ones go on */
 	struct counters *counters;
 	uint64_t full_tick;    /* when the table was last found full */

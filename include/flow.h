@@ -112,6 +112,12 @@ static inline bool flow_in_handshake(const struct flow *flow)
 	       (flow->state == FLOW_CLOSE && !(flow->flags & FLOW_HAS_LIVED));
 }
 
+/* The client's TSval in the flow's last SYN; the offset may be that of a later anchor. */
+static inline uint32_t flow_said_in_syn(const struct flow *flow)
+{
+	return flow->flags & FLOW_SYN_ZERO ? 0 : flow->syn_tsval - flow->offset;
+}
+
 enum {
 	SYN_PAIRS_MAX = 12, /* Linux sends up to 11 SYNs (since 6.5); beyond that the oldest but the first is forgotten */
 };

@@ -71,7 +71,7 @@ static void mark_raise(const struct clock *clock, uint64_t *mark, uint64_t tick,
 	} while (!__atomic_compare_exchange_n(mark, &old, new, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 }
 
-static uint32_t server_slot(const struct clock *clock, const struct addr *server)
+uint32_t clock_slot(const struct clock *clock, const struct addr *server)
 {
 	return (uint32_t)(hash_bytes16(server->byte, clock->shared->secret) % CLOCK_SERVER_SLOTS);
 }
@@ -94,7 +94,7 @@ uint32_t clock_syn_tsval(struct clock *clock, uint64_t tick, const struct addr *
 	uint64_t published = __atomic_load_n(&clock->shared->published, __ATOMIC_RELAXED);
 	/* Older than the lead, the high mark has been overtaken by the clock. */
 	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
-	uint64_t *slot = &clock->shared->server[server_slot(clock, server)];
+	uint64_t *slot = &clock->shared->server[clock_slot(clock, server)];
 	uint64_t mark = __atomic_load_n(slot, __ATOMIC_RELAXED);
 	uint32_t ahead = 0, tsval;
 
@@ -126,7 +126,7 @@ void clock_raise(struct clock *clock, uint64_t tick, const struct addr *server, 
 
 void clock_raise_server(struct clock *clock, uint64_t tick, const struct addr *server, uint32_t tsval)
 {
-	mark_raise(clock, &clock->shared->server[server_slot(clock, server)], tick, CLOCK_MARK_AGE_MS, tsval);
+	mark_raise(clock, &clock->shared->server[clock_slot(clock, server)], tick, CLOCK_MARK_AGE_MS, tsval);
 }
 
 uint32_t clock_furthest(const struct clock *clock, uint64_t tick, uint32_t tsval, uint32_t other)
@@ -163,7 +163,7 @@ void clock_sweep(struct clock *clock, uint64_t tick, uint32_t count, uint32_t *h
 
 void clock_note_stamped(struct clock *clock, uint32_t seen_s, const struct addr *server)
 {
-	uint32_t *stamped_s = &clock->shared->stamped_s[server_slot(clock, server)];
+	uint32_t *stamped_s = &clock->shared->stamped_s[clock_slot(clock, server)];
 	uint32_t before_s = __atomic_load_n(stamped_s, __ATOMIC_RELAXED);
 
 	if (before_s == 0 || seq_after(seen_s, before_s))
@@ -172,7 +172,7 @@ void clock_note_stamped(struct clock *clock, uint32_t seen_s, const struct addr 
 
 bool clock_is_stamped(const struct clock *clock, uint64_t tick, const struct addr *server)
 {
-	uint32_t stamped_s = __atomic_load_n(&clock->shared->stamped_s[server_slot(clock, server)], __ATOMIC_RELAXED);
+	uint32_t stamped_s = __atomic_load_n(&clock->shared->stamped_s[clock_slot(clock, server)], __ATOMIC_RELAXED);
 
 	/* Another worker's second may have begun before ours. */
 	return stamped_s && (uint32_t)(tick / 1000) - stamped_s + 1 <= CLOCK_MARK_AGE_MS / 1000 + 1;

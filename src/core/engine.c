@@ -35,7 +35,6 @@
 enum {
 	SYN_PAIRS_KEEP_MS = 60000,
 	FAST_CLOCK_SHARE = 256,
-	UNSEEN_S = 10,
 	LEAD_LEAST_MS = 500, /* with [clock] max_lead_ms = 0, too, packets are held back on their way */
 };
 
@@ -56,20 +55,6 @@ void engine_set_state(struct engine *engine, struct flow *flow, enum flow_state 
 		counter_add(&gauges[state], 1);
 	/* Last, so that whoever finds the table after a kill finds a whole flow. */
 	__atomic_store_n(&flow->state, (uint8_t)state, __ATOMIC_RELEASE);
-}
-
-/* Its server may remember it for as long as it was alive, and a minute. */
-static void note_stamped(struct engine *engine, const struct flow *flow)
-{
-	if (flow->flags & FLOW_STAMPED)
-		clock_note_stamped(&engine->clock, flow->last_seen_s, &flow->server);
-}
-
-void engine_forget_flow(struct engine *engine, struct flow *flow)
-{
-	note_stamped(engine, flow);
-	counter_add(&engine->counters->flows[flow->slot][flow->state], (uint64_t)-1);
-	flow_table_remove(&engine->table, flow);
 }
 
 void engine_note_foreign_tsval(struct passage *p)
@@ -175,7 +160,7 @@ static bool start_scaling(struct passage *p)
 }
 
 /* Says to the clock that the flow sends `tsval`. */
-static inline void note_emitted(struct passage *p, uint32_t tsval)
+__attribute__((always_inline)) static inline void note_emitted(struct passage *p, uint32_t tsval)
 {
 	struct clock *clock = &p->engine->clock;
 
@@ -278,7 +263,7 @@ __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 	return reason;
 }
 
-static inline enum reason handle_segment_out(struct passage *p)
+__attribute__((always_inline)) static inline enum reason handle_segment_out(struct passage *p)
 {
 	struct flow *flow = p->flow;
 	const struct clock *clock = &p->engine->clock;
@@ -314,7 +299,7 @@ static inline bool is_plain_echo(const struct flow *flow, uint32_t tsecr)
 	       back <= flow->tsval_high - flow->syn_tsval;
 }
 
-static inline enum reason handle_segment_in(struct passage *p)
+__attribute__((always_inline)) static inline enum reason handle_segment_in(struct passage *p)
 {
 	struct flow *flow = p->flow;
 	uint32_t tsecr = p->packet.tsecr, tsval;
@@ -388,34 +373,81 @@ static bool is_of_unknown(const struct passage *p)
 	       !engine_is_of_connection(p, flow);
 }
 
-static enum reason handle_flow_segment(struct passage *p)
+/* A server's answer to a SYN that is no SYN/ACK. Of two flows on the four-tuple it may be taken for one of the elder. */
+static bool is_answer_to_syn(const struct passage *p)
 {
-	if (!stays_established(p->flow, p->packet.flags)) {
-		if (is_of_unknown(p))
-			return handle_stranger(p, false);
-		change_state(p);
-	}
+	return !p->outbound && (p->flow->state == FLOW_SYN_SENT || (p->younger && p->younger->state == FLOW_SYN_SENT));
+}
+
+/* As handle_flow_segment() does it for most, but apart, so that its code is no larger. */
+__attribute__((noinline)) static enum reason handle_living(struct passage *p)
+{
 	engine_note_seen(p);
 	return p->outbound ? handle_segment_out(p) : handle_segment_in(p);
 }
 
-static enum reason dispatch(struct passage *p)
+/* A segment of a flow that is not just established. */
+__attribute__((noinline)) static enum reason handle_turn(struct passage *p)
+{
+	bool is_told = p->engine->events && p->flow->mode != MODE_OFF &&
+		       ((p->packet.flags & (TCP_FIN | TCP_RST)) || is_answer_to_syn(p));
+	enum reason reason;
+
+	if (is_of_unknown(p)) {
+		reason = handle_stranger(p, false);
+	} else {
+		change_state(p);
+		reason = handle_living(p);
+	}
+	if (is_told)
+		engine_tell(p, p->outbound, reason);
+	return reason;
+}
+
+static enum reason handle_flow_segment(struct passage *p)
+{
+	if (!stays_established(p->flow, p->packet.flags))
+		return handle_turn(p);
+	engine_note_seen(p);
+	return p->outbound ? handle_segment_out(p) : handle_segment_in(p);
+}
+
+/* A SYN or SYN/ACK, or a RST of no known flow, has been handled. */
+static enum reason tell(struct passage *p, bool outbound, enum reason reason)
+{
+	bool is_ours = p->flow ? p->flow->mode != MODE_OFF : reason != REASON_SYN_POLICY_OFF;
+
+	if (p->engine->events && is_ours && reason != REASON_SYN_FROM_OUTSIDE)
+		engine_tell(p, outbound, reason);
+	return reason;
+}
+
+/* A SYN, a SYN/ACK, or what belongs to no known flow. */
+__attribute__((noinline)) static enum reason handle_opening(struct passage *p)
 {
 	const uint8_t syn_ack = TCP_SYN | TCP_ACK;
 	enum reason reason;
 
+	if ((p->packet.flags & syn_ack) == TCP_SYN)
+		return tell(p, true, engine_handle_syn(p));
+	if ((p->packet.flags & syn_ack) == syn_ack) {
+		reason = engine_handle_synack(p);
+		return p->flow ? tell(p, p->outbound, reason) : tell(p, false, handle_stranger(p, true));
+	}
+	reason = handle_stranger(p, false);
+	return p->packet.flags & TCP_RST ? tell(p, false, reason) : reason;
+}
+
+static enum reason dispatch(struct passage *p)
+{
 	p->flow = flow_table_look_up(&p->engine->table, &p->packet.ends, &p->outbound);
 	if (p->flow && (p->flow->flags & FLOW_HAS_ELDER))
 		p->flow = engine_choose_flow(p);
 	if (p->flow)
 		p->slot = p->flow->slot;
-	if ((p->packet.flags & syn_ack) == TCP_SYN)
-		return engine_handle_syn(p);
-	if ((p->packet.flags & syn_ack) == syn_ack) {
-		reason = engine_handle_synack(p);
-		return p->flow ? reason : handle_stranger(p, true);
-	}
-	return p->flow ? handle_flow_segment(p) : handle_stranger(p, false);
+	if (!p->flow || (p->packet.flags & TCP_SYN))
+		return handle_opening(p);
+	return handle_flow_segment(p);
 }
 
 enum reason engine_handle(struct engine *engine, const struct packet_input *input, uint64_t tick)
@@ -432,55 +464,4 @@ enum reason engine_handle(struct engine *engine, const struct packet_input *inpu
 		reason = dispatch(&p);
 	counter_add(&engine->counters->reason[p.slot][reason], 1);
 	return reason;
-}
-
-/* How long the flow is remembered after it was heard last. */
-static uint32_t timeout_of(const struct engine *engine, const struct flow *flow)
-{
-	uint32_t timeout_s = engine->timeout_s[flow->state];
-
-	/* The client's ACK is a moment away; a forged SYN/ACK's never comes. */
-	if (engine_is_word_alone(flow) && timeout_s > UNSEEN_S)
-		timeout_s = UNSEEN_S;
-	return timeout_s;
-}
-
-void engine_sweep(struct engine *engine, uint32_t count, uint64_t tick)
-{
-	struct flow_table *table = &engine->table;
-	uint32_t now_s = engine_seconds(tick), places;
-
-	if (count > table->capacity)
-		count = table->capacity;
-	/* As large a part of the places that may be in use. */
-	places = (uint32_t)(((uint64_t)count * table->used_end + table->capacity - 1) / table->capacity);
-	/* Marks as often as flows. */
-	clock_sweep(&engine->clock, tick, (uint32_t)((uint64_t)count * CLOCK_SERVER_SLOTS / table->capacity) + 1,
-		    &engine->mark_hand);
-	for (uint32_t i = 0; i < places; i++) {
-		struct flow *flow = &table->flows[table->sweep_hand];
-
-		if (++table->sweep_hand >= table->used_end)
-			table->sweep_hand = 0;
-		if (flow->state == FLOW_FREE)
-			continue;
-		if ((int32_t)(now_s - flow->last_seen_s) > (int32_t)timeout_of(engine, flow))
-			engine_forget_flow(engine, flow);
-		else
-			note_stamped(engine, flow);
-	}
-}
-
-void engine_adopt(struct engine *engine, const uint16_t *slots)
-{
-	struct flow_table *table = &engine->table;
-
-	for (uint32_t i = 0; i < table->capacity; i++) {
-		struct flow *flow = &table->flows[i];
-
-		if (flow->state == FLOW_FREE)
-			continue;
-		flow->slot = flow->slot < DESTINATION_SLOTS ? slots[flow->slot] : (uint16_t)SLOT_NONE;
-		counter_add(&engine->counters->flows[flow->slot][flow->state], 1);
-	}
 }

@@ -116,7 +116,7 @@ struct syn_pairs *engine_open_syn_pairs(struct passage *p)
 	if (!block && (!most || flow_table_use_of_client(table, &flow->client)->pairs < most)) {
 		block = flow_table_add_pairs(table, flow);
 		if (block)
-			engine_push_pair(block, engine_said_in_syn(flow), flow->syn_tsval);
+			engine_push_pair(block, flow_said_in_syn(flow), flow->syn_tsval);
 	}
 	return block;
 }

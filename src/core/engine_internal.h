@@ -97,12 +97,6 @@ struct flow *engine_choose_flow(struct passage *p);
 /* Forgets p->flow and its elder: what runs on the four-tuple from now on is none of ours. p->flow is NULL then. */
 void engine_forget_connections(struct passage *p);
 
-/* The client's TSval in the flow's last SYN; the offset may be that of a later anchor. */
-static inline uint32_t engine_said_in_syn(const struct flow *flow)
-{
-	return flow->flags & FLOW_SYN_ZERO ? 0 : flow->syn_tsval - flow->offset;
-}
-
 /* The packet repeats the SYN that made the flow. */
 static inline bool engine_is_own_isn(const struct passage *p)
 {
@@ -120,6 +114,9 @@ void engine_push_out(struct passage *p, const struct client_use *whose);
 
 /* engine_echo.c. True where the flow's server has been sent the client's own TSvals: it is left alone from now on. */
 bool engine_leave_if_gone_past(struct passage *p, uint32_t tsecr);
+
+/* engine_event.c. Tells p->engine->events, which is not NULL, of the packet, which has been handled. `outbound`: to the server. */
+void engine_tell(struct passage *p, bool outbound, enum reason reason);
 
 enum reason engine_handle_syn(struct passage *p);
 /*

@@ -354,7 +354,7 @@ static bool was_said_in_syn(const struct passage *p, uint32_t tsval)
  */
 static void emit_repeated_syn(struct passage *p)
 {
-	uint32_t said = engine_said_in_syn(p->flow), reading = p->packet.tsval, emitted;
+	uint32_t said = flow_said_in_syn(p->flow), reading = p->packet.tsval, emitted;
 	bool is_old_copy = said && reading && seq_after(said, reading) && was_said_in_syn(p, reading);
 
 	emitted = choose_repeated_tsval(p);

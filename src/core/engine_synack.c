@@ -14,7 +14,7 @@ static enum reason repair_synack(struct passage *p)
 {
 	switch ((enum repair)p->flow->repair) {
 	case REPAIR_ECHO:
-		packet_set_tsecr(&p->packet, engine_said_in_syn(p->flow));
+		packet_set_tsecr(&p->packet, flow_said_in_syn(p->flow));
 		return REASON_SYNACK_REPAIRED_ECHO;
 	case REPAIR_ZERO:
 		packet_set_tsecr(&p->packet, 0);
@@ -33,7 +33,7 @@ static enum reason repair_synack(struct passage *p)
 static bool is_of_a_raw_syn(const struct passage *p)
 {
 	const struct flow *flow = p->flow;
-	uint32_t said = engine_said_in_syn(flow), tsecr = p->packet.tsecr, lately = SYN_SPAN_MAX_MS;
+	uint32_t said = flow_said_in_syn(flow), tsecr = p->packet.tsecr, lately = SYN_SPAN_MAX_MS;
 	uint64_t age_ms = engine_syn_age_ms(p) + FLOW_SYN_TIME_MS;
 
 	if (flow->mode != MODE_REWRITE || !engine_has_sent_only_syns(flow) || !said || !p->packet.tsval)

@@ -61,7 +61,7 @@ static void init_table(struct engine_room *room)
 	flow_table_init(&room->engine.table, room->kept, room->index, room->capacity, secret);
 }
 
-static uint32_t clock_slot(const struct addr *addr, uint64_t secret)
+static uint32_t slot_of_mark(const struct addr *addr, uint64_t secret)
 {
 	return (uint32_t)(hash_bytes16(addr->byte, secret) % CLOCK_SERVER_SLOTS);
 }
@@ -77,13 +77,13 @@ static bool are_marks_apart(const struct scenario *scenario, uint64_t secret)
 	for (uint32_t i = 0; i < FAMILY_COUNT * scenario->address_count; i++) {
 		struct addr addr = wire_server_addr((enum family)(i % FAMILY_COUNT), i / FAMILY_COUNT);
 
-		apart &= !used[clock_slot(&addr, secret)];
-		used[clock_slot(&addr, secret)] = 1;
+		apart &= !used[slot_of_mark(&addr, secret)];
+		used[slot_of_mark(&addr, secret)] = 1;
 	}
 	for (uint32_t i = 0; apart && i < scenario->client_count && !scenario->directions_known; i++) {
 		struct addr addr = wire_client_addr(scenario->clients[i].family, i);
 
-		apart = !used[clock_slot(&addr, secret)];
+		apart = !used[slot_of_mark(&addr, secret)];
 	}
 	return apart;
 }

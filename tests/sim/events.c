@@ -2,14 +2,14 @@
 /* What will happen, in a heap of four children a node; of two at the same time the older order first. */
 #include "sim.h"
 
-static bool is_sooner(const struct event *a, const struct event *b)
+static bool is_sooner(const struct sim_event *a, const struct sim_event *b)
 {
 	return a->at_us != b->at_us ? a->at_us < b->at_us : a->order < b->order;
 }
 
 void events_add(struct events *events, uint64_t at_us, enum event_kind kind, uint32_t index, uint32_t generation)
 {
-	struct event event = {.at_us = at_us, .order = events->order++, .index = index, .generation = generation,
+	struct sim_event event = {.at_us = at_us, .order = events->order++, .index = index, .generation = generation,
 			      .kind = kind};
 	uint32_t at;
 
@@ -27,9 +27,9 @@ void events_add(struct events *events, uint64_t at_us, enum event_kind kind, uin
 	events->heap[at] = event;
 }
 
-bool events_take(struct events *events, struct event *ret)
+bool events_take(struct events *events, struct sim_event *ret)
 {
-	struct event last;
+	struct sim_event last;
 	uint32_t at = 0;
 
 	if (events->count == 0)

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the engine tells of handshakes and ends: event.h. */
+#include "engine_internal.h"
+#include "event.h"
+
+/* The timestamp option's two values; packet.h gives them as they came. */
+enum {
+	TSVAL_AT = 2,
+	TSECR_AT = 6,
+};
+
+static uint32_t load32(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+static void tell_of_flow(const struct passage *p, bool outbound, struct event *event)
+{
+	const struct flow *flow = p->flow;
+
+	event->flags |= EVENT_KNOWN;
+	event->high = flow->tsval_high;
+	event->span = flow->tsval_high - flow->syn_tsval;
+	event->age_ms = (uint32_t)engine_syn_age_ms(p);
+	if (outbound && (p->packet.flags & TCP_FIN) && (flow->flags & FLOW_FIN_IN) && flow->state == FLOW_LAST_ACK)
+		event->flags |= EVENT_SERVER_FIRST;
+}
+
+void engine_tell(struct passage *p, bool outbound, enum reason reason)
+{
+	const struct packet *packet = &p->packet;
+	const struct endpoints *ends = &packet->ends;
+	struct event_ring *ring = p->engine->events;
+	struct event event = {
+		.tick = p->tick,
+		.serial = p->engine->serial,
+		.ends = outbound ? *ends : (struct endpoints){ends->dst, ends->src, ends->dst_port, ends->src_port},
+		.number = outbound ? packet_seq(packet) : packet_ack(packet),
+		.slot = p->slot,
+		.tcp_flags = packet->flags,
+		.reason = (uint8_t)reason,
+		.flags = outbound ? EVENT_OUTBOUND : 0,
+	};
+
+	if (packet->ts || reason == REASON_SYN_STRIPPED || reason == REASON_SYNACK_STRIPPED) {
+		event.flags |= EVENT_TIMESTAMPS;
+		event.tsval = packet->tsval;
+		event.tsecr = packet->tsecr;
+	}
+	if (packet->ts) { /* it still has it */
+		event.flags |= EVENT_LEFT_WITH;
+		event.left = load32(packet->ts + (outbound ? TSVAL_AT : TSECR_AT));
+	}
+	if (p->flow)
+		tell_of_flow(p, outbound, &event);
+	event_push(ring, &event);
+}

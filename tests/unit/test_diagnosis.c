@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Verdicts about servers from what is told of their handshakes: the right one for each failure, and none for what only looks like it. */
+#include "diagnosis_world.h"
+
+enum {
+	TRIALS = 400,
+};
+
+/* ---- tw_recycle ---- */
+
+static void test_recycle(void **state)
+{
+	uint32_t newest = 0xfffff000u; /* the TSvals wrap around in the midst of it */
+
+	(void)state;
+	for (int i = 0; i < 10; i++) {
+		connects(1, newest);
+		fails(1, newest - 500000000u, 3);
+		newest += 4000;
+	}
+	finish();
+	assert_int_equal(judge(1, FINDING_RECYCLE), CONFIDENCE_CERTAIN);
+	assert_int_equal(judge(1, FINDING_RECYCLE_BARE), CONFIDENCE_NONE);
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][0], 10);
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][1], 0);
+	assert_int_equal(server_at(1)->syns[SYN_NEWER][1], 9); /* the first met no stamp */
+	assert_int_equal(server_at(1)->syns[SYN_PLAIN][1], 1);
+}
+
+static void test_few_are_no_proof(void **state)
+{
+	(void)state;
+	connects(1, 5000000);
+	fails(1, 1000000, 3);
+	fails(1, 1000000, 3);
+	connects(1, 5020000);
+	finish();
+	nothing_found(1);
+	/* Three and three: chance does that once in twenty times. */
+	forget();
+	for (uint32_t i = 0; i < 4; i++) {
+		connects(1, 5000000 + i * 10000);
+		if (i < 3)
+			fails(1, 1000000, 3);
+	}
+	finish();
+	assert_int_equal(judge(1, FINDING_RECYCLE), CONFIDENCE_NONE);
+}
+
+/* However seldom chance does it: two are an accident. */
+static void test_two_are_no_proof(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 40; i++)
+		connects(1, 5000000 + (uint32_t)tick);
+	fails(1, 1000000, 3);
+	fails(1, 1000000, 3);
+	finish();
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][0], 2);
+	nothing_found(1);
+}
+
+/* What is older than what the server remembers does not take its place. */
+static void test_older_stamp(void **state)
+{
+	(void)state;
+	connects(1, 9000000);
+	connects(1, 1000000);
+	fails(1, 5000000, 1);
+	finish();
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][0], 1);
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][1], 1);
+}
+
+/* Older SYNs are answered as well as newer ones: a server of today. */
+static void test_healthy(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 100; i++)
+		connects(1, (uint32_t)test_random64() | 1);
+	finish();
+	nothing_found(1);
+	assert_true(server_at(1)->syns[SYN_OLDER][1] > 10);
+}
+
+/* What is so is found as seldom as it says; with room enough that this here is not mere chance. */
+static void check_found_by_chance(const char *what, const uint32_t found[CONFIDENCE_COUNT])
+{
+	print_message("# of %d %s: %u possible, %u likely, %u certain\n", TRIALS, what, found[CONFIDENCE_POSSIBLE],
+		      found[CONFIDENCE_LIKELY], found[CONFIDENCE_CERTAIN]);
+	assert_true(found[CONFIDENCE_POSSIBLE] <= TRIALS / 20);
+	assert_true(found[CONFIDENCE_LIKELY] <= TRIALS / 50);
+	assert_true(found[CONFIDENCE_CERTAIN] <= 2);
+}
+
+static void test_dead_after_a_while(void **state)
+{
+	uint32_t found[CONFIDENCE_COUNT] = {0};
+
+	(void)state;
+	for (uint32_t trial = 0; trial < TRIALS; trial++) {
+		forget();
+		for (uint32_t i = 0; i < 20; i++)
+			connects(1, (uint32_t)test_random64() | 1);
+		for (uint32_t i = 0; i < 20; i++)
+			fails(1, (uint32_t)test_random64() | 1, 2);
+		finish();
+		found[judge(1, FINDING_RECYCLE)]++;
+	}
+	check_found_by_chance("servers that died", found);
+}
+
+static void test_one_host_alone_is_never_older(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 50; i++) {
+		uint32_t tsval = (uint32_t)tick;
+
+		if (i % 3 == 2)
+			fails(1, tsval, 2);
+		else
+			connects(1, tsval);
+	}
+	finish();
+	nothing_found(1);
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][0] + server_at(1)->syns[SYN_OLDER][1], 0);
+}
+
+/* A network that loses `percent` of connects whatever their TSval; how many are called tw_recycle, and how sure. */
+static void test_loss_is_not_recycle(void **state)
+{
+	static const uint32_t percents[] = {2, 10, 30, 60};
+	uint32_t found[CONFIDENCE_COUNT] = {0};
+
+	(void)state;
+	for (uint32_t trial = 0; trial < TRIALS; trial++) {
+		uint32_t percent = percents[trial % 4];
+
+		forget();
+		for (uint32_t i = 0; i < 60; i++) {
+			uint32_t tsval = (uint32_t)test_random64() | 1;
+
+			if (test_random(100) < percent)
+				fails(1, tsval, 1);
+			else
+				connects(1, tsval);
+		}
+		finish();
+		found[judge(1, FINDING_RECYCLE)]++;
+	}
+	check_found_by_chance("lossy networks", found);
+}
+
+static void test_stamp_is_forgotten(void **state)
+{
+	(void)state;
+	connects(1, 5000000);
+	tick += 58000;
+	fails(1, 1000000, 1);
+	assert_non_null(server_at(1));
+	tick += 10000;
+	fails(1, 1000000, 1);
+	finish();
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][0], 1);
+	assert_int_equal(server_at(1)->syns[SYN_PLAIN][0], 1);
+	/* Between 59 and 61 s nobody can tell. */
+	forget();
+	connects(1, 5000000);
+	tick += 59990;
+	fails(1, 1000000, 1);
+	finish();
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][0], 0);
+	assert_int_equal(server_at(1)->syns[SYN_PLAIN][0], 0);
+}
+
+/* One tick behind is not older yet. */
+static void test_one_behind(void **state)
+{
+	(void)state;
+	connects(1, 5000000); /* remembered: 5000010 */
+	fails(1, 5000009, 1);
+	fails(1, 5000008, 1);
+	finish();
+	assert_int_equal(server_at(1)->syns[SYN_NEWER][0], 1);
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][0], 1);
+}
+
+/* A path of two seconds: each SYN is answered, after it was sent again. */
+static void test_late_answers(void **state)
+{
+	const struct endpoints first = ends_of(1);
+
+	(void)state;
+	isn = 1;
+	connects(1, 5000000);
+	for (uint32_t i = 0; i < 10; i++) {
+		const struct endpoints ends = i ? ends_of(1) : first;
+
+		isn = (uint32_t)test_random64();
+		syn(&ends, 1000000);
+		tick += 1000;
+		syn(&ends, 1001000);
+		tick += 1000;
+		synack(&ends, 1000000);
+	}
+	finish();
+	nothing_found(1);
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][0], 0);
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][1], 10);
+	for (uint32_t i = 0; i < DIAGNOSIS_EXAMPLES; i++)
+		assert_int_equal(server_at(1)->examples[FINDING_RECYCLE][i].tick, 0);
+}
+
+static void test_bare(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 10; i++) {
+		connects(1, 5000000 + (uint32_t)tick);
+		fails(1, 0, 3);
+	}
+	finish();
+	assert_int_equal(judge(1, FINDING_RECYCLE_BARE), CONFIDENCE_CERTAIN);
+	assert_int_equal(judge(1, FINDING_RECYCLE), CONFIDENCE_NONE);
+	/* Answered, as by Linux 2.6.32 and whatever has no tw_recycle. */
+	forget();
+	for (uint32_t i = 0; i < 8; i++) {
+		connects(1, 5000000 + (uint32_t)tick);
+		connects(1, 0);
+	}
+	finish();
+	nothing_found(1);
+}
+
+/* ---- the others ---- */
+
+static void challenge(const struct endpoints *ends, uint32_t tsecr)
+{
+	tell(ends, false, TCP_ACK, isn + 5000, 900, tsecr, tsecr, REASON_MIDSTREAM_IN, 0);
+}
+
+static void reset(const struct endpoints *ends, uint32_t number)
+{
+	tell(ends, true, TCP_RST, number, 0, 0, 0, REASON_FLOW_NO_TIMESTAMPS, EVENT_KNOWN);
+}
+
+static void test_time_wait(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 3; i++) {
+		const struct endpoints ends = ends_of(1);
+
+		isn = (uint32_t)test_random64();
+		syn(&ends, 1000000);
+		challenge(&ends, 2000000);
+		challenge(&ends, 2000000); /* a copy */
+		reset(&ends, isn + 5000);
+		tick += 1000;
+		syn(&ends, 1001000);
+		synack(&ends, 1001000);
+		assert_int_equal(judge(1, FINDING_TIME_WAIT), i < 2 ? CONFIDENCE_LIKELY : CONFIDENCE_CERTAIN);
+	}
+	finish();
+	assert_int_equal(judge(1, FINDING_BUSY_TUPLE), CONFIDENCE_NONE);
+	assert_int_equal(server_at(1)->signs[SIGN_CHALLENGED_OLDER], 3);
+	assert_int_equal(server_at(1)->signs[SIGN_CHALLENGED_RESET], 3);
+	assert_int_equal(server_at(1)->examples[FINDING_TIME_WAIT][0].other, 2000000);
+}
+
+/* In FIN_WAIT2, say: the TSval was newer. */
+static void test_busy_tuple(void **state)
+{
+	const struct endpoints ends = ends_of(1), bare = ends_of(1);
+
+	(void)state;
+	isn = 70;
+	syn(&ends, 3000000);
+	challenge(&ends, 2000000);
+	syn(&bare, 0);
+	challenge(&bare, 2000000);
+	finish();
+	assert_int_equal(judge(1, FINDING_TIME_WAIT), CONFIDENCE_NONE);
+	assert_int_equal(judge(1, FINDING_BUSY_TUPLE), CONFIDENCE_LIKELY);
+	assert_int_equal(server_at(1)->signs[SIGN_CHALLENGED_OTHER], 2);
+}
+
+/* The ACK that completes a handshake, or keeps one alive, is no challenge. */
+static void test_no_challenge(void **state)
+{
+	const struct endpoints ends = ends_of(1), late = ends_of(1);
+
+	(void)state;
+	isn = 80;
+	syn(&ends, 3000000);
+	tell(&ends, false, TCP_ACK, isn + 1, 900, 3000000, 3000000, REASON_FLOW_NOT_REWRITTEN, EVENT_KNOWN);
+	synack(&ends, 3000000);
+	challenge(&ends, 4000000);
+	syn(&late, 3000000);
+	tick += 4000;
+	challenge(&late, 4000000);
+	finish();
+	nothing_found(1);
+}
+
+static void test_foreign(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 3; i++) {
+		const struct endpoints ends = ends_of(1);
+
+		isn = (uint32_t)test_random64();
+		syn(&ends, 538477964);
+		tell(&ends, false, TCP_SYN | TCP_ACK, isn + 1, 0, 2174718965u, 2174718965u, REASON_SYNACK_OBSERVED_FOREIGN,
+		     EVENT_KNOWN);
+		assert_int_equal(judge(1, FINDING_FOREIGN_TSECR), i == 0 ? CONFIDENCE_POSSIBLE : i == 1 ? CONFIDENCE_LIKELY
+													   : CONFIDENCE_LIKELY);
+		reset(&ends, isn + 1);
+	}
+	finish();
+	assert_int_equal(judge(1, FINDING_FOREIGN_TSECR), CONFIDENCE_CERTAIN);
+	assert_int_equal(server_at(1)->signs[SIGN_FOREIGN_RESET], 3);
+	assert_int_equal(server_at(1)->signs[SIGN_FOREIGN_REPAIRED], 0);
+	assert_int_equal(server_at(1)->syns[SYN_PLAIN][0], 0);
+}
+
+static void test_foreign_repaired(void **state)
+{
+	const struct endpoints ends = ends_of(1);
+
+	(void)state;
+	isn = 5;
+	syn(&ends, 538477964);
+	tell(&ends, false, TCP_SYN | TCP_ACK, isn + 1, 0, 2174718965u, 538477964, REASON_SYNACK_REPAIRED_ECHO, EVENT_KNOWN);
+	finish();
+	assert_int_equal(server_at(1)->signs[SIGN_FOREIGN_REPAIRED], 1);
+	assert_int_equal(judge(1, FINDING_FOREIGN_TSECR), CONFIDENCE_LIKELY);
+}
+
+static void test_zero_is_no_fault(void **state)
+{
+	const struct endpoints ends = ends_of(1);
+
+	(void)state;
+	isn = 5;
+	syn(&ends, 538477964);
+	tell(&ends, false, TCP_SYN | TCP_ACK, isn + 1, 0, 0, 0, REASON_SYNACK_TSECR_ZERO, EVENT_KNOWN);
+	finish();
+	assert_int_equal(server_at(1)->signs[SIGN_FOREIGN], 0);
+	nothing_found(1);
+}
+
+static void test_closed_port(void **state)
+{
+	(void)state;
+	connects(1, 9000000);
+	for (uint32_t i = 0; i < 20; i++) {
+		const struct endpoints ends = ends_of(1);
+
+		isn = (uint32_t)test_random64();
+		syn(&ends, i % 2 ? 1000000 : 9000000 + (uint32_t)tick);
+		tell(&ends, false, TCP_RST | TCP_ACK, isn + 1, 0, 0, 0, REASON_FLOW_NO_TIMESTAMPS, EVENT_KNOWN);
+	}
+	finish();
+	nothing_found(1);
+	assert_int_equal(server_at(1)->signs[SIGN_REFUSED], 20);
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][1], 10);
+}
+
+/* ---- memory ---- */
+
+static void test_scanner_does_not_wipe_evidence(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 6; i++) {
+		connects(1, 5000000 + (uint32_t)tick);
+		fails(1, 1000000, 1);
+	}
+	finish();
+	assert_int_equal(judge(1, FINDING_RECYCLE), CONFIDENCE_LIKELY);
+	for (uint32_t i = 0; i < 100000; i++) {
+		const struct endpoints ends = {test_addr(0, 0x0a000006), test_addr(0, 0x50000000 + i), 4000, 443};
+
+		isn = i;
+		syn(&ends, 1000);
+		tick += i % 16 == 0;
+	}
+	assert_int_equal(judge(1, FINDING_RECYCLE), CONFIDENCE_LIKELY);
+	assert_int_equal(diagnosis.evicted, 0);
+}
+
+static void test_clock_rates(void **state)
+{
+	static const uint32_t rates[] = {100, 250, 1000, 1000000};
+
+	(void)state;
+	for (uint32_t i = 0; i < 4; i++) {
+		const struct event fin = {
+			.tick = tick,
+			.ends = {test_addr(0, 0x0a000100 + i), test_addr(0, NET + 1), 4000, 443},
+			.left = 1,
+			.span = rates[i] * 20,
+			.age_ms = 20000,
+			.tcp_flags = TCP_FIN | TCP_ACK,
+			.flags = EVENT_OUTBOUND | EVENT_KNOWN | EVENT_TIMESTAMPS | EVENT_LEFT_WITH,
+		};
+
+		diagnosis_take(&diagnosis, &fin);
+	}
+	for (uint32_t i = 0; i < 4; i++) {
+		const struct addr addr = test_addr(0, 0x0a000100 + i);
+		bool is_there = false;
+
+		for (size_t j = 0; j < DIAGNOSIS_CLIENTS; j++)
+			is_there |= diagnosis.clients[j].last_tick && addr_equal(&diagnosis.clients[j].addr, &addr) &&
+				    diagnosis.clients[j].hz == rates[i];
+		assert_true(is_there);
+	}
+}
+
+static void test_ring(void **state)
+{
+	static struct event_ring ring;
+	struct event event = {0};
+
+	(void)state;
+	assert_false(event_take(&ring, &event));
+	for (uint32_t i = 0; i < EVENT_RING_SIZE + 10; i++) {
+		event.serial = i;
+		event_push(&ring, &event);
+	}
+	assert_int_equal(ring.lost, 10);
+	for (uint32_t i = 0; i < EVENT_RING_SIZE; i++) {
+		assert_true(event_take(&ring, &event));
+		assert_int_equal(event.serial, i);
+	}
+	assert_false(event_take(&ring, &event));
+	event_push(&ring, &event);
+	assert_true(event_take(&ring, &event));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_recycle, begin),
+		cmocka_unit_test_setup(test_few_are_no_proof, begin),
+		cmocka_unit_test_setup(test_two_are_no_proof, begin),
+		cmocka_unit_test_setup(test_older_stamp, begin),
+		cmocka_unit_test_setup(test_healthy, begin),
+		cmocka_unit_test_setup(test_dead_after_a_while, begin),
+		cmocka_unit_test_setup(test_one_host_alone_is_never_older, begin),
+		cmocka_unit_test_setup(test_loss_is_not_recycle, begin),
+		cmocka_unit_test_setup(test_stamp_is_forgotten, begin),
+		cmocka_unit_test_setup(test_one_behind, begin),
+		cmocka_unit_test_setup(test_late_answers, begin),
+		cmocka_unit_test_setup(test_bare, begin),
+		cmocka_unit_test_setup(test_time_wait, begin),
+		cmocka_unit_test_setup(test_busy_tuple, begin),
+		cmocka_unit_test_setup(test_no_challenge, begin),
+		cmocka_unit_test_setup(test_foreign, begin),
+		cmocka_unit_test_setup(test_foreign_repaired, begin),
+		cmocka_unit_test_setup(test_zero_is_no_fault, begin),
+		cmocka_unit_test_setup(test_closed_port, begin),
+		cmocka_unit_test_setup(test_scanner_does_not_wipe_evidence, begin),
+		cmocka_unit_test_setup(test_clock_rates, begin),
+		cmocka_unit_test(test_ring),
+	};
+
+	return cmocka_run_group_tests_name("diagnosis", tests, test_random_setup, NULL);
+}
