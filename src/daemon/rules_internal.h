@@ -22,7 +22,8 @@
 /* Which packets of a connection user space must see. */
 enum rules_class {
 	CLASS_NONE,	 /* off */
-	CLASS_HANDSHAKE, /* strip, observe: packets with SYN set */
+	CLASS_HANDSHAKE, /* strip: packets with SYN set */
+	CLASS_WATCH,	 /* observe: by which connections begin, end and are refused; all go to the handshake queue */
 	CLASS_FULL,	 /* rewrite: all; those with SYN set go to the handshake queue */
 	CLASS_STRIP,	 /* strip: none, the rules do it */
 };
@@ -65,8 +66,10 @@ struct rules_plan {
 	bool is_empty;	       /* nothing of this family goes to user space or is stripped */
 	bool is_queued;	       /* something of this family goes to user space */
 	bool is_syn_only;      /* nothing but packets with SYN set is of interest */
+	bool is_watch_only;    /* nothing but those and what CLASS_WATCH is for */
 	bool is_labelled;      /* connections get one of the labels below, once it is known which */
 	bool has_handshakes;   /* of some connections only the handshake is of interest */
+	bool has_watched;      /* of some their ends are, too: CLASS_WATCH */
 };
 
 /* The label of a connection whose packets pass, and of one whose packets are all queued. */

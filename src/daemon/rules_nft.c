@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The rules for nft: one table, inet pawsd, with the chains of rules_text.c under other names
- * (out, in, full, handshake, s7_out, g4_3_out). A verdict map takes the place of the sets: one look-up
+ * (out, in, full, handshake, watch, s7_out, g4_3_out). A verdict map takes the place of the sets: one look-up
  * of the server's address finds the group's chain.
  *
  * Base chains. Placement forward hooks in just behind priority mangle, where the iptables rules
@@ -35,6 +35,7 @@ static void write_step_verdict(FILE *out, const struct rules_step *step, enum wa
 	static const char *const verdicts[] = {
 		[CLASS_NONE] = "return",
 		[CLASS_HANDSHAKE] = "goto handshake",
+		[CLASS_WATCH] = "goto watch",
 		[CLASS_FULL] = "goto full",
 	};
 
@@ -137,6 +138,11 @@ static bool is_labelled(const struct rules_plan *plans)
 	return plans[FAMILY_IPV4].is_labelled || plans[FAMILY_IPV6].is_labelled;
 }
 
+static bool has_watched(const struct rules_plan *plans)
+{
+	return plans[FAMILY_IPV4].has_watched || plans[FAMILY_IPV6].has_watched;
+}
+
 static void write_established_queue(FILE *out, const struct rules_config *config)
 {
 	write_queue(out, config, "", (uint32_t)config->queue_first + config->workers);
@@ -157,6 +163,14 @@ static void write_queue_chains(FILE *out, const struct rules_plan *plans)
 	write_established_queue(out, config);
 	fputs("\t}\n\tchain handshake {\n", out);
 	write_handshake_rule(out, config);
+	fputs("\t}\n", out);
+	if (!has_watched(plans))
+		return;
+	/* As in rules_text.c. */
+	fputs("\tchain watch {\n\t\ttcp flags & (fin | syn | rst) != 0 ", out);
+	write_queue(out, config, "flags bypass ", config->queue_first);
+	fputs("\t\tct status & (seen-reply | assured) == seen-reply ", out);
+	write_queue(out, config, "flags bypass ", config->queue_first);
 	fputs("\t}\n", out);
 }
 
@@ -318,6 +332,11 @@ static void write_way_jumps(FILE *out, const struct rules_config *config, enum w
 	write_way_rules(out, config, way, way == WAY_OUT ? "jump out" : "jump in");
 }
 
+static bool is_watch_only(const struct rules_plan *plans)
+{
+	return plans[FAMILY_IPV4].is_watch_only && plans[FAMILY_IPV6].is_watch_only;
+}
+
 static bool is_syn_only(const struct rules_plan *plans)
 {
 	return plans[FAMILY_IPV4].is_syn_only && plans[FAMILY_IPV6].is_syn_only;
@@ -342,10 +361,12 @@ static void begin_base_chain(FILE *out, const struct rules_plan *plans, const ch
 	fputs("\t\tmeta l4proto != tcp accept\n", out);
 	if (is_syn_only(plans))
 		fputs("\t\ttcp flags & syn == 0 accept\n", out);
+	else if (is_watch_only(plans))
+		fputs("\t\ttcp flags & (fin | syn | rst) == 0 ct status & (seen-reply | assured) != seen-reply accept\n", out);
 	if (!is_labelled(plans))
 		return;
-	fprintf(out, "\t\tct label %u accept\n\t\tct label %u tcp flags & syn == 0 ", rules_label_passing(config),
-		rules_label_queued(config));
+	fprintf(out, "\t\tct label %u %saccept\n\t\tct label %u tcp flags & syn == 0 ", rules_label_passing(config),
+		has_watched(plans) ? "tcp flags & (fin | rst) == 0 " : "", rules_label_queued(config));
 	write_established_queue(out, config);
 }
 

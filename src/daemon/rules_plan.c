@@ -18,7 +18,7 @@ static uint16_t class_word(const struct rules_plan *plan, uint16_t number)
 	case MODE_STRIP:
 		return plan->kernel_strips ? (uint16_t)(CLASS_STRIP + number) : CLASS_HANDSHAKE;
 	case MODE_OBSERVE:
-		return CLASS_HANDSHAKE;
+		return CLASS_WATCH;
 	case MODE_OFF:
 		break;
 	}
@@ -151,7 +151,7 @@ static void look_at_lists(struct rules_plan *plan)
 {
 	plan->is_empty = plan->drains == 0;
 	plan->is_queued = plan->drains > 0;
-	plan->is_syn_only = plan->drains == 0;
+	plan->is_syn_only = plan->is_watch_only = plan->drains == 0;
 	for (uint32_t list = 0; list < plan->lists.list_count; list++) {
 		const bool is_used = list == 0 || rules_list_has_set(plan, list);
 
@@ -163,17 +163,19 @@ static void look_at_lists(struct rules_plan *plan)
 			if (step.class == CLASS_STRIP)
 				plan->is_stripped[step.stripped] = true;
 			plan->is_empty &= step.class == CLASS_NONE;
-			plan->is_queued |= step.class == CLASS_HANDSHAKE || step.class == CLASS_FULL;
-			plan->is_syn_only &= step.class != CLASS_FULL;
-			plan->has_handshakes |= step.class == CLASS_HANDSHAKE || step.class == CLASS_STRIP;
+			plan->is_queued |= step.class != CLASS_NONE && step.class != CLASS_STRIP;
+			plan->is_syn_only &= step.class != CLASS_FULL && step.class != CLASS_WATCH;
+			plan->is_watch_only &= step.class != CLASS_FULL;
+			plan->has_handshakes |= step.class != CLASS_NONE && step.class != CLASS_FULL;
+			plan->has_watched |= step.class == CLASS_WATCH;
 		}
 	}
 	/*
-	 * Where only SYNs are of interest that is as quickly asked for. With postnat a packet that comes in by one wan
+	 * Where only SYNs and ends are of interest that is as quickly asked for. With postnat a packet that comes in by one wan
 	 * interface and leaves by another is looked at twice, each time with other eyes, but has one label.
 	 */
 	plan->is_labelled = plan->config->label != 0 && plan->config->placement == PLACEMENT_FORWARD &&
-			    !plan->is_empty && !plan->is_syn_only;
+			    !plan->is_empty && !plan->is_watch_only;
 }
 
 int rules_plan_init(struct rules_plan *ret, enum family family, const struct rules_config *config,
@@ -215,6 +217,7 @@ void rules_list_describe(FILE *out, const struct rules_plan *plan, uint32_t list
 	static const char *const words[] = {
 		[CLASS_NONE] = "not queued",
 		[CLASS_HANDSHAKE] = "handshakes queued",
+		[CLASS_WATCH] = "handshakes and ends queued",
 		[CLASS_FULL] = "all queued",
 		[CLASS_STRIP] = "stripped here",
 	};

@@ -4,12 +4,13 @@
  *
  *   FORWARD --(its last rule)--> PAWSD -+- PAWSD-OUT --> PAWSD-G<n>-OUT -+-> PAWSD-FULL
  *                                       +- PAWSD-IN  --> PAWSD-G<n>-IN  -+-> PAWSD-SYN
+ *                                                                        +-> PAWSD-WATCH
  *                                                                        +-> PAWSD-S<n>-OUT or -IN
  *
  * PAWSD-OUT takes a packet for one from a client to a server, PAWSD-IN for one from a server
  * to a client. Each looks the server's address up in the set of each group of addresses and
  * goes on to the group's chain, which walks the candidates of the policy in their order: the
- * server's port, the client's address. PAWSD-FULL and PAWSD-SYN hand over to the queues,
+ * server's port, the client's address. PAWSD-FULL, PAWSD-SYN and PAWSD-WATCH hand over to the queues,
  * PAWSD-S<n>-... strip and count for destination number n; what they do not hand over returns to
  * PAWSD (a chain entered by -g returns to the last -j).
  *
@@ -49,6 +50,11 @@ static void write_handshake_rule(FILE *out, const struct rules_config *config, c
 	fputs(" --queue-bypass\n", out);
 }
 
+/* By which a connection begins or ends. */
+static const char mark_flags[] = "-m tcp ! --tcp-flags FIN,SYN,RST NONE";
+/* Nobody's connection yet, though an answer has come: what a server refuses a SYN with is such a packet. */
+static const char half_open[] = "-m conntrack --ctstatus SEEN_REPLY -m conntrack ! --ctstatus ASSURED";
+
 /* IP and TCP header without options. */
 static unsigned int shortest_packet(const struct rules_plan *plan)
 {
@@ -62,6 +68,13 @@ static unsigned int shortest_packet(const struct rules_plan *plan)
 static void write_short_rule(FILE *out, const struct rules_plan *plan, const char *chain)
 {
 	fprintf(out, "-A %s -m length --length 0:%u", chain, shortest_packet(plan) - 1);
+}
+
+static void write_watch_rule(FILE *out, const struct rules_config *config, const char *words)
+{
+	fprintf(out, "-A " RULES_CHAIN "-WATCH -p tcp %s", words);
+	write_queue_number(out, config, config->queue_first);
+	fputs(" --queue-bypass\n", out);
 }
 
 static void write_queue_chains(FILE *out, const struct rules_plan *plan)
@@ -83,6 +96,12 @@ static void write_queue_chains(FILE *out, const struct rules_plan *plan)
 	write_short_rule(out, plan, RULES_CHAIN "-SYN");
 	fputs(" -j RETURN\n", out);
 	write_handshake_rule(out, config, RULES_CHAIN "-SYN");
+	if (!plan->has_watched)
+		return;
+	write_short_rule(out, plan, RULES_CHAIN "-WATCH");
+	fputs(" -j RETURN\n", out);
+	write_watch_rule(out, config, mark_flags);
+	write_watch_rule(out, config, half_open);
 }
 
 /* A rule of chain PAWSD-S<n>-... that counts a reason: its words for the packets, its target or NULL. */
@@ -131,6 +150,7 @@ static void write_step_target(FILE *out, const struct rules_step *step, enum way
 	static const char *const targets[] = {
 		[CLASS_NONE] = "-j RETURN",
 		[CLASS_HANDSHAKE] = "-g " RULES_CHAIN "-SYN",
+		[CLASS_WATCH] = "-g " RULES_CHAIN "-WATCH",
 		[CLASS_FULL] = "-g " RULES_CHAIN "-FULL",
 	};
 
@@ -230,6 +250,39 @@ static void write_queued_rule(FILE *out, const struct rules_plan *plan)
 	fputc('\n', out);
 }
 
+/* A jump from FORWARD; `is_long`: the match behind it is asked of no packet that ends within the TCP header. */
+static void write_forward_jump(FILE *out, const struct rules_plan *plan, bool is_long, const char *words)
+{
+	fputs("-A FORWARD -p tcp", out);
+	if (is_long)
+		fprintf(out, " -m length --length %u:65535", shortest_packet(plan));
+	fprintf(out, "%s%s -j " RULES_CHAIN "\n", *words ? " " : "", words);
+}
+
+/* Of what has the label nothing more is of interest but, of connections that are watched, their ends. */
+static void write_forward_jumps(FILE *out, const struct rules_plan *plan)
+{
+	char words[160];
+
+	if (plan->is_syn_only) {
+		write_forward_jump(out, plan, true, "-m tcp --tcp-flags SYN SYN");
+	} else if (plan->is_watch_only) {
+		write_forward_jump(out, plan, true, mark_flags);
+		/* Not both ways, or what strips would count it twice. */
+		snprintf(words, sizeof(words), "-m tcp --tcp-flags FIN,SYN,RST NONE %s", half_open);
+		write_forward_jump(out, plan, true, words);
+	} else if (plan->is_labelled) {
+		snprintf(words, sizeof(words), "-m connlabel ! --label %u", rules_label_passing(plan->config));
+		write_forward_jump(out, plan, false, words);
+		snprintf(words, sizeof(words), "-m tcp ! --tcp-flags FIN,RST NONE -m connlabel --label %u",
+			 rules_label_passing(plan->config));
+		if (plan->has_watched)
+			write_forward_jump(out, plan, true, words);
+	} else {
+		write_forward_jump(out, plan, false, "");
+	}
+}
+
 static void write_jumps(FILE *out, const struct rules_plan *plan)
 {
 	const struct rules_config *config = plan->config;
@@ -250,18 +303,13 @@ static void write_jumps(FILE *out, const struct rules_plan *plan)
 			write_label_rule(out, plan, config->wan[i], way);
 	if (plan->is_labelled && config->wan_count == 0)
 		write_label_rule(out, plan, NULL, WAY_OUT);
-	fputs("-A FORWARD -p tcp", out);
-	if (plan->is_labelled)
-		fprintf(out, " -m connlabel ! --label %u", rules_label_passing(config));
-	if (plan->is_syn_only)
-		fprintf(out, " -m length --length %u:65535 -m tcp --tcp-flags SYN SYN", shortest_packet(plan));
-	fputs(" -j " RULES_CHAIN "\n", out);
+	write_forward_jumps(out, plan);
 }
 
 void rules_write_chains(FILE *out, const struct rules_plan *plan, char generation)
 {
-	static const char *const fixed[] = {"", "-OUT", "-IN", "-FULL", "-SYN"};
-	const size_t fixed_count = plan->is_queued ? 5 : 3;
+	static const char *const fixed[] = {"", "-OUT", "-IN", "-FULL", "-SYN", "-WATCH"};
+	const size_t fixed_count = plan->has_watched ? 6 : plan->is_queued ? 5 : 3;
 
 	if (plan->is_empty)
 		return;

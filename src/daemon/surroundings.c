@@ -109,9 +109,10 @@ void surroundings_read_saved(const char *saved, const struct rules_config *confi
 			note(ret->found[HAZARD_FOREIGN_QUEUE], "", line, len);
 		if (!is_mangle || !begins(line, "-A FORWARD "))
 			continue;
-		if (is_behind)
+		if (is_jump_to_us(line, len))
+			is_behind = true;
+		else if (is_behind)
 			note(ret->found[HAZARD_RULES_BEHIND], "", line, len);
-		is_behind |= is_jump_to_us(line, len);
 	}
 }
 

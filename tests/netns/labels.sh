@@ -42,9 +42,9 @@ check_transfers() {
 	local family
 	for family in 4 6; do
 		check "$XT, IPv$family: a transfer with a server that is off" transfer $family 1
-		check "$XT, IPv$family: only its handshake is looked at" [ "$LOOKED_AT" -le 4 ]
+		check "$XT, IPv$family: only its handshake and its end are looked at" [ "$LOOKED_AT" -le 6 ]
 		check "$XT, IPv$family: a transfer with one that is observed" transfer $family 3
-		check "$XT, IPv$family: only its handshake is looked at, and counted" [ "$LOOKED_AT" -le 4 ]
+		check "$XT, IPv$family: only its handshake and its end are looked at, and counted" [ "$LOOKED_AT" -le 6 ]
 		check "$XT, IPv$family: a transfer with one that is rewritten" transfer $family 2
 		check "$XT, IPv$family: all of it is looked at" [ "$LOOKED_AT" -gt 20 ]
 		check "$XT, IPv$family: only its handshake is looked up" [ "$LOOKED_UP" -le 4 ]

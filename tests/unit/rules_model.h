@@ -41,7 +41,7 @@ struct model_set {
 struct model_condition {
 	enum model_kind {
 		IS_SYN, IS_ONLY_SYN, IS_SYNACK, HAS_TIMESTAMPS, HAS_AO, IS_INVALID, IS_NEVER, IS_NOT_TCP, IS_IPV4, IS_IPV6, IN_SET, IN_MAP, IN_PORTS, IN_INTERFACE, NOT_IN_INTERFACE,
-		IS_ORIGINAL, IS_REPLY, IS_ASSURED, HAS_LABEL, SETS_LABEL,
+		IS_ORIGINAL, IS_REPLY, IS_ASSURED, IS_ANSWERED, IS_HALF_OPEN, IS_END, IS_MARK, HAS_LABEL, SETS_LABEL,
 	} kind;
 	bool of_dst;	/* the end that a set or port is compared with; of interfaces: outgoing */
 	char text[800]; /* name of set or interface, or ports or prefixes as a list */
@@ -78,6 +78,8 @@ struct model_packet {
 	struct addr src, dst;
 	uint16_t sport, dport;
 	bool syn, ack, is_reply, is_invalid, has_timestamps, has_ao, is_assured;
+	bool end;	  /* FIN or RST */
+	bool is_answered; /* its connection: something has come back */
 	uint64_t labels; /* of its connection */
 	const char *iif, *oif;
 };
@@ -104,6 +106,14 @@ static struct model_chain *model_find_chain(struct model *model, const char *nam
 		if (strcmp(model->chains[i].name, name) == 0)
 			return &model->chains[i];
 	spec_die(name, "no such chain");
+}
+
+static bool model_has_chain(const struct model *model, const char *name)
+{
+	for (size_t i = 0; i < model->chain_count; i++)
+		if (strcmp(model->chains[i].name, name) == 0)
+			return true;
+	return false;
 }
 
 static struct model_set *model_add_set(struct model *model, const char *name)
@@ -252,6 +262,14 @@ static bool model_holds(struct model *model, const struct model_condition *condi
 		return !model_in_interface(condition->text, condition->of_dst ? packet->oif : packet->iif);
 	case IS_ASSURED:
 		return packet->is_assured;
+	case IS_ANSWERED:
+		return packet->is_answered;
+	case IS_HALF_OPEN:
+		return packet->is_answered && !packet->is_assured;
+	case IS_END:
+		return packet->end;
+	case IS_MARK:
+		return packet->syn || packet->end;
 	case HAS_LABEL:
 		return packet->labels >> (condition->label - 64) & 1;
 	case SETS_LABEL:

@@ -70,8 +70,14 @@ static void model_read_iptables_word(struct model_rule *rule, const char *word, 
 	if (strcmp(word, "-p") == 0 || strcmp(word, "-m") == 0 || strcmp(word, "--strip-options") == 0)
 		return;
 	if (strcmp(word, "--tcp-flags") == 0) {
-		const bool with_ack = strcmp(value, "SYN,ACK") == 0;
+		const bool with_ack = strcmp(value, "SYN,ACK") == 0, with_syn = strcmp(value, "FIN,SYN,RST") == 0;
 
+		if (with_syn || strcmp(value, "FIN,RST") == 0) {
+			if (strcmp(model_word(save), "NONE") != 0)
+				spec_die(value, "other than NONE");
+			model_condition(rule, with_syn ? IS_MARK : IS_END)->is_negated = !is_negated; /* NONE of them is set */
+			return;
+		}
 		value = model_word(save);
 		if (strncmp(value, "SYN", 3) != 0)
 			spec_die(value, "other flags than SYN");
@@ -83,7 +89,8 @@ static void model_read_iptables_word(struct model_rule *rule, const char *word, 
 	} else if (strcmp(word, "--ctstate") == 0) {
 		model_condition(rule, IS_INVALID);
 	} else if (strcmp(word, "--ctstatus") == 0) {
-		model_condition(rule, IS_ASSURED);
+		condition = model_condition(rule, value[0] == 'A' ? IS_ASSURED : IS_ANSWERED);
+		condition->is_negated = is_negated;
 	} else if (strcmp(word, "--label") == 0) {
 		condition = model_condition(rule, HAS_LABEL);
 		condition->label = (uint32_t)strtoul(value, NULL, 10);
@@ -147,7 +154,7 @@ static void model_read_iptables_line(struct model *model, char *line, char digit
 		struct model_rule rule = {0};
 
 		snprintf(name, sizeof(name), "%c %s", digit, model_word(&save));
-		if (strcmp(name + 2, "FORWARD") == 0)
+		if (strcmp(name + 2, "FORWARD") == 0 && !model_has_chain(model, name))
 			model_add_chain(model, name);
 		for (char *word; (word = strtok_r(NULL, " ", &save)) != NULL;) {
 			if (strcmp(word, "--queue-bypass") == 0)
@@ -263,15 +270,33 @@ static void model_read_address(struct model_rule *rule, bool is_ipv6, char **sav
 	snprintf(condition->text, sizeof(condition->text), "%s", word + 1);
 }
 
-/* "& syn != 0", "& syn == 0", "& (syn | ack) == syn", "& (syn | ack) == (syn | ack)" */
+/* "== 0" or "!= 0" */
+static void model_read_nft_zero(struct model_condition *condition, char **save)
+{
+	condition->is_negated = strcmp(model_word(save), "==") == 0;
+	if (strcmp(model_word(save), "0") != 0)
+		spec_die("flags", "compared with something");
+}
+
+/* "& syn != 0", "& syn == 0", "& (fin | rst) == 0", "& (fin | syn | rst) != 0", "& (syn | ack) == syn", "& (syn | ack) == (syn | ack)" */
 static void model_read_nft_flags(struct model_rule *rule, char **save)
 {
-	model_word(save); /* & */
-	if (strcmp(model_word(save), "syn") == 0) {
-		const bool is_negated = strcmp(model_word(save), "==") == 0;
+	const char *word;
 
-		model_condition(rule, IS_SYN)->is_negated = is_negated;
-		model_word(save); /* 0 */
+	model_word(save); /* & */
+	word = model_word(save);
+	if (strcmp(word, "syn") == 0) {
+		model_read_nft_zero(model_condition(rule, IS_SYN), save);
+		return;
+	}
+	if (strcmp(word, "(fin") == 0) {
+		model_word(save); /* | */
+		word = model_word(save);
+		if (strcmp(word, "syn") == 0) {
+			model_word(save); /* | */
+			model_word(save); /* rst) */
+		}
+		model_read_nft_zero(model_condition(rule, word[0] == 's' ? IS_MARK : IS_END), save);
 		return;
 	}
 	for (int i = 0; i < 3; i++)
@@ -323,6 +348,14 @@ static bool model_read_nft_condition(struct model_rule *rule, const char *word, 
 		const char *what = model_word(save);
 
 		word = model_word(save);
+		if (strcmp(what, "status") == 0 && strcmp(word, "&") == 0) { /* (seen-reply | assured) == or != seen-reply */
+			for (int i = 0; i < 3; i++)
+				model_word(save);
+			condition = model_condition(rule, IS_HALF_OPEN);
+			condition->is_negated = model_word(save)[0] == '!';
+			model_word(save);
+			return true;
+		}
 		if (strcmp(what, "label") == 0 && strcmp(word, "set") == 0)
 			word = model_word(save);
 		else if (strcmp(what, "label") == 0)

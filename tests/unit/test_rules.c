@@ -30,7 +30,10 @@ static enum rules_class wanted_class(const struct rules_config *config, const st
 			return CLASS_FULL;
 	if (destination->mode == MODE_STRIP && config->strip != STRIP_QUEUE)
 		return CLASS_STRIP;
-	return destination->mode == MODE_REWRITE ? CLASS_FULL : destination->mode == MODE_OFF ? CLASS_NONE : CLASS_HANDSHAKE;
+	return destination->mode == MODE_REWRITE   ? CLASS_FULL
+	       : destination->mode == MODE_OBSERVE ? CLASS_WATCH
+	       : destination->mode == MODE_STRIP   ? CLASS_HANDSHAKE
+						   : CLASS_NONE;
 }
 
 static bool is_wan(const struct rules_config *config, const char *name)
@@ -48,6 +51,8 @@ struct expected {
 
 static bool is_queued(enum rules_class class, const struct model_packet *packet)
 {
+	if (class == CLASS_WATCH)
+		return packet->syn || packet->end || (packet->is_answered && !packet->is_assured);
 	return class == CLASS_FULL || (class == CLASS_HANDSHAKE && packet->syn);
 }
 
@@ -87,6 +92,7 @@ static struct expected expect(const struct rules_config *config, const struct po
 		class = wanted_class(config, policy, drain, drain_count, &packet->dst, packet->dport, &packet->src,
 				     &number);
 		expected.is_queued = is_queued(class, packet);
+		expected.is_handshake |= class == CLASS_WATCH && expected.is_queued;
 		if (class == CLASS_STRIP && !packet->is_reply)
 			expect_strip(packet, number, &expected);
 	}
@@ -94,6 +100,7 @@ static struct expected expect(const struct rules_config *config, const struct po
 		class = wanted_class(config, policy, drain, drain_count, &packet->src, packet->sport, &packet->dst,
 				     &number);
 		expected.is_queued = is_queued(class, packet);
+		expected.is_handshake |= class == CLASS_WATCH && expected.is_queued;
 		if (class == CLASS_STRIP && packet->is_reply)
 			expect_strip(packet, number, &expected);
 	}
@@ -154,6 +161,8 @@ static struct model_packet random_packet(const struct destination *destinations,
 		.is_reply = random_below(2),
 		.is_invalid = random_below(8) == 0,
 		.is_assured = random_below(2),
+		.end = random_below(4) == 0,
+		.is_answered = random_below(2),
 		.has_timestamps = random_below(4) > 0,
 		.has_ao = random_below(8) == 0,
 		.iif = interfaces[random_below(5)],
@@ -246,7 +255,7 @@ static void check_label(struct model *model, const struct rules_config *config, 
 	for (size_t i = 0; i < 2; i++) {
 		struct model_packet next = ways[i];
 
-		next.syn = false;
+		next.syn = next.end = next.is_answered = false; /* what is watched may come by whatever the label says */
 		check_labelled(model, config, policy, drain, drain_count, next, labels, seed, text);
 		next.syn = true;
 		if (is_early)
