@@ -28,8 +28,9 @@ objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 CORE := $(call objects,src/core/*.c)
 DAEMON := $(call objects,src/daemon/*.c)
 LIBRARY := $(BUILD)/libpawsd.a
-TABLES := $(BUILD)/src/core/reason.o $(BUILD)/src/core/flow.o $(BUILD)/src/daemon/metrics_table.o
-SNAPSHOT := $(call objects,src/tools/snapshot*.c) $(TABLES)
+TABLES := $(patsubst %,$(BUILD)/src/core/%.o,reason flow diagnosis_judge) $(BUILD)/src/daemon/metrics_table.o
+ANSWERS := $(call objects,src/tools/snapshot*.c src/tools/records.c)
+SNAPSHOT := $(ANSWERS) $(TABLES)
 PROGRAMS := $(BUILD)/pawsd $(BUILD)/pawsctl $(BUILD)/pawsd-exporter
 
 DAEMON_LIBS := -lnetfilter_queue -lnfnetlink -lmnl -liniparser -lcap-ng -lseccomp
@@ -62,8 +63,10 @@ $(LIBRARY): $(CORE) $(filter-out $(BUILD)/src/daemon/main.o,$(DAEMON))
 $(BUILD)/pawsd: $(BUILD)/src/daemon/main.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
-$(BUILD)/pawsctl: $(call objects,src/tools/pawsctl*.c) $(SNAPSHOT)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -ljansson
+# The engine, the diagnosis and the reader of configurations are the daemon's own.
+PAWSCTL := $(call objects,src/tools/pawsctl*.c src/tools/analysis.c src/tools/capture.c src/tools/findings.c src/tools/plot.c)
+$(BUILD)/pawsctl: $(PAWSCTL) $(ANSWERS) $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -Wl,--as-needed -o $@ $^ -ljansson -lpcap $(DAEMON_LIBS)
 
 $(BUILD)/pawsd-exporter: $(call objects,src/tools/exporter*.c) $(SNAPSHOT)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lmicrohttpd
@@ -84,7 +87,7 @@ $(BUILD)/systemd/%: systemd/%.in FORCE
 FORCE:
 
 .SECONDEXPANSION:
-$(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(call objects,src/tools/snapshot*.c) $(LIBRARY)
+$(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(ANSWERS) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
 $(TEST_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/tools/%.o $$(call parts,%) $(LIBRARY)
@@ -96,7 +99,7 @@ $(SIM_OBJECTS): $(BUILD)/tests/objects/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(SIM): $(SIM_OBJECTS) $(LIBRARY)
+$(SIM): $(SIM_OBJECTS) $(BUILD)/src/tools/analysis.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^
 
 # Another time of day for the daemon under soak: preloaded, so with nothing of sanitizers in it.
@@ -114,7 +117,7 @@ $(BENCH_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/bench/%.o $(LIBRARY)
 FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(filter-out %/fuzz_engine.c,$(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_COMMON := $(call objects,tests/fuzz/*.c)
 FUZZ_COMMON := $(filter-out $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/fuzz_%.o) %/replay_main.o,$(FUZZ_COMMON)) \
-	$(call objects,src/tools/snapshot*.c) $(BUILD)/src/tools/exporter_text.o
+	$(ANSWERS) $(BUILD)/src/tools/exporter_text.o
 FUZZ_PROGRAMS := $(FUZZ_TARGETS:%=$(BUILD)/fuzz/%)
 REPLAY_PROGRAMS := $(FUZZ_TARGETS:%=$(BUILD)/corpus/%)
 
@@ -135,16 +138,16 @@ fuzz-programs: $(FUZZ_PROGRAMS)
 
 # What `make` needs, and what the tests and the demo need besides (Debian's names).
 BUILD_PACKAGES := gcc libc6-dev libmnl-dev libnetfilter-queue-dev libnfnetlink-dev libiniparser-dev \
-	libjansson-dev libmicrohttpd-dev libseccomp-dev libcap-ng-dev
+	libjansson-dev libpcap-dev libmicrohttpd-dev libseccomp-dev libcap-ng-dev
 RUN_PACKAGES := iptables ipset nftables iproute2
-TEST_PACKAGES := libcmocka-dev libpcap-dev iperf3 tcpdump ethtool curl jq procps socat systemd valgrind
+TEST_PACKAGES := libcmocka-dev iperf3 tcpdump gnuplot-nox ethtool curl jq procps socat systemd valgrind
 LINT_PACKAGES := clang clang-tidy cppcheck mandoc shellcheck systemd universal-ctags
 
 $(BUILD)/promtool:
 	@mkdir -p $(@D)
 	tools/fetch-promtool $@
 
-BENCH_PACKAGES := gnuplot-nox bsdextrautils
+BENCH_PACKAGES := bsdextrautils
 KERNEL_PACKAGES := qemu-system-x86 busybox-static conntrack systemd
 FUZZ_PACKAGES := clang libclang-rt-dev llvm
 

@@ -14,6 +14,7 @@
 #include "strip_counts.h"
 #include "surroundings.h"
 #include "wan.h"
+#include "watch.h"
 #include "worker.h"
 
 /* Of the service manager's watchdog. */
@@ -32,6 +33,7 @@ struct daemon {
 	struct state state;
 	struct wan *wan;
 	struct worker *workers;
+	struct watch watch;
 	struct control *control;
 	struct feeding feeding;
 	uint64_t now; /* the shared clock at the last look, ms; does not go back */

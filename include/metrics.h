@@ -50,6 +50,18 @@
 	  "servers still queued for old flows after a reload took their rewriting away") \
 	X(DRAINING_DESTINATIONS, "draining_destinations", GAUGE, COUNT, \
 	  "destinations with mode strip where servers may still remember a TSval") \
+	X(SUSPECTS_RECYCLE, "suspects_tw_recycle", GAUGE, COUNT, \
+	  "servers that are likely to have tcp_tw_recycle (pawsctl suspects)") \
+	X(SUSPECTS_RECYCLE_BARE, "suspects_tw_recycle_bare", GAUGE, COUNT, \
+	  "servers that are likely to drop SYNs without timestamps for that") \
+	X(SUSPECTS_TIME_WAIT, "suspects_time_wait", GAUGE, COUNT, \
+	  "servers that have refused a SYN on a four-tuple in TIME_WAIT for its older TSval") \
+	X(SUSPECTS_BUSY_TUPLE, "suspects_busy_four_tuple", GAUGE, COUNT, \
+	  "servers that have refused a SYN as if its four-tuple were in use, though its TSval was new") \
+	X(SUSPECTS_FOREIGN_TSECR, "suspects_foreign_tsecr", GAUGE, COUNT, \
+	  "servers that have answered with a TSecr that was never sent") \
+	X(EVENTS, "events_total", COUNTER, COUNT, "beginnings and ends of connections that were looked at for that") \
+	X(EVENTS_LOST, "events_lost_total", COUNTER, COUNT, "those that were not, for there were too many at a time") \
 	X(BATCHES, "receive_batches_total", COUNTER, COUNT, "receive calls that brought packets") \
 	X(HAZARD_FLOWTABLE, "hazard_flowtable", GAUGE, COUNT, \
 	  "1 while there is a flow table, which takes established connections past pawsd") \

@@ -12,6 +12,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "answers.h"
 #include "confine.h"
 #include "fdstore.h"
 #include "log.h"
@@ -23,33 +24,6 @@ enum {
 	ERROR_SIZE = 1024,
 	MAIN_NICENESS = 10,
 };
-
-/* Returns what is in the way of the request, in words, or NULL. */
-static const char *carry_out(struct daemon *daemon, const char *request, bool may_change)
-{
-	const bool is_drain = strcmp(request, "drain") == 0;
-
-	if (!is_drain && strcmp(request, "resume") != 0)
-		return "unknown request; allowed: stats, status, drain, resume";
-	if (!may_change)
-		return "not permitted; allowed: root, and members of [control] admin_group";
-	if (daemon->asking_since) /* perhaps in the midst of a change */
-		return control_later;
-	reload_drain(daemon, is_drain);
-	return NULL;
-}
-
-static const char *answer_request(void *context, const char *request, bool may_change, FILE *out)
-{
-	const bool is_stats = strcmp(request, "stats") == 0;
-	const char *problem = NULL;
-
-	if (!is_stats && strcmp(request, "status") != 0)
-		problem = carry_out(context, request, may_change);
-	if (!problem)
-		metrics_write(context, out, is_stats);
-	return problem;
-}
 
 /* The counter slots of an earlier process, in terms of this one's. */
 static void map_old_slots(const struct slot_names *old, const struct slot_names *names,
@@ -71,6 +45,10 @@ static int open_workers(struct daemon *daemon, char *error)
 	uint16_t slots[DESTINATION_SLOTS];
 
 	map_old_slots(&daemon->state.old_names, daemon->first_names, slots);
+	if (!watch_open(&daemon->watch, workers, daemon->config->rules.placement == PLACEMENT_POSTNAT)) {
+		snprintf(error, ERROR_SIZE, "out of memory");
+		return -1;
+	}
 	daemon->workers = calloc(workers, sizeof(*daemon->workers));
 	if (!daemon->workers) {
 		snprintf(error, ERROR_SIZE, "out of memory");
@@ -85,6 +63,7 @@ static int open_workers(struct daemon *daemon, char *error)
 				slots, error, ERROR_SIZE) < 0)
 			return -1;
 		daemon->workers[i].engine.rules_policy = daemon->rules_policy;
+		daemon->workers[i].engine.events = &daemon->watch.rings[i];
 		daemon->workers[i].engine.is_draining = state_is_draining(&daemon->state);
 		known += daemon->workers[i].engine.table.used;
 		adopted += queue_is_adopted(daemon->workers[i].queues);
@@ -285,6 +264,7 @@ static bool serve(struct daemon *daemon, int fd)
 		wan_update(daemon->wan);
 		daemon->has_to_look = true;
 	}
+	watch_take(&daemon->watch, daemon->now);
 	feed_watchdog(daemon);
 	control_serve(daemon->control, polls, count, daemon->now);
 	return asked->revents != 0;
@@ -442,6 +422,7 @@ void daemon_stop(struct daemon *daemon)
 	rules_watch_close(daemon->rules_watch);
 	drain_set_close(&daemon->drain);
 	free(daemon->workers);
+	watch_close(&daemon->watch);
 	helper_stop(daemon->helper);
 	config_free(daemon->config);
 	state_close(&daemon->state);

@@ -47,6 +47,8 @@ static void write_draining(const struct daemon *daemon, FILE *out)
 
 _Static_assert(METRIC_HAZARD_KERNEL - METRIC_HAZARD_FLOWTABLE + 1 == HAZARD_COUNT, "the same in both tables");
 
+_Static_assert(METRIC_SUSPECTS_FOREIGN_TSECR - METRIC_SUSPECTS_RECYCLE + 1 == FINDING_COUNT, "the same in both tables");
+
 static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 {
 	const struct config *config = daemon->config;
@@ -82,6 +84,9 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	values[METRIC_CONFINED] = daemon->is_confined;
 	for (int i = 0; i < HAZARD_COUNT; i++)
 		values[METRIC_HAZARD_FLOWTABLE + i] = *daemon->surroundings.found[i] != '\0';
+	watch_count(&daemon->watch, CONFIDENCE_LIKELY, &values[METRIC_SUSPECTS_RECYCLE]);
+	values[METRIC_EVENTS] = daemon->watch.diagnosis->events;
+	values[METRIC_EVENTS_LOST] = watch_lost(&daemon->watch);
 	values[METRIC_LABELS] = daemon->rules_label;
 	values[METRIC_STRIPS_IN_KERNEL] = daemon->strip_counts.in_kernel;
 	values[METRIC_DRAINING] = state_is_draining(&daemon->state);

@@ -5,6 +5,7 @@
 
 #include "../daemon/config_options.h"
 
+#include "diagnosis.h"
 #include "flow.h"
 #include "metrics.h"
 #include "reason.h"
@@ -18,6 +19,8 @@
  *   .\" @STATES@              list of flow states with their default time-outs
  *   .\" @METRICS@             list of metrics
  *   .\" @OPTIONS section@     list of a section's options
+ *   .\" @FINDINGS@            list of what can be found about a server
+ *   .\" @SIGNS@               list of what is counted of one
  */
 
 enum {
@@ -73,6 +76,28 @@ static void print_reasons(void)
 	for (int i = 0; i < REASON_COUNT; i++) {
 		printf(".It Sy %s Pq %s\n", reason_table[i].name, reason_total_names[reason_table[i].total]);
 		print_sentence(reason_table[i].help);
+	}
+	puts(".El");
+}
+
+static void print_findings(void)
+{
+	puts(".Bl -tag -width Ds");
+	for (int i = 0; i < FINDING_COUNT; i++) {
+		printf(".It Sy %s\n", finding_table[i].name);
+		print_sentence(finding_table[i].help);
+		printf(".br\nCure:");
+		printf(finding_table[i].cure[0] ? " %s.\n" : " none.\n", finding_table[i].cure);
+	}
+	puts(".El");
+}
+
+static void print_signs(void)
+{
+	puts(".Bl -tag -width Ds");
+	for (int i = 0; i < SIGN_COUNT; i++) {
+		printf(".It Sy %s\n", sign_table[i].name);
+		print_sentence(sign_table[i].help);
 	}
 	puts(".El");
 }
@@ -158,7 +183,11 @@ static bool print_marker(char *name)
 	static const struct {
 		const char *name;
 		void (*print)(void);
-	} tables[] = {{"REASONS", print_reasons}, {"STATES", print_states}, {"METRICS", print_metrics}};
+	} tables[] = {{"REASONS", print_reasons},
+		      {"STATES", print_states},
+		      {"METRICS", print_metrics},
+		      {"FINDINGS", print_findings},
+		      {"SIGNS", print_signs}};
 
 	name[strcspn(name, "@")] = '\0';
 	if (strncmp(name, "OPTIONS ", strlen("OPTIONS ")) == 0)

@@ -15,16 +15,19 @@ static bool ask(const char *socket_path, const char *request, int timeout_ms, st
 	return false;
 }
 
-int drain(const char *socket_path, int timeout_ms, bool wait)
+int drain(const struct call *call)
 {
+	const bool wait = !call_option(call, "no-wait");
 	const struct timespec second = {.tv_sec = 1};
 	uint64_t left, shown = UINT64_MAX;
 	const char *request = "drain";
 	struct snapshot snapshot;
 	bool is_draining;
 
+	if (call->json)
+		return usage_error(call->command);
 	for (;;) {
-		if (!ask(socket_path, request, timeout_ms, &snapshot))
+		if (!ask(call->socket_path, request, CHANGE_TIMEOUT_MS, &snapshot))
 			return EXIT_FAILURE;
 		is_draining = snapshot.metrics[METRIC_DRAINING] != 0;
 		left = snapshot.metrics[METRIC_DRAINING_FLOWS];

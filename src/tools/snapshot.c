@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "snapshot.h"
 
+#include "records.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -106,7 +108,7 @@ static int fetch_connect(struct fetch *fetch)
 
 static int fetch_send(struct fetch *fetch, const char *request)
 {
-	char line[64];
+	char line[256];
 	int len = snprintf(line, sizeof(line), "%s\n", request);
 
 	/* A fresh socket has room for it. If pawsd has hung up already, its last words may say why. */
@@ -176,29 +178,64 @@ static int fetch_receive(struct fetch *fetch)
 	return -1;
 }
 
+static int fetch_all(struct fetch *fetch, const char *request)
+{
+	fetch->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fetch->fd < 0) {
+		snprintf(fetch->error, fetch->error_size, "%s: cannot make a socket: %s", fetch->path, strerror(errno));
+		return -1;
+	}
+	if (fetch_connect(fetch) || fetch_send(fetch, request))
+		return -1;
+	return fetch_receive(fetch);
+}
+
+static struct fetch fetch_begin(const char *path, int timeout_ms, char *error, size_t error_size)
+{
+	return (struct fetch){.path = path,
+			      .fd = -1,
+			      .timeout_ms = timeout_ms,
+			      .deadline_ms = now_ms() + timeout_ms,
+			      .error = error,
+			      .error_size = error_size};
+}
+
+static void fetch_end(struct fetch *fetch)
+{
+	free(fetch->text);
+	if (fetch->fd >= 0)
+		close(fetch->fd);
+}
+
 int snapshot_fetch(const char *path, const char *request, int timeout_ms, struct snapshot *ret, char *ret_error,
 		   size_t error_size)
 {
-	struct fetch fetch = {.path = path,
-			      .timeout_ms = timeout_ms,
-			      .deadline_ms = now_ms() + timeout_ms,
-			      .error = ret_error,
-			      .error_size = error_size};
+	struct fetch fetch = fetch_begin(path, timeout_ms, ret_error, error_size);
 	char why[512];
 	int result = -1;
 
 	memset(ret, 0, sizeof(*ret));
-	fetch.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fetch.fd < 0) {
-		snprintf(ret_error, error_size, "%s: cannot make a socket: %s", path, strerror(errno));
-		return -1;
-	}
-	if (fetch_connect(&fetch) == 0 && fetch_send(&fetch, request) == 0 && fetch_receive(&fetch) == 0) {
+	if (fetch_all(&fetch, request) == 0) {
 		result = snapshot_parse(fetch.text, fetch.len, ret, why, sizeof(why));
 		if (result)
 			snprintf(ret_error, error_size, "%s: %s", path, why);
 	}
-	free(fetch.text);
-	close(fetch.fd);
+	fetch_end(&fetch);
+	return result;
+}
+
+int answer_fetch(const char *path, const char *request, int timeout_ms, record_fn take, void *context, char *ret_error,
+		 size_t error_size)
+{
+	struct fetch fetch = fetch_begin(path, timeout_ms, ret_error, error_size);
+	char why[512];
+	int result = -1;
+
+	if (fetch_all(&fetch, request) == 0) {
+		result = records_parse(fetch.text, fetch.len, take, context, why, sizeof(why));
+		if (result)
+			snprintf(ret_error, error_size, "%s: %s", path, why);
+	}
+	fetch_end(&fetch);
 	return result;
 }

@@ -173,6 +173,7 @@ void gateway_cross(struct world *world, struct segment *segment)
 	segment->source.managed = segment->source.seen = segment->source.satisfiable = false;
 	segment->source.reason = -1;
 	world->tally->packets++;
+	watch_take(world, segment);
 	comes = gateway->running && gateway->was_rewriting[segment->server];
 	if (comes && world->down_until_us > world->now_us) {
 		struct socket *socket = client_socket(world, segment);

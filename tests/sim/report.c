@@ -4,6 +4,8 @@
 
 #include <stdarg.h>
 
+#include "diagnosis.h"
+
 enum {
 	COMPLAINTS_MAX = 4, /* of a rule */
 };
@@ -41,6 +43,15 @@ void report_add(struct tally *sum, const struct tally *tally)
 		sum->checks[i] += tally->checks[i];
 		sum->violations[i] += tally->violations[i];
 	}
+	for (int i = 0; i < 8; i++) {
+		sum->watch.found[i] += tally->watch.found[i];
+		sum->watch.possible[i] += tally->watch.possible[i];
+		sum->watch.wrong[i] += tally->watch.wrong[i];
+		sum->watch.wrong_possible[i] += tally->watch.wrong_possible[i];
+	}
+	sum->watch.servers += tally->watch.servers;
+	sum->watch.to_be_found += tally->watch.to_be_found;
+	sum->watch.missed += tally->watch.missed;
 	sum->packets += tally->packets;
 	sum->connections += tally->connections;
 	sum->virtual_us += tally->virtual_us;
@@ -80,12 +91,52 @@ void report_print(const struct tally tallies[RUN_COUNT])
 			if ((int)rules[i].kind == kind)
 				print_row(tallies, i);
 	}
+	report_watch(&tallies[RUN_PLAIN].watch);
 	for (int run = 0; run < RUN_COUNT; run++)
 		printf("%s: %llu connections, %llu packets, %.1f h of virtual time, %.1f s (%.0f packets/s)\n",
 		       run == RUN_PLAIN ? "plain" : run == RUN_TEXTBOOK ? "textbook" : "pawsd",
 		       (unsigned long long)tallies[run].connections, (unsigned long long)tallies[run].packets,
 		       (double)tallies[run].virtual_us / 3.6e9, tallies[run].seconds,
 		       (double)tallies[run].packets / (tallies[run].seconds > 0 ? tallies[run].seconds : 1));
+}
+
+void report_watch(const struct watch_tally *watch)
+{
+	printf("diagnosis of %llu servers, by what the plain run sent them (likely or certain, of these wrong; possible, of these wrong):\n",
+	       (unsigned long long)watch->servers);
+	for (int i = 0; i < FINDING_COUNT; i++)
+		printf("  %-24s %6llu %4llu %6llu %4llu\n", finding_table[i].name, (unsigned long long)watch->found[i],
+		       (unsigned long long)watch->wrong[i], (unsigned long long)watch->possible[i],
+		       (unsigned long long)watch->wrong_possible[i]);
+	printf("  of %llu that were bound to be found to be tw_recycle %llu were missed\n", (unsigned long long)watch->to_be_found,
+	       (unsigned long long)watch->missed);
+}
+
+static uint64_t sum_of(const uint64_t counts[FINDING_COUNT])
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < FINDING_COUNT; i++)
+		sum += counts[i];
+	return sum;
+}
+
+/* What is certain, or likely, is true; what is bound to be found is. */
+static bool tell_watch(const struct watch_tally *watch, int *number, bool all)
+{
+	uint64_t found = sum_of(watch->found), wrong = sum_of(watch->wrong);
+	bool is_true = found > 0 && wrong == 0, is_found = watch->to_be_found > 0 && watch->missed * 20 <= watch->to_be_found;
+
+	*number += 2;
+	if (all || !is_true)
+		printf("%sok %d - diagnosis: nothing is found that is not so (%llu findings about %llu servers, %llu wrong)\n",
+		       is_true ? "" : "not ", *number - 1, (unsigned long long)found, (unsigned long long)watch->servers,
+		       (unsigned long long)wrong);
+	if (all || !is_found)
+		printf("%sok %d - diagnosis: of tw_recycle no more than one in 20 that show it is missed (%llu, of them %llu)\n",
+		       is_found ? "" : "not ", *number, (unsigned long long)watch->to_be_found,
+		       (unsigned long long)watch->missed);
+	return is_true && is_found;
 }
 
 /* A check that cannot fail proves nothing: without pawsd each must have failed. */
@@ -111,6 +162,7 @@ bool report_tap(const struct tally tallies[RUN_COUNT], bool all)
 		       (unsigned long long)tallies[RUN_PLAIN].violations[i],
 		       (unsigned long long)tallies[RUN_TEXTBOOK].violations[i], (unsigned long long)with);
 	}
+	all_good &= tell_watch(&tallies[RUN_PLAIN].watch, &number, all);
 	if (all)
 		printf("1..%d\n", number);
 	return all_good;

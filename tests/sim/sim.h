@@ -225,19 +225,19 @@ enum event_kind {
 	EVENT_RULES_DONE,
 };
 
-struct event {
+struct sim_event {
 	uint64_t at_us;
 	uint32_t order, index, generation;
 	enum event_kind kind;
 };
 
 struct events {
-	struct event *heap;
+	struct sim_event *heap;
 	uint32_t count, room, order;
 };
 
 void events_add(struct events *events, uint64_t at_us, enum event_kind kind, uint32_t index, uint32_t generation);
-bool events_take(struct events *events, struct event *ret);
+bool events_take(struct events *events, struct sim_event *ret);
 
 /* ---- a map from 64-bit keys (never 0) to numbers ---- */
 
@@ -323,16 +323,24 @@ struct mapping {
 
 /* ---- the world ---- */
 
+/* What a watcher of the plain run makes of servers: watch.c. By enum finding. */
+struct watch_tally {
+	uint64_t servers, found[8], possible[8], wrong[8], wrong_possible[8], to_be_found, missed;
+};
+
 struct tally {
+	struct watch_tally watch;
 	uint64_t checks[RULE_COUNT], violations[RULE_COUNT];
 	uint64_t packets, connections, virtual_us;
 	double seconds;
 };
 
 struct gateway;
+struct analysis;
 
 struct world {
 	const struct scenario *scenario;
+	struct analysis *watch; /* NULL: nobody watches */
 	enum run_kind run;
 	uint64_t now_us;
 	struct events events;
@@ -368,6 +376,11 @@ static inline void count_rule(struct world *world, enum rule rule, bool good)
 	world->tally->checks[rule]++;
 	world->tally->violations[rule] += !good;
 }
+
+/* watch.c */
+void watch_open(struct world *world);
+void watch_take(struct world *world, const struct segment *segment);
+void watch_close(struct world *world);
 
 /* net.c */
 struct segment *segment_new(struct world *world);

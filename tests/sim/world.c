@@ -24,7 +24,7 @@ static void plan_next(struct world *world)
 	events_add(&world->events, world->now_us + gap_us, EVENT_CONNECT, next, 0);
 }
 
-static void handle_socket(struct world *world, const struct event *event)
+static void handle_socket(struct world *world, const struct sim_event *event)
 {
 	struct socket *socket = socket_at(world, event->index);
 	uint32_t generation = event->generation;
@@ -51,7 +51,7 @@ static void handle_arrival(struct world *world, uint32_t index)
 		client_receive(world, &segment);
 }
 
-static void handle(struct world *world, const struct event *event)
+static void handle(struct world *world, const struct sim_event *event)
 {
 	switch (event->kind) {
 	case EVENT_CONNECT:
@@ -104,11 +104,13 @@ static void open_world(struct world *world)
 		events_add(&world->events, SECONDS(3 + i * 5), EVENT_OUTSIDE, i * 8, 0);
 	events_add(&world->events, 0, EVENT_SAVE, 0, 0);
 	events_add(&world->events, SWEEP_US, EVENT_SWEEP, 0, 0);
+	watch_open(world);
 	plan_next(world);
 }
 
 static void close_world(struct world *world)
 {
+	watch_close(world);
 	for (uint32_t i = 0; i < world->socket_count; i++)
 		free(socket_at(world, i)->sent);
 	for (uint32_t i = 0; i < world->socket_count / 256; i++)
@@ -127,7 +129,7 @@ static void close_world(struct world *world)
 
 void world_run(struct world *world)
 {
-	struct event event;
+	struct sim_event event;
 	uint64_t last_us = UINT64_MAX;
 
 	open_world(world);

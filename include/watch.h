@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_WATCH_H
+#define PAWSD_WATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "diagnosis.h"
+
+/* Brings what the workers' engines tell (event.h) together, for the diagnosis. The main thread's. */
+struct watch {
+	struct diagnosis *diagnosis;
+	struct event_ring *rings; /* one for each worker */
+	uint32_t ring_count;
+	uint64_t serial; /* of the last event */
+};
+
+/* Claims the memory. False when there is none. `is_by_client`: see diagnosis_init(). */
+bool watch_open(struct watch *watch, uint32_t workers, bool is_by_client);
+void watch_close(struct watch *watch);
+
+/* Takes what has been told since, of all workers in the order of time. */
+void watch_take(struct watch *watch, uint64_t tick);
+
+/* Events that nobody has taken in time. */
+uint64_t watch_lost(const struct watch *watch);
+
+/* Servers of which something is found at least so surely, by enum finding. */
+void watch_count(const struct watch *watch, enum confidence least, uint64_t ret_counts[FINDING_COUNT]);
+
+/* The answer to "suspects" (snapshot.h). */
+void watch_write_suspects(const struct watch *watch, FILE *out);
+
+/* The same of one server, whatever is found; nothing where nothing is known of it. */
+void watch_write_server(const struct watch *watch, const struct addr *server, FILE *out);
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "watch.h"
+
+#include <inttypes.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#include "policy_build.h"
+
+enum {
+	TAKE_MOST = 65536, /* at a time, so that nobody else has to wait */
+	ADDR_SIZE = 64,
+};
+
+static void *claim(size_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+bool watch_open(struct watch *watch, uint32_t workers, bool is_by_client)
+{
+	uint64_t secret;
+
+	*watch = (struct watch){.ring_count = workers};
+	watch->rings = claim(workers * sizeof(*watch->rings));
+	watch->diagnosis = claim(sizeof(*watch->diagnosis));
+	if (!watch->rings || !watch->diagnosis || getrandom(&secret, sizeof(secret), 0) != sizeof(secret))
+		return false;
+	diagnosis_init(watch->diagnosis, secret);
+	watch->diagnosis->is_by_client = is_by_client;
+	return true;
+}
+
+void watch_close(struct watch *watch)
+{
+	if (watch->rings)
+		munmap(watch->rings, watch->ring_count * sizeof(*watch->rings));
+	if (watch->diagnosis)
+		munmap(watch->diagnosis, sizeof(*watch->diagnosis));
+}
+
+/* The ring whose next event is the oldest; NULL where there is none. */
+static struct event_ring *find_oldest(const struct watch *watch)
+{
+	const struct event *oldest = NULL, *next;
+	struct event_ring *found = NULL;
+
+	for (uint32_t i = 0; i < watch->ring_count; i++) {
+		next = event_peek(&watch->rings[i]);
+		if (!next || (oldest && next->tick >= oldest->tick))
+			continue;
+		oldest = next;
+		found = &watch->rings[i];
+	}
+	return found;
+}
+
+void watch_take(struct watch *watch, uint64_t tick)
+{
+	struct event_ring *ring = find_oldest(watch);
+	struct event event;
+
+	for (uint32_t taken = 0; ring && taken < TAKE_MOST && event_take(ring, &event); taken++) {
+		event.serial = ++watch->serial;
+		diagnosis_take(watch->diagnosis, &event);
+		ring = find_oldest(watch);
+	}
+	diagnosis_advance(watch->diagnosis, tick);
+}
+
+uint64_t watch_lost(const struct watch *watch)
+{
+	uint64_t lost = 0;
+
+	for (uint32_t i = 0; i < watch->ring_count; i++)
+		lost += __atomic_load_n(&watch->rings[i].lost, __ATOMIC_RELAXED);
+	return lost;
+}
+
+void watch_count(const struct watch *watch, enum confidence least, uint64_t ret_counts[FINDING_COUNT])
+{
+	double chance;
+
+	for (enum finding finding = 0; finding < FINDING_COUNT; finding++) {
+		ret_counts[finding] = 0;
+		for (uint32_t i = 0; i < DIAGNOSIS_SERVERS; i++) {
+			const struct server_evidence *server = &watch->diagnosis->servers[i];
+
+			ret_counts[finding] += server->last_tick && diagnosis_judge(server, finding, &chance) >= least;
+		}
+	}
+}
+
+/* ---- suspects ---- */
+
+static void write_endpoint(FILE *out, const char *key, const struct addr *addr, uint16_t port)
+{
+	char text[ADDR_SIZE];
+
+	addr_format(addr, text, sizeof(text));
+	fprintf(out, addr_family(addr) == FAMILY_IPV6 ? " %s=[%s]:%u" : " %s=%s:%u", key, text, port);
+}
+
+static void write_examples(const struct watch *watch, const struct server_evidence *server, enum finding finding, FILE *out)
+{
+	const uint64_t now = watch->diagnosis->tick;
+
+	/* The oldest first. */
+	for (uint32_t i = 0; i < DIAGNOSIS_EXAMPLES; i++) {
+		const struct example *example =
+			&server->examples[finding][(server->example_count[finding] + i) % DIAGNOSIS_EXAMPLES];
+
+		if (!example->tick)
+			continue;
+		fprintf(out, "example finding=%s age_ms=%" PRIu64 " tsval=%u other=%u", finding_table[finding].name,
+			now - example->tick, example->tsval, example->other);
+		write_endpoint(out, "client", &example->ends.src, example->ends.src_port);
+		write_endpoint(out, "server", &example->ends.dst, example->ends.dst_port);
+		fputc('\n', out);
+	}
+}
+
+static void write_server(const struct watch *watch, const struct server_evidence *server, FILE *out)
+{
+	const uint64_t now = watch->diagnosis->tick;
+	char addr[ADDR_SIZE], client[ADDR_SIZE];
+
+	addr_format(&server->addr, addr, sizeof(addr));
+	fprintf(out, "server address=%s since_ms=%" PRIu64 " last_ms=%" PRIu64, addr, now - server->first_tick,
+		now - server->last_tick);
+	if (watch->diagnosis->is_by_client) {
+		addr_format(&server->client, client, sizeof(client));
+		fprintf(out, " client=%s", client);
+	}
+	for (int kind = 0; kind < SYN_KIND_COUNT; kind++)
+		fprintf(out, " %s_unanswered=%u %s_answered=%u", syn_kind_names[kind], server->syns[kind][0], syn_kind_names[kind],
+			server->syns[kind][1]);
+	for (int sign = 0; sign < SIGN_COUNT; sign++)
+		fprintf(out, " %s=%u", sign_table[sign].name, server->signs[sign]);
+	fputc('\n', out);
+	for (enum finding finding = 0; finding < FINDING_COUNT; finding++)
+		write_examples(watch, server, finding, out);
+}
+
+static bool is_suspect(const struct server_evidence *server)
+{
+	double chance;
+
+	for (enum finding finding = 0; server->last_tick && finding < FINDING_COUNT; finding++) {
+		if (diagnosis_judge(server, finding, &chance) != CONFIDENCE_NONE)
+			return true;
+	}
+	return false;
+}
+
+void watch_write_suspects(const struct watch *watch, FILE *out)
+{
+	const struct diagnosis *diagnosis = watch->diagnosis;
+	char addr[ADDR_SIZE];
+
+	fprintf(out, "watch events=%" PRIu64 " events_lost=%" PRIu64 " evicted=%" PRIu64 "\n", diagnosis->events, watch_lost(watch),
+		diagnosis->evicted);
+	for (uint32_t i = 0; i < DIAGNOSIS_SERVERS; i++) {
+		if (is_suspect(&diagnosis->servers[i]))
+			write_server(watch, &diagnosis->servers[i], out);
+	}
+	for (uint32_t i = 0; i < DIAGNOSIS_CLIENTS; i++) {
+		const struct client_clock *client = &diagnosis->clients[i];
+
+		if (!client->last_tick)
+			continue;
+		addr_format(&client->addr, addr, sizeof(addr));
+		fprintf(out, "clock address=%s hz=%u connections=%u age_ms=%" PRIu64 "\n", addr, client->hz, client->connections,
+			diagnosis->tick - client->last_tick);
+	}
+}
+
+void watch_write_server(const struct watch *watch, const struct addr *server, FILE *out)
+{
+	for (uint32_t i = 0; i < DIAGNOSIS_SERVERS; i++) {
+		const struct server_evidence *evidence = &watch->diagnosis->servers[i];
+
+		if (evidence->last_tick && addr_equal(&evidence->addr, server))
+			write_server(watch, evidence, out);
+	}
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* `pawsctl clock` and `pawsctl explain`: answers of a few records. */
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pawsctl.h"
+#include "records.h"
+
+enum {
+	TIMEOUT_MS = 5000,
+	ERROR_SIZE = 1024,
+	REQUEST_SIZE = 200,
+	ADDR_SIZE = 64,
+};
+
+/* Numbers, yes and no as such. */
+static json_t *value_to_json(const char *value)
+{
+	char *end;
+	unsigned long long number = strtoull(value, &end, 10);
+
+	if (*value >= '0' && *value <= '9' && !*end && number <= INT64_MAX)
+		return json_integer((json_int_t)number);
+	if (strcmp(value, "yes") == 0 || strcmp(value, "no") == 0)
+		return json_boolean(*value == 'y');
+	return json_string(value);
+}
+
+static json_t *record_to_json(const struct record *record)
+{
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < record->count; i++)
+		json_object_set_new(object, record->fields[i].key, value_to_json(record->fields[i].value));
+	return object;
+}
+
+static int print_json(json_t *root)
+{
+	bool failed = !root || json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) != 0;
+
+	if (!failed)
+		putchar('\n');
+	json_decref(root);
+	return failed ? EXIT_FAILURE : finish_output();
+}
+
+static int ask(const struct call *call, const char *request, record_fn take, void *context)
+{
+	char error[ERROR_SIZE];
+
+	if (answer_fetch(call->socket_path, request, TIMEOUT_MS, take, context, error, sizeof(error)) == 0)
+		return EXIT_SUCCESS;
+	fprintf(stderr, "pawsctl: %s\n", error);
+	return EXIT_NO_ANSWER;
+}
+
+/* ---- clock ---- */
+
+static void print_clock(const struct record *record)
+{
+	printf("shared clock:  TSval %" PRIu64 ", 1 kHz\n", record_number(record, "tsval"));
+	printf("lead:          fast clients have pushed it ahead by %" PRIu64 " ms, of %" PRIu64 " ms at most\n",
+	       record_number(record, "lead_ms"), record_number(record, "max_lead_ms"));
+	printf("marks:         %" PRIu64 " places of servers that have been sent something newer than that within the last minute",
+	       record_number(record, "marks_ahead"));
+	if (record_number(record, "marks_ahead"))
+		printf(", by %.1f s at most", (double)record_number(record, "furthest_ms") / 1000);
+	printf("\ntimestamps:    %" PRIu64 " places of servers have been sent some\n", record_number(record, "servers_with_timestamps"));
+}
+
+static void take_clock(void *context, const struct record *record)
+{
+	json_t **ret_json = context;
+
+	if (strcmp(record->kind, "clock") != 0)
+		return;
+	if (ret_json)
+		*ret_json = record_to_json(record);
+	else
+		print_clock(record);
+}
+
+int show_clock(const struct call *call)
+{
+	json_t *json = NULL;
+	int status = ask(call, "clock", take_clock, call->json ? &json : NULL);
+
+	if (status)
+		return status;
+	return call->json ? print_json(json) : finish_output();
+}
+
+/* ---- explain ---- */
+
+struct question {
+	char server[ADDR_SIZE], port[8], client[ADDR_SIZE];
+};
+
+static bool is_addr(const char *text)
+{
+	uint8_t bytes[16];
+
+	return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
+}
+
+/* "192.0.2.1", "192.0.2.1:443", "2001:db8::1", "[2001:db8::1]:443". */
+static bool read_server(const char *text, struct question *ret)
+{
+	const char *colon = strrchr(text, ':');
+	size_t len = strlen(text);
+
+	strcpy(ret->port, "-");
+	if (len >= ADDR_SIZE)
+		return false;
+	if (!is_addr(text) && colon) {
+		if (strlen(colon + 1) >= sizeof(ret->port) || !colon[1])
+			return false;
+		strcpy(ret->port, colon + 1);
+		len = (size_t)(colon - text);
+	}
+	if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+		text++;
+		len -= 2;
+	}
+	memcpy(ret->server, text, len);
+	ret->server[len] = '\0';
+	return is_addr(ret->server);
+}
+
+/* ADDRESS[:PORT] [from CLIENT] */
+static bool read_question(const struct call *call, struct question *ret)
+{
+	strcpy(ret->client, "-");
+	if (!read_server(call->operands[0], ret))
+		return false;
+	if (call->operand_count == 1)
+		return true;
+	if (call->operand_count != 3 || strcmp(call->operands[1], "from") != 0 || !is_addr(call->operands[2]) ||
+	    strlen(call->operands[2]) >= ADDR_SIZE)
+		return false;
+	strcpy(ret->client, call->operands[2]);
+	return true;
+}
+
+static const char *text_of(const struct record *record, const char *key)
+{
+	const char *text = record_text(record, key);
+
+	return text ? text : "?";
+}
+
+static void print_match(const struct record *record)
+{
+	printf("destination:  %s, for %s; mode %s, synack_tsecr %s\n", text_of(record, "destination"), text_of(record, "prefix"),
+	       text_of(record, "mode"), text_of(record, "synack_tsecr"));
+	if (strcmp(text_of(record, "ports"), "some") == 0)
+		puts("              it names ports");
+	if (strcmp(text_of(record, "sources"), "some") == 0)
+		puts("              it names clients (sources)");
+}
+
+static void print_other(const struct record *record)
+{
+	const char *why = text_of(record, "why_not");
+
+	printf("not:          %s, for %s: %s\n", text_of(record, "destination"), text_of(record, "prefix"),
+	       strcmp(why, "disabled") == 0  ? "it is disabled"
+	       : strcmp(why, "ports") == 0   ? "the port is none of its ports"
+	       : strcmp(why, "sources") == 0 ? "the client is none of its sources"
+					     : "the other's prefix is longer, or it stands before this one");
+}
+
+static void print_syn(const struct record *record)
+{
+	const char *outcome = text_of(record, "outcome");
+
+	if (strcmp(outcome, "rewritten") == 0)
+		printf("a SYN now:    is rewritten to TSval %" PRIu64 " (the shared clock's is %" PRIu64 ")\n",
+		       record_number(record, "tsval"), record_number(record, "clock_tsval"));
+	else
+		printf("a SYN now:    %s%s\n",
+		       strcmp(outcome, "stripped") == 0	  ? "is stripped of its timestamps"
+		       : strcmp(outcome, "observed") == 0 ? "is only observed"
+							  : "passes",
+		       strcmp(text_of(record, "draining"), "yes") == 0 ? ", for pawsd drains" : "");
+	printf("the server:   %s been sent timestamps within the last minute",
+	       strcmp(text_of(record, "server_has_timestamps"), "yes") == 0 ? "has" : "has not");
+	if (record_number(record, "mark_ahead_ms"))
+		printf(", some of them %.1f s ahead of the clock", (double)record_number(record, "mark_ahead_ms") / 1000);
+	putchar('\n');
+}
+
+struct explanation {
+	json_t *json; /* NULL: in words */
+	json_t *others;
+};
+
+static void take_explanation(void *context, const struct record *record)
+{
+	struct explanation *explanation = context;
+	static const struct {
+		const char *kind;
+		void (*print)(const struct record *record);
+	} kinds[] = {{"match", print_match}, {"other", print_other}, {"syn", print_syn}};
+
+	if (explanation->json && strcmp(record->kind, "other") == 0) {
+		json_array_append_new(explanation->others, record_to_json(record));
+		return;
+	}
+	if (explanation->json) {
+		json_object_set_new(explanation->json, record->kind, record_to_json(record));
+		return;
+	}
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strcmp(record->kind, kinds[i].kind) == 0)
+			kinds[i].print(record);
+	}
+}
+
+int explain(const struct call *call)
+{
+	struct explanation explanation = {0};
+	struct question question;
+	char request[REQUEST_SIZE];
+	int status;
+
+	if (!read_question(call, &question))
+		return usage_error(call->command);
+	snprintf(request, sizeof(request), "explain %s %s %s", question.server, question.port, question.client);
+	if (call->json) {
+		explanation.json = json_object();
+		explanation.others = json_array();
+		json_object_set(explanation.json, "others", explanation.others);
+	}
+	status = ask(call, request, take_explanation, &explanation);
+	json_decref(explanation.others);
+	if (!call->json)
+		return status ? status : finish_output();
+	if (!status)
+		return print_json(explanation.json);
+	json_decref(explanation.json);
+	return status;
+}
