@@ -7,6 +7,8 @@ PREFIX ?= /usr/local
 SBINDIR ?= $(PREFIX)/sbin
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 DOCDIR ?= $(PREFIX)/share/doc/pawsd
 SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
@@ -263,6 +265,9 @@ install: all
 	install -m 0644 systemd/pawsd.sysusers $(DESTDIR)$(SYSUSERSDIR)/pawsd.conf
 	install -m 0644 systemd/pawsd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/pawsd.conf
 	install -m 0644 README.md NEWS conf/pawsd.conf $(DESTDIR)$(DOCDIR)
+	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR)
+	$(BUILD)/pawsctl --completion bash >$(DESTDIR)$(BASHDIR)/pawsctl
+	$(BUILD)/pawsctl --completion zsh >$(DESTDIR)$(ZSHDIR)/_pawsctl
 
 .PHONY: clean
 clean:

@@ -24,6 +24,14 @@ struct feeding {
 	uint32_t heartbeats[WORKERS_MAX]; /* of the workers, at the last */
 };
 
+/* A list of flows that the workers make for somebody at the control socket (answers_flows.c). */
+struct listing {
+	bool is_begun;
+	char request[256];
+	uint64_t since_ms;
+	struct flow_list *parts[WORKERS_MAX];
+};
+
 /* All that the main thread owns. */
 struct daemon {
 	const char *config_path;
@@ -34,6 +42,7 @@ struct daemon {
 	struct wan *wan;
 	struct worker *workers;
 	struct watch watch;
+	struct listing listing;
 	struct control *control;
 	struct feeding feeding;
 	uint64_t now; /* the shared clock at the last look, ms; does not go back */
@@ -50,6 +59,8 @@ struct daemon {
 	bool is_in_force; /* `config`, that is: it has been installed */
 	bool rules_installed, rules_label;
 	uint64_t rules_fingerprint; /* as they were put in place; 0: not known */
+	uint32_t less_in_a_row;	    /* times that they were less right after that */
+	bool has_failed_rules;	    /* they could not be put in place again */
 	bool has_to_check_rules;    /* whatever the kernel says of changes */
 	struct rules_watch *rules_watch; /* NULL: there is none */
 	uint64_t config_digest;		 /* rules_digest() of `config`, 0: not made yet */
@@ -74,6 +85,12 @@ int daemon_start(struct daemon *daemon);
 void daemon_run(struct daemon *daemon);
 
 void daemon_stop(struct daemon *daemon);
+
+/* answers_flows.c: forgets a list; the workers have ended, or are done with it. */
+void listing_close(struct daemon *daemon);
+
+/* answers_flows.c: whether a list is being made just now; forgets one that nobody has come for. */
+bool listing_is_made(struct daemon *daemon);
 
 /* metrics.c: the answers to "stats" and "status" (snapshot.h), written to `out`. */
 void metrics_write(struct daemon *daemon, FILE *out, bool with_packets);

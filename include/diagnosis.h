@@ -25,7 +25,10 @@
  * nor is the kind of anything that too little is known of.
  *
  * A connection that tries and gets no answer is counted once for each kind of its SYNs, for the fate of a SYN's copies hangs
- * together.
+ * together. So does that of a client, which may be filtered: where those that are dropped are never served, clients are
+ * counted instead. And each port is judged by itself.
+ *
+ * Evidence fades: all counts are halved every two hours.
  */
 
 #define SYN_KIND_TABLE(X) \
@@ -134,17 +137,35 @@ struct example {
 	uint32_t tsval, other; /* of the SYN; what it was behind, or the TSecr that came */
 };
 
+/* Of which clients something was seen: a bit for each, by a hash. */
+enum {
+	CLIENT_SET_WORDS = 4,
+};
+
+struct client_set {
+	uint64_t words[CLIENT_SET_WORDS];
+};
+
+/* Of one port of one address: others may be filtered. What a server remembers is all of the address's: struct server_memory. */
 struct server_evidence {
 	struct addr addr;
+	uint16_t port;
 	struct addr client; /* all zero: the clients together */
 	uint64_t first_tick, last_tick; /* last_tick 0: the place is free */
+	uint64_t halved_tick;
 	uint32_t syns[SYN_KIND_COUNT][2]; /* connections' tries, by kind: [0] without an answer, [1] answered */
+	struct client_set clients[SYN_KIND_COUNT][2]; /* whose they were */
 	uint32_t signs[SIGN_COUNT];
-	bool has_stamp;
-	uint32_t stamp;		/* what it may remember of us */
-	uint64_t stamp_tick;
 	uint32_t example_count[FINDING_COUNT];
 	struct example examples[FINDING_COUNT][DIAGNOSIS_EXAMPLES];
+};
+
+/* What a server may remember of us: the last TSval of a connection that it has closed first. */
+struct server_memory {
+	struct addr addr;
+	struct addr client; /* all zero: the clients together */
+	uint32_t tsval;
+	uint64_t tick; /* 0: the place is free */
 };
 
 /* A handshake that is under way, or was lately. */
@@ -158,6 +179,7 @@ struct attempt {
 	uint8_t dropped;	  /* bit per kind: a SYN of it has had no answer, which is counted */
 	uint8_t excluded;	  /* bit per kind: is not counted any more, whatever comes */
 	bool has_ts, is_answered, is_challenged, is_foreign;
+	uint8_t challenge;	  /* what was counted of it: enum sign */
 	uint32_t behind; /* what the last SYN was older than */
 };
 
@@ -177,7 +199,9 @@ struct diagnosis {
 	bool is_by_client; /* clients' addresses are those that servers see: each by itself */
 	uint32_t sweep_hand;
 	uint64_t events, evicted; /* evidence that had to make room */
+	uint32_t halve_hand;
 	struct server_evidence servers[DIAGNOSIS_SERVERS];
+	struct server_memory stamps[DIAGNOSIS_SERVERS];
 	struct attempt attempts[DIAGNOSIS_ATTEMPTS];
 	struct client_clock clients[DIAGNOSIS_CLIENTS];
 };
@@ -193,6 +217,9 @@ void diagnosis_take(struct diagnosis *diagnosis, const struct event *event);
 
 /* Says that `tick` has come: SYNs that have waited for long enough are without an answer. Cheap; call it now and then. */
 void diagnosis_advance(struct diagnosis *diagnosis, uint64_t tick);
+
+/* Forgets what was seen of a server's port; what it may remember stays. */
+void diagnosis_forget(struct server_evidence *server);
 
 /* Nothing more will come: what is without an answer now remains so. */
 void diagnosis_finish(struct diagnosis *diagnosis);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "diagnosis.h"
+#include "policy.h"
 
 /* Brings what the workers' engines tell (event.h) together, for the diagnosis. The main thread's. */
 struct watch {
@@ -28,6 +29,9 @@ uint64_t watch_lost(const struct watch *watch);
 
 /* Servers of which something is found at least so surely, by enum finding. */
 void watch_count(const struct watch *watch, enum confidence least, uint64_t ret_counts[FINDING_COUNT]);
+
+/* What was seen of servers whose mode another policy has changed is past. */
+void watch_forget_changed(struct watch *watch, const struct policy *before, const struct policy *after);
 
 /* The answer to "suspects" (snapshot.h). */
 void watch_write_suspects(const struct watch *watch, FILE *out);

@@ -9,6 +9,7 @@
 #include "config.h"
 #include "drain.h"
 #include "engine.h"
+#include "flow_list.h"
 #include "queue.h"
 #include "state.h"
 #include "wan.h"
@@ -45,6 +46,7 @@ struct worker {
 	struct worker_order order; /* main, until order_wanted is raised */
 	uint32_t order_wanted;
 	uint32_t order_done;
+	struct flow_list *list; /* of its flows, to be made; NULL: none is. The worker lets go of it when it is done */
 	uint32_t scan_at;    /* next flow to look at for order.drain */
 	uint64_t swept_tick; /* when a part of the table was last swept */
 	uint32_t heartbeat;  /* grows with every turn */
@@ -62,6 +64,9 @@ int worker_start(struct worker *worker, const cpu_set_t *cpus);
 /* Hands over an order; worker_has_done() tells when it is carried out. */
 void worker_give_order(struct worker *worker, const struct worker_order *order);
 bool worker_has_done(const struct worker *worker);
+
+/* Has it list its flows: list->is_done tells when that is done. One at a time; until then the list is the worker's. */
+void worker_list_flows(struct worker *worker, struct flow_list *list);
 
 /* Has the service manager close the queues' socket, too: nothing is to come any more. */
 void worker_forget_queues(const struct worker *worker);

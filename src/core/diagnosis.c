@@ -13,6 +13,8 @@ enum {
 	ATTEMPT_KEEP_MS = 130000, /* for a late answer, or the next SYN: as long as Linux tries by default */
 	RATE_LEAST_MS = 10000,	/* how long a connection has to be to tell its client's clock */
 	SWEEP_PLACES = 64,
+	HALVE_MS = 2 * 3600 * 1000,
+	DATA_MOST = 65536,	/* in a SYN (RFC 7413), which its answer acknowledges */
 };
 
 #define SET_OF(hash, places) ((uint32_t)((hash) % ((places) / DIAGNOSIS_WAYS)) * DIAGNOSIS_WAYS)
@@ -44,16 +46,22 @@ static bool is_worth_less(const struct server_evidence *a, const struct server_e
 
 static bool is_about(const struct diagnosis *diagnosis, const struct server_evidence *server, const struct endpoints *ends)
 {
-	return addr_equal(&server->addr, &ends->dst) && (!diagnosis->is_by_client || addr_equal(&server->client, &ends->src));
+	return server->port == ends->dst_port && addr_equal(&server->addr, &ends->dst) && (!diagnosis->is_by_client || addr_equal(&server->client, &ends->src));
+}
+
+/* With the client's address, where that is what the server sees. */
+static uint64_t hash_of_server(const struct diagnosis *diagnosis, const struct endpoints *ends)
+{
+	uint64_t hash = hash_bytes16(ends->dst.byte, diagnosis->secret);
+
+	return diagnosis->is_by_client ? hash_mix(hash ^ hash_bytes16(ends->src.byte, diagnosis->secret + 1)) : hash;
 }
 
 static struct server_evidence *find_server(struct diagnosis *diagnosis, const struct endpoints *ends)
 {
-	uint64_t hash = hash_bytes16(ends->dst.byte, diagnosis->secret);
 	struct server_evidence *set, *least;
+	uint64_t hash = hash_mix(hash_of_server(diagnosis, ends) + ends->dst_port);
 
-	if (diagnosis->is_by_client)
-		hash = hash_mix(hash ^ hash_bytes16(ends->src.byte, diagnosis->secret + 1));
 	set = least = &diagnosis->servers[SET_OF(hash, DIAGNOSIS_SERVERS)];
 	for (struct server_evidence *server = set; server < set + DIAGNOSIS_WAYS; server++) {
 		if (server->last_tick && is_about(diagnosis, server, ends)) {
@@ -65,10 +73,32 @@ static struct server_evidence *find_server(struct diagnosis *diagnosis, const st
 	}
 	if (worth_of(least))
 		diagnosis->evicted++;
-	*least = (struct server_evidence){.addr = ends->dst, .first_tick = diagnosis->tick, .last_tick = diagnosis->tick};
+	*least = (struct server_evidence){.addr = ends->dst,
+					  .port = ends->dst_port,
+					  .first_tick = diagnosis->tick,
+					  .halved_tick = diagnosis->tick,
+					  .last_tick = diagnosis->tick};
 	if (diagnosis->is_by_client)
 		least->client = ends->src;
 	return least;
+}
+
+/* What the server may remember, its tick 0 where that is nothing; for that another server's oldest may be given up. */
+static struct server_memory *find_stamp(struct diagnosis *diagnosis, const struct endpoints *ends)
+{
+	struct server_memory *set = &diagnosis->stamps[SET_OF(hash_of_server(diagnosis, ends), DIAGNOSIS_SERVERS)], *oldest = set;
+
+	for (struct server_memory *stamp = set; stamp < set + DIAGNOSIS_WAYS; stamp++) {
+		if (stamp->tick && addr_equal(&stamp->addr, &ends->dst) &&
+		    (!diagnosis->is_by_client || addr_equal(&stamp->client, &ends->src)))
+			return stamp;
+		if (stamp->tick < oldest->tick)
+			oldest = stamp;
+	}
+	*oldest = (struct server_memory){.addr = ends->dst};
+	if (diagnosis->is_by_client)
+		oldest->client = ends->src;
+	return oldest;
 }
 
 /* The attempt's server; NULL where its place has been given to another meanwhile. */
@@ -154,6 +184,13 @@ static void count(uint32_t *counter)
 		++*counter;
 }
 
+static void add_client(const struct diagnosis *diagnosis, struct client_set *set, const struct addr *client)
+{
+	uint64_t bit = hash_bytes16(client->byte, diagnosis->secret + 2) % (64 * CLIENT_SET_WORDS);
+
+	set->words[bit / 64] |= 1ull << bit % 64;
+}
+
 static uint8_t bit_of(uint8_t kind)
 {
 	return (uint8_t)(1u << kind);
@@ -168,6 +205,7 @@ static void note_dropped(struct diagnosis *diagnosis, struct attempt *attempt)
 		return;
 	attempt->dropped |= bit_of(attempt->kind);
 	count(&server->syns[attempt->kind][0]);
+	add_client(diagnosis, &server->clients[attempt->kind][0], &attempt->ends.src);
 	if (finding_of(attempt->kind) != FINDING_COUNT)
 		add_example(diagnosis, server, finding_of(attempt->kind), attempt, 0, attempt->behind);
 }
@@ -180,25 +218,27 @@ static void note_answered(const struct diagnosis *diagnosis, struct server_evide
 		if (finding_of(kind) != FINDING_COUNT)
 			take_back_example(diagnosis, server, finding_of(kind), attempt);
 	}
-	if (!(attempt->excluded & bit_of(kind)))
+	if (!(attempt->excluded & bit_of(kind))) {
 		count(&server->syns[kind][1]);
+		add_client(diagnosis, &server->clients[kind][1], &attempt->ends.src);
+	}
 	attempt->dropped &= (uint8_t)~bit_of(kind);
 	attempt->excluded |= bit_of(kind);
 }
 
 /* False where nobody can tell. */
-static bool classify(const struct server_evidence *server, uint64_t tick, const struct event *syn, uint8_t *ret_kind)
+static bool classify(const struct server_memory *stamp, uint64_t tick, const struct event *syn, uint8_t *ret_kind)
 {
-	uint64_t age_ms = tick - server->stamp_tick;
+	uint64_t age_ms = tick - stamp->tick;
 	bool has_ts = syn->flags & EVENT_LEFT_WITH;
 
 	*ret_kind = SYN_PLAIN;
-	if (!server->has_stamp || age_ms >= STAMP_GONE_MS)
+	if (!stamp->tick || age_ms >= STAMP_GONE_MS)
 		return true;
 	if (!has_ts)
 		*ret_kind = SYN_BARE;
 	else
-		*ret_kind = seq_after(server->stamp, syn->left + 1) ? SYN_OLDER : SYN_NEWER;
+		*ret_kind = seq_after(stamp->tsval, syn->left + 1) ? SYN_OLDER : SYN_NEWER;
 	return age_ms <= STAMP_SURE_MS;
 }
 
@@ -224,6 +264,7 @@ static struct attempt *begin_attempt(struct diagnosis *diagnosis, const struct e
 static void take_syn(struct diagnosis *diagnosis, const struct event *event)
 {
 	struct server_evidence *server = find_server(diagnosis, &event->ends);
+	const struct server_memory *stamp = find_stamp(diagnosis, &event->ends);
 	struct attempt *attempt = find_attempt(diagnosis, &event->ends);
 	bool is_repeated = attempt && attempt->isn == event->number && diagnosis->tick - attempt->tick <= ATTEMPT_KEEP_MS;
 
@@ -236,8 +277,8 @@ static void take_syn(struct diagnosis *diagnosis, const struct event *event)
 	attempt->server = (uint16_t)(server - diagnosis->servers);
 	attempt->last_left = event->left;
 	attempt->has_ts = event->flags & EVENT_LEFT_WITH;
-	attempt->behind = server->stamp;
-	if (!classify(server, diagnosis->tick, event, &attempt->kind))
+	attempt->behind = stamp->tsval;
+	if (!classify(stamp, diagnosis->tick, event, &attempt->kind))
 		attempt->excluded |= bit_of(attempt->kind);
 	if (is_repeated)
 		return;
@@ -247,7 +288,17 @@ static void take_syn(struct diagnosis *diagnosis, const struct event *event)
 
 static bool is_answer(const struct attempt *attempt, const struct event *event)
 {
-	return event->number == attempt->isn + 1;
+	return event->number - (attempt->isn + 1) < DATA_MOST;
+}
+
+/* The SYN/ACK comes though the client has not answered the ACK: that was the old connection's, late. */
+static void take_back_challenge(const struct diagnosis *diagnosis, struct server_evidence *server, struct attempt *attempt)
+{
+	if (!attempt->is_challenged)
+		return;
+	attempt->is_challenged = false;
+	server->signs[attempt->challenge] -= server->signs[attempt->challenge] > 0;
+	take_back_example(diagnosis, server, attempt->challenge == SIGN_CHALLENGED_OLDER ? FINDING_TIME_WAIT : FINDING_BUSY_TUPLE, attempt);
 }
 
 static void take_synack(struct diagnosis *diagnosis, const struct event *event)
@@ -263,15 +314,18 @@ static void take_synack(struct diagnosis *diagnosis, const struct event *event)
 		     event->reason != REASON_SYNACK_OBSERVED && event->reason != REASON_SYNACK_UNKNOWN;
 	if (has_ts && !event->tsval && !event->tsecr && !attempt->is_answered)
 		count(&server->signs[SIGN_ZERO]);
+	/* A repeated one may echo what came after the SYN, which is not seen of all connections. */
+	is_foreign &= !attempt->is_answered;
 	if (is_foreign && !attempt->is_foreign) {
 		count(&server->signs[SIGN_FOREIGN]);
 		if (event->left != event->tsecr)
 			count(&server->signs[SIGN_FOREIGN_REPAIRED]);
 		add_example(diagnosis, server, FINDING_FOREIGN_TSECR, attempt, event->serial, event->tsecr);
 	}
-	attempt->is_foreign = is_foreign;
 	if (attempt->is_answered)
 		return;
+	attempt->is_foreign = is_foreign;
+	take_back_challenge(diagnosis, server, attempt);
 	attempt->is_answered = true;
 	kind = has_ts && event->tsecr == attempt->first_left ? attempt->first_kind : attempt->kind;
 	note_answered(diagnosis, server, attempt, kind);
@@ -290,8 +344,9 @@ static void take_challenge(struct diagnosis *diagnosis, const struct event *even
 	/* What it echoes is the last that it has taken, which the SYN is not newer than. */
 	is_older = (event->flags & EVENT_TIMESTAMPS) && attempt->has_ts && seq_after(event->tsecr, attempt->last_left);
 	attempt->is_challenged = true;
+	attempt->challenge = is_older ? SIGN_CHALLENGED_OLDER : SIGN_CHALLENGED_OTHER;
 	note_answered(diagnosis, server, attempt, attempt->kind);
-	count(&server->signs[is_older ? SIGN_CHALLENGED_OLDER : SIGN_CHALLENGED_OTHER]);
+	count(&server->signs[attempt->challenge]);
 	add_example(diagnosis, server, is_older ? FINDING_TIME_WAIT : FINDING_BUSY_TUPLE, attempt, event->serial,
 		    event->flags & EVENT_TIMESTAMPS ? event->tsecr : 0);
 }
@@ -330,13 +385,12 @@ static void take_reset_in(struct diagnosis *diagnosis, const struct event *event
 /* By what servers do: nothing older within its time (Linux, tcp_tw_remember_stamp()). */
 static void remember_stamp(struct diagnosis *diagnosis, const struct event *event, uint32_t tsval)
 {
-	struct server_evidence *server = find_server(diagnosis, &event->ends);
+	struct server_memory *stamp = find_stamp(diagnosis, &event->ends);
 
-	if (server->has_stamp && diagnosis->tick - server->stamp_tick < STAMP_GONE_MS && seq_after(server->stamp, tsval))
+	if (stamp->tick && diagnosis->tick - stamp->tick < STAMP_GONE_MS && seq_after(stamp->tsval, tsval))
 		return;
-	server->has_stamp = true;
-	server->stamp = tsval;
-	server->stamp_tick = diagnosis->tick;
+	stamp->tsval = tsval;
+	stamp->tick = diagnosis->tick;
 }
 
 static struct client_clock *find_client(struct diagnosis *diagnosis, const struct addr *addr)
@@ -379,10 +433,35 @@ static void take_fin(struct diagnosis *diagnosis, const struct event *event)
 
 /* ---- all of it ---- */
 
+void diagnosis_forget(struct server_evidence *server)
+{
+	memset(server->syns, 0, sizeof(server->syns));
+	memset(server->clients, 0, sizeof(server->clients));
+	memset(server->signs, 0, sizeof(server->signs));
+	memset(server->examples, 0, sizeof(server->examples));
+}
+
+static void fade(struct diagnosis *diagnosis, struct server_evidence *server)
+{
+	if (!server->last_tick || diagnosis->tick - server->halved_tick < HALVE_MS)
+		return;
+	server->halved_tick = diagnosis->tick;
+	for (int kind = 0; kind < SYN_KIND_COUNT; kind++) {
+		for (int outcome = 0; outcome < 2; outcome++) {
+			server->syns[kind][outcome] /= 2;
+			if (!server->syns[kind][outcome])
+				server->clients[kind][outcome] = (struct client_set){{0}};
+		}
+	}
+	for (int sign = 0; sign < SIGN_COUNT; sign++)
+		server->signs[sign] /= 2;
+}
+
 void diagnosis_advance(struct diagnosis *diagnosis, uint64_t tick)
 {
 	if (tick > diagnosis->tick)
 		diagnosis->tick = tick;
+	fade(diagnosis, &diagnosis->servers[diagnosis->halve_hand++ % DIAGNOSIS_SERVERS]);
 	for (uint32_t i = 0; i < SWEEP_PLACES; i++) {
 		struct attempt *attempt = &diagnosis->attempts[diagnosis->sweep_hand++ % DIAGNOSIS_ATTEMPTS];
 

@@ -38,14 +38,12 @@ struct sample {
 	uint32_t dropped, answered, others_dropped, others_answered;
 };
 
-static void scale_down(struct sample *sample)
+/* Each row by itself, for else a small one would come to nothing beside a large one. */
+static void scale_row(uint32_t *suspicious, uint32_t *other)
 {
-	while (sample->dropped > SAMPLE_MAX || sample->answered > SAMPLE_MAX || sample->others_dropped > SAMPLE_MAX ||
-	       sample->others_answered > SAMPLE_MAX) {
-		sample->dropped /= 2;
-		sample->answered = (sample->answered + 1) / 2;
-		sample->others_dropped = (sample->others_dropped + 1) / 2;
-		sample->others_answered /= 2;
+	while (*suspicious > SAMPLE_MAX || *other > SAMPLE_MAX) {
+		*suspicious /= 2;
+		*other = (*other + 1) / 2;
 	}
 }
 
@@ -71,7 +69,8 @@ static double chance_of_sample(struct sample sample)
 	uint32_t draws, marked, all, most;
 	double chance, sum = 0;
 
-	scale_down(&sample);
+	scale_row(&sample.dropped, &sample.answered);
+	scale_row(&sample.others_answered, &sample.others_dropped);
 	draws = sample.dropped + sample.answered;
 	marked = sample.dropped + sample.others_dropped;
 	all = draws + sample.others_dropped + sample.others_answered;
@@ -100,6 +99,53 @@ static enum confidence judge_sample(struct sample sample, double *ret_chance)
 	return *ret_chance < 1e-2 ? CONFIDENCE_LIKELY : *ret_chance < 5e-2 ? CONFIDENCE_POSSIBLE : CONFIDENCE_NONE;
 }
 
+static uint32_t count_bits(const struct client_set *set)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < CLIENT_SET_WORDS; i++)
+		count += (uint32_t)__builtin_popcountll(set->words[i]);
+	return count;
+}
+
+static uint32_t count_common_bits(const struct client_set *a, const struct client_set *b)
+{
+	struct client_set common;
+
+	for (uint32_t i = 0; i < CLIENT_SET_WORDS; i++)
+		common.words[i] = a->words[i] & b->words[i];
+	return count_bits(&common);
+}
+
+/* Whether most of the clients whose SYNs of that kind were dropped have had an answer otherwise. */
+static bool are_clients_served(const struct server_evidence *server, enum syn_kind kind)
+{
+	struct client_set answered = {{0}};
+
+	for (int other = 0; other < SYN_KIND_COUNT; other++) {
+		for (uint32_t i = 0; i < CLIENT_SET_WORDS; i++)
+			answered.words[i] |= server->clients[other][1].words[i];
+	}
+	return 2 * count_common_bits(&server->clients[kind][0], &answered) >= count_bits(&server->clients[kind][0]);
+}
+
+/*
+ * By connections; but where those that are dropped are of clients that are never served, it may be the client, and clients are
+ * what is counted.
+ */
+static enum confidence judge_kind(const struct server_evidence *server, enum syn_kind kind, double *ret_chance)
+{
+	const struct sample connections = {server->syns[kind][0], server->syns[kind][1], server->syns[SYN_NEWER][0],
+					   server->syns[SYN_NEWER][1]};
+	const struct sample clients = {count_bits(&server->clients[kind][0]), count_bits(&server->clients[kind][1]),
+				       count_bits(&server->clients[SYN_NEWER][0]), count_bits(&server->clients[SYN_NEWER][1])};
+
+	*ret_chance = 1;
+	if (connections.dropped < DROPPED_LEAST)
+		return CONFIDENCE_NONE;
+	return judge_sample(are_clients_served(server, kind) ? connections : clients, ret_chance);
+}
+
 static enum confidence judge_count(uint32_t seen, uint32_t confirmed)
 {
 	if (!seen)
@@ -116,13 +162,9 @@ enum confidence diagnosis_judge(const struct server_evidence *server, enum findi
 	*ret_chance = 0;
 	switch (finding) {
 	case FINDING_RECYCLE:
-		return judge_sample((struct sample){server->syns[SYN_OLDER][0], server->syns[SYN_OLDER][1],
-						    server->syns[SYN_NEWER][0], server->syns[SYN_NEWER][1]},
-				    ret_chance);
+		return judge_kind(server, SYN_OLDER, ret_chance);
 	case FINDING_RECYCLE_BARE:
-		return judge_sample((struct sample){server->syns[SYN_BARE][0], server->syns[SYN_BARE][1],
-						    server->syns[SYN_NEWER][0], server->syns[SYN_NEWER][1]},
-				    ret_chance);
+		return judge_kind(server, SYN_BARE, ret_chance);
 	case FINDING_TIME_WAIT:
 		return judge_count(signs[SIGN_CHALLENGED_OLDER], signs[SIGN_CHALLENGED_OLDER]);
 	case FINDING_BUSY_TUPLE:

@@ -14,16 +14,16 @@ static uint32_t load32(const uint8_t *at)
 	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
-static void tell_of_flow(const struct passage *p, bool outbound, struct event *event)
+static void tell_of_flow(const struct passage *p, struct event *event)
 {
 	const struct flow *flow = p->flow;
 
 	event->flags |= EVENT_KNOWN;
 	event->high = flow->tsval_high;
-	event->span = flow->tsval_high - flow->syn_tsval;
+	/* Of a scaled flow what it has sent is the shared clock's, and a SYN with TSval 0 tells no time. */
+	if (!(flow->flags & (FLOW_SCALED | FLOW_SYN_ZERO)) && flow->syn_tsval)
+		event->span = flow->tsval_high - flow->syn_tsval;
 	event->age_ms = (uint32_t)engine_syn_age_ms(p);
-	if (outbound && (p->packet.flags & TCP_FIN) && (flow->flags & FLOW_FIN_IN) && flow->state == FLOW_LAST_ACK)
-		event->flags |= EVENT_SERVER_FIRST;
 }
 
 void engine_tell(struct passage *p, bool outbound, enum reason reason)
@@ -42,6 +42,8 @@ void engine_tell(struct passage *p, bool outbound, enum reason reason)
 		.flags = outbound ? EVENT_OUTBOUND : 0,
 	};
 
+	if ((packet->flags & TCP_FIN) && p->flow && p->is_second_fin)
+		event.flags |= EVENT_SERVER_FIRST;
 	if (packet->ts || reason == REASON_SYN_STRIPPED || reason == REASON_SYNACK_STRIPPED) {
 		event.flags |= EVENT_TIMESTAMPS;
 		event.tsval = packet->tsval;
@@ -52,6 +54,6 @@ void engine_tell(struct passage *p, bool outbound, enum reason reason)
 		event.left = load32(packet->ts + (outbound ? TSVAL_AT : TSECR_AT));
 	}
 	if (p->flow)
-		tell_of_flow(p, outbound, &event);
+		tell_of_flow(p, &event);
 	event_push(ring, &event);
 }

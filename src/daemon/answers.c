@@ -5,22 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon.h"
-#include "hash.h"
+#include "answers_internal.h"
 #include "policy_build.h"
 
 enum {
 	TEXT_SIZE = 64,
-	WORDS_MOST = 4,
-	REQUEST_MOST = 256,
 };
 
-/* A request, cut into words; the first is its name. */
-struct words {
-	char text[REQUEST_MOST];
-	char *word[WORDS_MOST];
-	size_t count;
-};
+const char *const mode_names[MODE_MAX + 1] = {
+	[MODE_OFF] = "off", [MODE_OBSERVE] = "observe", [MODE_STRIP] = "strip", [MODE_REWRITE] = "rewrite"};
+const char *const repair_names[REPAIR_MAX + 1] = {[REPAIR_OFF] = "off", [REPAIR_ECHO] = "echo", [REPAIR_ZERO] = "zero"};
+
+void write_endpoint(FILE *out, const char *key, const struct addr *addr, uint16_t port)
+{
+	char text[TEXT_SIZE];
+
+	addr_format(addr, text, sizeof(text));
+	fprintf(out, addr_family(addr) == FAMILY_IPV6 ? " %s=[%s]:%u" : " %s=%s:%u", key, text, port);
+}
 
 /* Each returns NULL, control_later, or what is in the way, in words. */
 typedef const char *(*answer_fn)(struct daemon *daemon, const struct words *words, FILE *out);
@@ -71,24 +73,11 @@ static const char *answer_clock(struct daemon *daemon, const struct words *words
 
 /* ---- explain ---- */
 
-static const char *const mode_names[] = {
-	[MODE_OFF] = "off", [MODE_OBSERVE] = "observe", [MODE_STRIP] = "strip", [MODE_REWRITE] = "rewrite"};
-static const char *const repair_names[] = {[REPAIR_OFF] = "off", [REPAIR_ECHO] = "echo", [REPAIR_ZERO] = "zero"};
-
 struct question {
 	struct addr server, client;
 	uint16_t port;	 /* 0: any, none is asked for */
 	bool has_client;
 };
-
-static bool is_in_prefix(const struct prefix *prefix, const struct addr *addr)
-{
-	uint32_t bits = prefix->len + (prefix->family == FAMILY_IPV4 ? 96u : 0u), whole = bits / 8, rest = bits % 8;
-
-	if (addr_family(addr) != prefix->family || memcmp(prefix->addr.byte, addr->byte, whole) != 0)
-		return false;
-	return rest == 0 || ((prefix->addr.byte[whole] ^ addr->byte[whole]) >> (8 - rest)) == 0;
-}
 
 /* The longest of its prefixes that holds the server; NULL: none does. */
 static const struct prefix *find_prefix(const struct destination *destination, const struct addr *server)
@@ -98,7 +87,7 @@ static const struct prefix *find_prefix(const struct destination *destination, c
 	for (size_t i = 0; i < destination->prefix_count; i++) {
 		const struct prefix *prefix = &destination->prefixes[i];
 
-		if (is_in_prefix(prefix, server) && (!longest || prefix->len > longest->len))
+		if (prefix_has(prefix, server) && (!longest || prefix->len > longest->len))
 			longest = prefix;
 	}
 	return longest;
@@ -224,16 +213,17 @@ static const char *answer_drain(struct daemon *daemon, const struct words *words
 static const struct request {
 	const char *name;
 	bool is_change; /* for root and the admin group */
-	bool has_operands;
+	size_t words_most;
 	answer_fn answer;
 } requests[] = {
-	{"stats", false, false, answer_stats},
-	{"status", false, false, answer_status},
-	{"suspects", false, false, answer_suspects},
-	{"clock", false, false, answer_clock},
-	{"explain", false, true, answer_explain},
-	{"drain", true, false, answer_drain},
-	{"resume", true, false, answer_drain},
+	{"stats", false, 1, answer_stats},
+	{"status", false, 1, answer_status},
+	{"suspects", false, 1, answer_suspects},
+	{"clock", false, 1, answer_clock},
+	{"explain", false, 4, answer_explain},
+	{"flows", false, WORDS_MOST, answer_flows},
+	{"drain", true, 1, answer_drain},
+	{"resume", true, 1, answer_drain},
 };
 
 enum {
@@ -256,11 +246,12 @@ const char *answer_request(void *context, const char *request, bool may_change, 
 	char *save = NULL;
 
 	words.count = 0;
+	snprintf(words.request, sizeof(words.request), "%s", request);
 	snprintf(words.text, sizeof(words.text), "%s", request);
 	for (char *word = strtok_r(words.text, " ", &save); word && words.count < WORDS_MOST; word = strtok_r(NULL, " ", &save))
 		words.word[words.count++] = word;
 	for (size_t i = 0; words.count && i < REQUESTS; i++) {
-		if (strcmp(words.word[0], requests[i].name) != 0 || (words.count > 1) != requests[i].has_operands)
+		if (strcmp(words.word[0], requests[i].name) != 0 || words.count > requests[i].words_most)
 			continue;
 		if (requests[i].is_change && !may_change)
 			return "not permitted; allowed: root, and members of [control] admin_group";

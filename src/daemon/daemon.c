@@ -20,6 +20,7 @@
 
 enum {
 	TICK_MS = 250,
+	LISTING_MS = 10, /* while somebody waits for a list of flows */
 	STOP_WAIT_MS = 1000, /* for packets still queued when the rules have gone */
 	ERROR_SIZE = 1024,
 	MAIN_NICENESS = 10,
@@ -233,10 +234,12 @@ static void feed_watchdog(struct daemon *daemon)
 }
 
 /* How long there is nothing else to do. */
-static int wait_ms(const struct daemon *daemon, int fd)
+static int wait_ms(struct daemon *daemon, int fd)
 {
 	const uint32_t feed_ms = daemon->feeding.interval_ms;
 
+	if (listing_is_made(daemon))
+		return LISTING_MS;
 	if (fd < 0 && (daemon->has_to_stop || daemon->has_to_reload))
 		return 0;
 	return feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS;
@@ -312,7 +315,7 @@ static void watch_rules(struct daemon *daemon)
 /* Sets of ipset, and iptables-legacy, have nobody who watches. */
 static void look_at_rules(struct daemon *daemon)
 {
-	if (!daemon->rules_watch || daemon->config->rules.backend != RULES_NFT)
+	if (!daemon->rules_watch || daemon->config->rules.backend != RULES_NFT || daemon->has_failed_rules)
 		reload_check_rules(daemon);
 }
 
@@ -421,6 +424,7 @@ void daemon_stop(struct daemon *daemon)
 	wan_close(daemon->wan);
 	rules_watch_close(daemon->rules_watch);
 	drain_set_close(&daemon->drain);
+	listing_close(daemon);
 	free(daemon->workers);
 	watch_close(&daemon->watch);
 	helper_stop(daemon->helper);

@@ -72,6 +72,10 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 	return good;
 }
 
+enum {
+	LESS_MOST = 4, /* times in a row that rules are put in place, and less is found */
+};
+
 /* True where somebody else has changed the rules since they were put in place; *ret_found: what they are. */
 static bool are_rules_changed(struct daemon *daemon, uint64_t *ret_found)
 {
@@ -94,8 +98,11 @@ static void note_rules(struct daemon *daemon)
 	if (daemon->rules_watch)
 		rules_watch_has_changed(daemon->rules_watch);
 	look = helper_look(daemon->helper);
-	daemon->rules_fingerprint = look.is_less ? 0 : look.fingerprint;
+	daemon->less_in_a_row = look.is_less ? daemon->less_in_a_row + 1 : 0;
+	daemon->rules_fingerprint = look.is_less && daemon->less_in_a_row < LESS_MOST ? 0 : look.fingerprint;
 	daemon->has_to_check_rules = daemon->rules_fingerprint == 0;
+	if (daemon->less_in_a_row == LESS_MOST)
+		log_warning("some of pawsd's rules or sets are gone as soon as they are in place: they stay so, until somebody changes more");
 }
 
 static int install(struct daemon *daemon, const struct config *config, const struct drain_set *drain,
@@ -186,6 +193,8 @@ int reload_apply(struct daemon *daemon, struct config *config, char *ret_error, 
 	drain_set_close(&daemon->drain);
 	daemon->drain = drain;
 	note_strips(daemon, config->policy, before);
+	if (before)
+		watch_forget_changed(&daemon->watch, before, config->policy);
 	give_policy(daemon, config, NULL, false, NULL);
 	return 0;
 }
@@ -275,7 +284,8 @@ void reload_check_rules(struct daemon *daemon)
 		return;
 	*daemon->state.rules_digest = 0;
 	if (daemon->config->on_change == ON_CHANGE_RESTORE) {
-		if (install(daemon, daemon->config, &daemon->drain, error, sizeof(error)) < 0)
+		daemon->has_failed_rules = install(daemon, daemon->config, &daemon->drain, error, sizeof(error)) < 0;
+		if (daemon->has_failed_rules) /* it is tried again */
 			log_error("somebody else has changed pawsd's rules, and they cannot be put in place again: %s", error);
 	} else {
 		log_warning("somebody else has changed pawsd's rules or sets: they stay so, see [rules] on_change");

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
+#include "answers_internal.h"
 #include "policy_build.h"
 
 enum {
@@ -95,14 +96,6 @@ void watch_count(const struct watch *watch, enum confidence least, uint64_t ret_
 
 /* ---- suspects ---- */
 
-static void write_endpoint(FILE *out, const char *key, const struct addr *addr, uint16_t port)
-{
-	char text[ADDR_SIZE];
-
-	addr_format(addr, text, sizeof(text));
-	fprintf(out, addr_family(addr) == FAMILY_IPV6 ? " %s=[%s]:%u" : " %s=%s:%u", key, text, port);
-}
-
 static void write_examples(const struct watch *watch, const struct server_evidence *server, enum finding finding, FILE *out)
 {
 	const uint64_t now = watch->diagnosis->tick;
@@ -122,21 +115,32 @@ static void write_examples(const struct watch *watch, const struct server_eviden
 	}
 }
 
+/* The clients' bits as numbers, with dots between. */
+static void write_kind(FILE *out, const char *kind, const char *outcome, uint32_t count, const struct client_set *clients)
+{
+	if (!count)
+		return;
+	fprintf(out, " %s_%s=%u %s_%s_clients=", kind, outcome, count, kind, outcome);
+	for (uint32_t i = 0; i < CLIENT_SET_WORDS; i++)
+		fprintf(out, i ? ".%" PRIx64 : "%" PRIx64, clients->words[i]);
+}
+
 static void write_server(const struct watch *watch, const struct server_evidence *server, FILE *out)
 {
 	const uint64_t now = watch->diagnosis->tick;
 	char addr[ADDR_SIZE], client[ADDR_SIZE];
 
 	addr_format(&server->addr, addr, sizeof(addr));
-	fprintf(out, "server address=%s since_ms=%" PRIu64 " last_ms=%" PRIu64, addr, now - server->first_tick,
+	fprintf(out, "server address=%s port=%u since_ms=%" PRIu64 " last_ms=%" PRIu64, addr, server->port, now - server->first_tick,
 		now - server->last_tick);
 	if (watch->diagnosis->is_by_client) {
 		addr_format(&server->client, client, sizeof(client));
 		fprintf(out, " client=%s", client);
 	}
-	for (int kind = 0; kind < SYN_KIND_COUNT; kind++)
-		fprintf(out, " %s_unanswered=%u %s_answered=%u", syn_kind_names[kind], server->syns[kind][0], syn_kind_names[kind],
-			server->syns[kind][1]);
+	for (int kind = 0; kind < SYN_KIND_COUNT; kind++) {
+		write_kind(out, syn_kind_names[kind], "unanswered", server->syns[kind][0], &server->clients[kind][0]);
+		write_kind(out, syn_kind_names[kind], "answered", server->syns[kind][1], &server->clients[kind][1]);
+	}
 	for (int sign = 0; sign < SIGN_COUNT; sign++)
 		fprintf(out, " %s=%u", sign_table[sign].name, server->signs[sign]);
 	fputc('\n', out);
@@ -184,5 +188,18 @@ void watch_write_server(const struct watch *watch, const struct addr *server, FI
 
 		if (evidence->last_tick && addr_equal(&evidence->addr, server))
 			write_server(watch, evidence, out);
+	}
+}
+
+void watch_forget_changed(struct watch *watch, const struct policy *before, const struct policy *after)
+{
+	static const struct addr nobody;
+
+	for (uint32_t i = 0; i < DIAGNOSIS_SERVERS; i++) {
+		struct server_evidence *server = &watch->diagnosis->servers[i];
+
+		if (server->last_tick && policy_match(before, &server->addr, server->port, &nobody)->mode !=
+						 policy_match(after, &server->addr, server->port, &nobody)->mode)
+			diagnosis_forget(server);
 	}
 }

@@ -213,6 +213,20 @@ static bool handle_order(struct worker *worker)
 	return false;
 }
 
+/* Begins or goes on with a list. True while there is more to do. */
+static bool handle_list(struct worker *worker)
+{
+	struct flow_list *list = __atomic_load_n(&worker->list, __ATOMIC_ACQUIRE);
+
+	if (!list)
+		return false;
+	if (flow_list_scan(list, &worker->engine.table, SCAN_FLOWS))
+		return true;
+	__atomic_store_n(&worker->list, NULL, __ATOMIC_RELAXED);
+	__atomic_store_n(&list->is_done, true, __ATOMIC_RELEASE);
+	return false;
+}
+
 static void sweep(struct worker *worker, uint64_t tick)
 {
 	const struct flow_table *table = &worker->engine.table;
@@ -246,6 +260,7 @@ static void *run(void *context)
 		handle_batch(worker, packets, count, tick);
 		queue_flush(worker->queues);
 		busy = handle_order(worker);
+		busy |= handle_list(worker);
 		sweep(worker, tick);
 	}
 	return NULL;
@@ -310,6 +325,12 @@ void worker_give_order(struct worker *worker, const struct worker_order *order)
 bool worker_has_done(const struct worker *worker)
 {
 	return __atomic_load_n(&worker->order_done, __ATOMIC_ACQUIRE) == worker->order_wanted;
+}
+
+void worker_list_flows(struct worker *worker, struct flow_list *list)
+{
+	__atomic_store_n(&worker->list, list, __ATOMIC_RELEASE);
+	queue_wake(worker->queues);
 }
 
 void worker_forget_queues(const struct worker *worker)

@@ -120,6 +120,28 @@ static uint8_t *find_length(const struct capture_packet *packet)
 	return NULL;
 }
 
+/* The two bytes that were there, and where; NULL: nothing was changed. */
+struct fit {
+	uint8_t *at, was[2];
+};
+
+static struct fit fit_length(const struct capture_packet *packet)
+{
+	struct fit fit = {.at = find_length(packet)};
+
+	if (!fit.at)
+		return fit;
+	memcpy(fit.was, fit.at, sizeof(fit.was));
+	store16(fit.at, packet->len - (packet->ip[0] >> 4 == 6 ? IPV6_HEADER : 0));
+	return fit;
+}
+
+static void restore_length(const struct fit *fit)
+{
+	if (fit->at)
+		memcpy(fit->at, fit->was, sizeof(fit->was));
+}
+
 static void hear(struct analysis *analysis)
 {
 	struct event event;
@@ -148,7 +170,7 @@ static enum reason handle(struct analysis *analysis, const struct capture_packet
 
 enum reason analysis_take(struct analysis *analysis, const struct capture_packet *packet)
 {
-	uint8_t length[2], *length_at;
+	struct fit fit;
 	enum reason reason;
 
 	analysis->packets++;
@@ -158,14 +180,9 @@ enum reason analysis_take(struct analysis *analysis, const struct capture_packet
 		analysis->last_ms = packet->time_ms;
 	if (!packet->ip)
 		return REASON_NOT_IP;
-	length_at = find_length(packet);
-	if (length_at)
-		memcpy(length, length_at, sizeof(length));
-	if (length_at)
-		store16(length_at, packet->len - (packet->ip[0] >> 4 == 6 ? IPV6_HEADER : 0));
+	fit = fit_length(packet);
 	reason = handle(analysis, packet);
-	if (length_at)
-		memcpy(length_at, length, sizeof(length));
+	restore_length(&fit);
 	analysis->tcp_packets += reason != REASON_NOT_TCP && reason != REASON_NOT_IP;
 	return reason;
 }
@@ -219,8 +236,12 @@ void applied_take(struct applied *applied, const struct capture_packet *packet)
 {
 	enum reason reason;
 
-	if (packet->ip)
+	if (packet->ip) {
+		const struct fit fit = fit_length(packet);
+
 		put_in_servers_words(applied, packet);
+		restore_length(&fit);
+	}
 	reason = analysis_take(applied->analysis, packet);
 	applied->changed += reason_table[reason].action == ACTION_MODIFY;
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "capture.h"
 
+#include <errno.h>
 #include <pcap/pcap.h>
 #include <pcap/sll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
 	ETHERTYPE_IPV4 = 0x0800,
@@ -20,6 +22,7 @@ enum {
 struct capture {
 	pcap_t *pcap;
 	pcap_dumper_t *dumper;
+	const char *write_path;
 	int link;
 	uint64_t number;
 	struct pcap_pkthdr header; /* of the packet in `bytes` */
@@ -139,10 +142,38 @@ int capture_next(struct capture *capture, struct capture_packet *ret, char *ret_
 	return 1;
 }
 
+static bool is_same_file(FILE *file, const char *path)
+{
+	struct stat one, other;
+
+	return file && fstat(fileno(file), &one) == 0 && stat(path, &other) == 0 && one.st_dev == other.st_dev &&
+	       one.st_ino == other.st_ino;
+}
+
 bool capture_write_to(struct capture *capture, const char *path, char *ret_error, size_t error_size)
 {
+	if (is_same_file(pcap_file(capture->pcap), path)) {
+		snprintf(ret_error, error_size, "%s: this is the capture that is read", path);
+		return false;
+	}
+	capture->write_path = path;
 	capture->dumper = pcap_dump_open(capture->pcap, path);
 	if (!capture->dumper)
 		snprintf(ret_error, error_size, "%s", pcap_geterr(capture->pcap));
 	return capture->dumper != NULL;
+}
+
+bool capture_end_writing(struct capture *capture, char *ret_error, size_t error_size)
+{
+	bool is_written;
+
+	write_pending(capture);
+	errno = 0;
+	is_written = pcap_dump_flush(capture->dumper) == 0 && !ferror(pcap_dump_file(capture->dumper));
+	if (!is_written)
+		snprintf(ret_error, error_size, "%s: cannot be written: %s", capture->write_path,
+			 errno ? strerror(errno) : "not all of it");
+	pcap_dump_close(capture->dumper);
+	capture->dumper = NULL;
+	return is_written;
 }

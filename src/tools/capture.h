@@ -24,7 +24,11 @@ void capture_close(struct capture *capture);
 /* 1: *ret is the next one, until the next call. 0: there are no more. -1: one line in ret_error. */
 int capture_next(struct capture *capture, struct capture_packet *ret, char *ret_error, size_t error_size);
 
-/* Writes what is read to another file, with the changes made since capture_next(). NULL: as above. */
+/*
+ * Writes what is read to another file, with the changes made since capture_next(). False with one line in ret_error, also for the
+ * file that is read. capture_end_writing(): all of it is there, or it is said what is in the way.
+ */
 bool capture_write_to(struct capture *capture, const char *path, char *ret_error, size_t error_size);
+bool capture_end_writing(struct capture *capture, char *ret_error, size_t error_size);
 
 #endif

@@ -39,14 +39,23 @@ static bool has(const struct server_report *report, enum finding finding)
 	return report->found[finding].confidence != CONFIDENCE_NONE;
 }
 
-bool report_print_cure(FILE *out, const struct server_report *report, const char *indent)
+static bool any_has(const struct server_report *reports, size_t count, enum finding finding)
 {
-	bool is_stripped = has(report, FINDING_RECYCLE_BARE), is_foreign = has(report, FINDING_FOREIGN_TSECR);
+	for (size_t i = 0; i < count; i++) {
+		if (has(&reports[i], finding))
+			return true;
+	}
+	return false;
+}
+
+bool reports_print_cure(FILE *out, const struct server_report *reports, size_t count, const char *indent)
+{
+	bool is_stripped = any_has(reports, count, FINDING_RECYCLE_BARE), is_foreign = any_has(reports, count, FINDING_FOREIGN_TSECR);
 	char addr[64], name[64];
 
-	if (!is_stripped && !is_foreign && !has(report, FINDING_RECYCLE) && !has(report, FINDING_TIME_WAIT))
+	if (!is_stripped && !is_foreign && !any_has(reports, count, FINDING_RECYCLE) && !any_has(reports, count, FINDING_TIME_WAIT))
 		return false;
-	addr_format(&report->evidence->addr, addr, sizeof(addr));
+	addr_format(&reports->evidence->addr, addr, sizeof(addr));
 	snprintf(name, sizeof(name), "%s", addr);
 	for (char *at = name; *at; at++)
 		*at = *at == ':' ? '-' : *at;
@@ -58,6 +67,29 @@ bool report_print_cure(FILE *out, const struct server_report *report, const char
 	if (is_foreign)
 		fprintf(out, "%ssynack_tsecr = echo\n", indent);
 	return true;
+}
+
+static int compare_reports(const void *a, const void *b)
+{
+	const struct server_evidence *left = ((const struct server_report *)a)->evidence;
+	const struct server_evidence *right = ((const struct server_report *)b)->evidence;
+	int order = memcmp(&left->addr, &right->addr, sizeof(left->addr));
+
+	return order ? order : (int)left->port - (int)right->port;
+}
+
+void reports_sort(struct server_report *reports, size_t count)
+{
+	qsort(reports, count, sizeof(*reports), compare_reports);
+}
+
+size_t reports_of_address(const struct server_report *reports, size_t count)
+{
+	size_t same = 1;
+
+	while (same < count && addr_equal(&reports[same].evidence->addr, &reports->evidence->addr))
+		same++;
+	return same;
 }
 
 /* ---- words ---- */
@@ -157,19 +189,31 @@ static void print_found(FILE *out, const struct server_report *report, enum find
 		fprintf(out, "      and %zu before\n", first);
 }
 
-void report_print(FILE *out, const struct server_report *report, enum example_style style, size_t most, uint64_t base_ms)
+static void print_report(FILE *out, const struct server_report *report, enum example_style style, size_t most, uint64_t base_ms)
 {
-	char addr[64];
+	char server[ENDPOINT_SIZE];
 
-	addr_format(&report->evidence->addr, addr, sizeof(addr));
-	fprintf(out, "%s\n", addr);
+	format_endpoint(&report->evidence->addr, report->evidence->port, server, sizeof(server));
+	fprintf(out, "%s\n", server);
 	for (enum finding finding = 0; finding < FINDING_COUNT; finding++) {
 		if (has(report, finding))
 			print_found(out, report, finding, style, most, base_ms);
 	}
-	fputs("  cure:\n", out);
-	if (!report_print_cure(out, report, "    "))
-		fputs("    no setting of pawsd\n", out);
+}
+
+void reports_print(FILE *out, struct server_report *reports, size_t count, enum example_style style, size_t most, uint64_t base_ms)
+{
+	reports_sort(reports, count);
+	for (size_t i = 0, same; i < count; i += same) {
+		same = reports_of_address(&reports[i], count - i);
+		if (i)
+			fputc('\n', out);
+		for (size_t k = i; k < i + same; k++)
+			print_report(out, &reports[k], style, most, base_ms);
+		fputs("  cure:\n", out);
+		if (!reports_print_cure(out, &reports[i], same, "    "))
+			fputs("    no setting of pawsd\n", out);
+	}
 }
 
 /* ---- JSON ---- */
@@ -214,7 +258,7 @@ static json_t *cure_to_json(const struct server_report *report)
 
 	if (!out)
 		return NULL;
-	is_any = report_print_cure(out, report, "");
+	is_any = reports_print_cure(out, report, 1, "");
 	if (fclose(out) == 0)
 		cure = is_any ? json_string(text) : json_null();
 	free(text);
@@ -238,6 +282,6 @@ json_t *report_to_json(const struct server_report *report, enum example_style st
 		if (has(report, finding))
 			json_array_append_new(findings, found_to_json(&report->found[finding], finding, style, base_ms));
 	}
-	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "address", addr, "syns", syns, "signs", signs, "findings", findings,
+	return json_pack("{s:s, s:i, s:o, s:o, s:o, s:o}", "address", addr, "port", (int)server->port, "syns", syns, "signs", signs, "findings", findings,
 			 "cure", cure_to_json(report));
 }

@@ -41,6 +41,7 @@ static const struct command commands[] = {
 	{"stats", "", "count of packets, SYNs and flows, by destination", run_stats, NULL},
 	{"drain", "", "rewrite no new connections; wait for the end of the last", drain, drain_options},
 	{"resume", "", "rewrite them again", run_resume, NULL},
+	{"flows", "", "the connections that pawsd knows", flows, flows_options},
 	{"clock", "", "the shared clock, and what is ahead of it", show_clock, NULL},
 	{"explain", "ADDRESS[:PORT] [from CLIENT]", "what becomes of a connection to that address, and why", explain, NULL},
 	{"suspects", "", "servers that something is wrong with, and what cures it", suspects, NULL},
@@ -228,6 +229,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{"socket", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},	  {"version", no_argument, NULL, 'V'},
+		{"completion", required_argument, NULL, 'C'},
 		{NULL, 0, NULL, 0},
 	};
 	struct call call = {.socket_path = default_socket};
@@ -244,6 +246,8 @@ int main(int argc, char **argv)
 		} else if (option == 'V') {
 			puts("pawsctl " PAWSD_VERSION);
 			return finish_output();
+		} else if (option == 'C') {
+			return print_completion(stdout, optarg, commands, COMMANDS) ? finish_output() : usage_error(NULL);
 		} else {
 			return usage_error(NULL);
 		}

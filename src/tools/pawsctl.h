@@ -91,6 +91,13 @@ void text_print_status(FILE *out, const struct snapshot *snapshot);
  */
 int drain(const struct call *call);
 
+/* pawsctl_completion.c. False: no such shell (bash, zsh). */
+bool print_completion(FILE *out, const char *shell, const struct command *commands, size_t count);
+
+/* `pawsctl flows`. */
+int flows(const struct call *call);
+extern const struct command_option flows_options[];
+
 /* `pawsctl clock`, `pawsctl explain`. */
 int show_clock(const struct call *call);
 int explain(const struct call *call);

@@ -24,9 +24,10 @@ const struct command_option analyze_options[] = {
 	{NULL, NULL, NULL},
 };
 
-/* All evidence of one server's finding, as it comes. */
+/* All evidence of a finding about one port of a server, as it comes. */
 struct evidence_list {
 	struct addr server;
+	uint16_t port;
 	enum finding finding;
 	struct example *examples;
 	size_t count, size;
@@ -42,19 +43,19 @@ struct work {
 	bool is_short_of_memory;
 };
 
-static struct evidence_list *find_list(struct work *work, const struct addr *server, enum finding finding)
+static struct evidence_list *find_list(struct work *work, const struct addr *server, uint16_t port, enum finding finding)
 {
 	struct evidence_list *lists;
 
 	for (size_t i = 0; i < work->list_count; i++) {
-		if (work->lists[i].finding == finding && addr_equal(&work->lists[i].server, server))
+		if (work->lists[i].finding == finding && work->lists[i].port == port && addr_equal(&work->lists[i].server, server))
 			return &work->lists[i];
 	}
 	lists = realloc(work->lists, (work->list_count + 1) * sizeof(*lists));
 	if (!lists)
 		return NULL;
 	work->lists = lists;
-	lists[work->list_count] = (struct evidence_list){.server = *server, .finding = finding};
+	lists[work->list_count] = (struct evidence_list){.server = *server, .port = port, .finding = finding};
 	return &lists[work->list_count++];
 }
 
@@ -87,7 +88,7 @@ static void list_remove(struct evidence_list *list, const struct example *exampl
 static void on_evidence(void *context, enum finding finding, const struct example *example, bool is_taken_back)
 {
 	struct work *work = context;
-	struct evidence_list *list = find_list(work, &example->ends.dst, finding);
+	struct evidence_list *list = find_list(work, &example->ends.dst, example->ends.dst_port, finding);
 
 	if (list && is_taken_back)
 		list_remove(list, example);
@@ -111,7 +112,7 @@ static bool report_server(struct work *work, const struct server_evidence *serve
 	if (!report_judge(ret, server))
 		return false;
 	for (enum finding finding = 0; finding < FINDING_COUNT; finding++) {
-		struct evidence_list *list = find_list(work, &server->addr, finding);
+		struct evidence_list *list = find_list(work, &server->addr, server->port, finding);
 
 		if (!list) {
 			work->is_short_of_memory = true;
@@ -132,14 +133,26 @@ static size_t count_servers(const struct diagnosis *diagnosis)
 	return count;
 }
 
-static uint64_t count_syns(const struct analysis *analysis)
+/* What became of SYNs with that configuration. */
+static uint64_t count_reason(const struct analysis *analysis, enum reason reason)
 {
 	uint64_t count = 0;
 
 	for (int slot = 0; slot < DESTINATION_SLOTS; slot++)
-		count += analysis->engine.counters->reason[slot][REASON_SYN_REWRITTEN] +
-			 analysis->engine.counters->reason[slot][REASON_SYN_RETRANSMITTED];
+		count += analysis->engine.counters->reason[slot][reason];
 	return count;
+}
+
+static uint64_t count_syns(const struct analysis *analysis)
+{
+	return count_reason(analysis, REASON_SYN_REWRITTEN) + count_reason(analysis, REASON_SYN_RETRANSMITTED);
+}
+
+/* Of these it cannot be said that they are not older: nobody has looked. */
+static uint64_t count_passing_syns(const struct analysis *analysis)
+{
+	return count_reason(analysis, REASON_SYN_POLICY_OFF) + count_reason(analysis, REASON_TABLE_FULL) +
+	       count_reason(analysis, REASON_CLIENT_QUOTA);
 }
 
 static void print_applied(const struct work *work, const char *write_path)
@@ -150,6 +163,8 @@ static void print_applied(const struct work *work, const char *write_path)
 	       "what their server may remember: %" PRIu64 " (as captured: %" PRIu64 ")\n",
 	       work->applied.changed, count_syns(analysis), analysis_count_older(analysis),
 	       analysis_count_older(work->analysis));
+	if (count_passing_syns(analysis))
+		printf("%" PRIu64 " SYNs are none that it does anything about: they are not among these\n", count_passing_syns(analysis));
 	if (write_path)
 		printf("written to %s\n", write_path);
 }
@@ -158,24 +173,26 @@ static void print_applied(const struct work *work, const char *write_path)
 static bool print_report(struct work *work)
 {
 	const struct analysis *analysis = work->analysis;
-	struct server_report report;
-	bool is_any = false;
+	struct server_report *reports = calloc(DIAGNOSIS_SERVERS, sizeof(*reports));
+	size_t count = 0;
 
 	printf("%s: %" PRIu64 " packets in %.1f s, %" PRIu64 " of TCP, to %zu servers\n", work->path, analysis->packets,
 	       (double)(analysis->last_ms - analysis->first_ms) / 1000, analysis->tcp_packets,
 	       count_servers(analysis->diagnosis));
-	for (size_t i = 0; i < DIAGNOSIS_SERVERS; i++) {
+	for (size_t i = 0; reports && i < DIAGNOSIS_SERVERS; i++) {
 		const struct server_evidence *server = &analysis->diagnosis->servers[i];
 
-		if (!server->last_tick || !report_server(work, server, &report))
-			continue;
-		putchar('\n');
-		report_print(stdout, &report, EXAMPLE_BY_NUMBER, EXAMPLES_SHOWN, analysis->first_ms);
-		is_any = true;
+		count += server->last_tick && report_server(work, server, &reports[count]);
 	}
-	if (!is_any)
+	work->is_short_of_memory |= !reports;
+	if (count) {
+		putchar('\n');
+		reports_print(stdout, reports, count, EXAMPLE_BY_NUMBER, EXAMPLES_SHOWN, analysis->first_ms);
+	} else if (reports) {
 		puts("nothing was found that timestamps are to blame for");
-	return is_any;
+	}
+	free(reports);
+	return count > 0;
 }
 
 static json_t *clocks_to_json(const struct diagnosis *diagnosis)
@@ -201,9 +218,24 @@ static json_t *applied_to_json(const struct work *work)
 
 	if (!analysis)
 		return json_null();
-	return json_pack("{s:I, s:I, s:I, s:I}", "changed", (json_int_t)work->applied.changed, "syns_rewritten",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "syns_passing", (json_int_t)count_passing_syns(analysis), "changed", (json_int_t)work->applied.changed, "syns_rewritten",
 			 (json_int_t)count_syns(analysis), "older", (json_int_t)analysis_count_older(analysis), "older_as_captured",
 			 (json_int_t)analysis_count_older(work->analysis));
+}
+
+/* A file's name may be any bytes; JSON takes UTF-8. */
+static json_t *path_to_json(const char *path)
+{
+	json_t *string = json_string(path);
+	char *tame;
+
+	if (string || !(tame = strdup(path)))
+		return string;
+	for (char *at = tame; *at; at++)
+		*at = *at & 0x80 ? '?' : *at;
+	string = json_string(tame);
+	free(tame);
+	return string;
 }
 
 static json_t *to_json(struct work *work, bool *ret_any)
@@ -220,7 +252,7 @@ static json_t *to_json(struct work *work, bool *ret_any)
 		*ret_any |= report_server(work, server, &report);
 		json_array_append_new(servers, report_to_json(&report, EXAMPLE_BY_NUMBER, analysis->first_ms));
 	}
-	return json_pack("{s:s, s:I, s:I, s:f, s:o, s:o, s:o}", "file", work->path, "packets", (json_int_t)analysis->packets,
+	return json_pack("{s:o, s:I, s:I, s:f, s:o, s:o, s:o}", "file", path_to_json(work->path), "packets", (json_int_t)analysis->packets,
 			 "tcp_packets", (json_int_t)analysis->tcp_packets, "seconds",
 			 (double)(analysis->last_ms - analysis->first_ms) / 1000, "servers", servers, "clients",
 			 clocks_to_json(analysis->diagnosis), "applied", applied_to_json(work));
@@ -300,14 +332,16 @@ static void mark_unanswered(struct work *work)
 	}
 }
 
-static int say(struct work *work, const struct call *call, json_t *files, bool *ret_any)
+static int say(struct work *work, struct capture *capture, const struct call *call, json_t *files, bool *ret_any)
 {
 	char error[ERROR_SIZE];
 
 	if (call->json)
-		json_array_append_new(files, to_json(work, ret_any));
+		work->is_short_of_memory |= json_array_append_new(files, to_json(work, ret_any)) != 0;
 	else
 		*ret_any |= print_report(work);
+	if (call_option(call, "write") && !capture_end_writing(capture, error, sizeof(error)))
+		return complain(error);
 	if (work->applied.analysis && !call->json)
 		print_applied(work, call_option(call, "write"));
 	if (work->is_short_of_memory)
@@ -340,7 +374,7 @@ static int analyze_file(const char *path, const struct call *call, const struct 
 		int said;
 
 		status = go_through(&work, capture);
-		said = say(&work, call, files, ret_any);
+		said = say(&work, capture, call, files, ret_any);
 		status = status ? status : said;
 	}
 	close_all(&work, capture);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "findings.h"
 #include "pawsctl.h"
 #include "records.h"
 
@@ -116,7 +117,7 @@ static bool read_server(const char *text, struct question *ret)
 	strcpy(ret->port, "-");
 	if (len >= ADDR_SIZE)
 		return false;
-	if (!is_addr(text) && colon) {
+	if (!is_addr(text) && colon && text[len - 1] != ']') {
 		if (strlen(colon + 1) >= sizeof(ret->port) || !colon[1])
 			return false;
 		strcpy(ret->port, colon + 1);
@@ -194,9 +195,24 @@ static void print_syn(const struct record *record)
 	putchar('\n');
 }
 
+/* What is found of the server; the evidence is what suspects shows. */
+static void print_findings(const struct record *record)
+{
+	struct server_evidence evidence;
+	struct server_report report;
+
+	if (!evidence_read(record, &evidence) || !report_judge(&report, &evidence))
+		return;
+	for (enum finding finding = 0; finding < FINDING_COUNT; finding++) {
+		if (report.found[finding].confidence != CONFIDENCE_NONE)
+			printf("suspected of: %s, %s, on port %u (pawsctl suspects)\n", finding_table[finding].name,
+			       confidence_names[report.found[finding].confidence], evidence.port);
+	}
+}
+
 struct explanation {
 	json_t *json; /* NULL: in words */
-	json_t *others;
+	json_t *others, *servers;
 };
 
 static void take_explanation(void *context, const struct record *record)
@@ -205,13 +221,22 @@ static void take_explanation(void *context, const struct record *record)
 	static const struct {
 		const char *kind;
 		void (*print)(const struct record *record);
-	} kinds[] = {{"match", print_match}, {"other", print_other}, {"syn", print_syn}};
+	} kinds[] = {{"match", print_match}, {"other", print_other}, {"syn", print_syn}, {"server", print_findings}};
+	struct server_evidence evidence;
+	struct server_report report;
 
 	if (explanation->json && strcmp(record->kind, "other") == 0) {
 		json_array_append_new(explanation->others, record_to_json(record));
 		return;
 	}
-	if (explanation->json) {
+	if (explanation->json && strcmp(record->kind, "server") == 0) {
+		if (evidence_read(record, &evidence)) {
+			report_judge(&report, &evidence);
+			json_array_append_new(explanation->servers, report_to_json(&report, EXAMPLE_BY_AGE, 0));
+		}
+		return;
+	}
+	if (explanation->json && strcmp(record->kind, "example") != 0) {
 		json_object_set_new(explanation->json, record->kind, record_to_json(record));
 		return;
 	}
@@ -234,10 +259,13 @@ int explain(const struct call *call)
 	if (call->json) {
 		explanation.json = json_object();
 		explanation.others = json_array();
+		explanation.servers = json_array();
 		json_object_set(explanation.json, "others", explanation.others);
+		json_object_set(explanation.json, "servers", explanation.servers);
 	}
 	status = ask(call, request, take_explanation, &explanation);
 	json_decref(explanation.others);
+	json_decref(explanation.servers);
 	if (!call->json)
 		return status ? status : finish_output();
 	if (!status)

@@ -20,6 +20,17 @@ struct suspect {
 	size_t counts[FINDING_COUNT];
 };
 
+/* "HEX.HEX.HEX.HEX" */
+static void read_clients(const char *text, struct client_set *ret)
+{
+	char *end;
+
+	for (uint32_t i = 0; text && i < CLIENT_SET_WORDS; i++) {
+		ret->words[i] = strtoull(text, &end, 16);
+		text = *end == '.' ? end + 1 : NULL;
+	}
+}
+
 struct suspects {
 	struct suspect *all;
 	size_t count;
@@ -38,6 +49,27 @@ static uint32_t count_of(const struct record *record, const char *prefix, const 
 	return number > UINT32_MAX ? UINT32_MAX : (uint32_t)number;
 }
 
+bool evidence_read(const struct record *record, struct server_evidence *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	if (!record_addr(record, "address", &ret->addr))
+		return false;
+	ret->port = (uint16_t)record_number(record, "port");
+	record_addr(record, "client", &ret->client);
+	for (int kind = 0; kind < SYN_KIND_COUNT; kind++) {
+		for (int outcome = 0; outcome < 2; outcome++) {
+			char key[32];
+
+			ret->syns[kind][outcome] = count_of(record, syn_kind_names[kind], outcome ? "_answered" : "_unanswered");
+			snprintf(key, sizeof(key), "%s_%s_clients", syn_kind_names[kind], outcome ? "answered" : "unanswered");
+			read_clients(record_text(record, key), &ret->clients[kind][outcome]);
+		}
+	}
+	for (int sign = 0; sign < SIGN_COUNT; sign++)
+		ret->signs[sign] = count_of(record, sign_table[sign].name, "");
+	return true;
+}
+
 static void take_server(struct suspects *suspects, const struct record *record)
 {
 	struct suspect *all, *suspect;
@@ -52,15 +84,8 @@ static void take_server(struct suspects *suspects, const struct record *record)
 	suspects->all = all;
 	suspect = &all[suspects->count];
 	memset(suspect, 0, sizeof(*suspect));
-	if (!record_addr(record, "address", &suspect->evidence.addr))
+	if (!evidence_read(record, &suspect->evidence))
 		return;
-	record_addr(record, "client", &suspect->evidence.client);
-	for (int kind = 0; kind < SYN_KIND_COUNT; kind++) {
-		suspect->evidence.syns[kind][0] = count_of(record, syn_kind_names[kind], "_unanswered");
-		suspect->evidence.syns[kind][1] = count_of(record, syn_kind_names[kind], "_answered");
-	}
-	for (int sign = 0; sign < SIGN_COUNT; sign++)
-		suspect->evidence.signs[sign] = count_of(record, sign_table[sign].name, "");
 	suspects->count++;
 }
 
@@ -118,19 +143,18 @@ static bool report_suspect(struct suspect *suspect, struct server_report *ret)
 
 static size_t print_all(struct suspects *suspects)
 {
-	struct server_report report;
+	struct server_report *reports = calloc(suspects->count + 1, sizeof(*reports));
 	size_t count = 0;
 
-	for (size_t i = 0; i < suspects->count; i++) {
-		if (!report_suspect(&suspects->all[i], &report))
-			continue;
-		if (count++)
-			putchar('\n');
-		report_print(stdout, &report, EXAMPLE_BY_AGE, DIAGNOSIS_EXAMPLES, 0);
-	}
-	if (!count)
+	for (size_t i = 0; reports && i < suspects->count; i++)
+		count += report_suspect(&suspects->all[i], &reports[count]);
+	suspects->is_short_of_memory |= !reports;
+	if (count)
+		reports_print(stdout, reports, count, EXAMPLE_BY_AGE, DIAGNOSIS_EXAMPLES, 0);
+	else if (reports)
 		printf("nothing is found that timestamps are to blame for, in %" PRIu64 " beginnings and ends of connections\n",
 		       suspects->events);
+	free(reports);
 	return count;
 }
 

@@ -58,7 +58,7 @@ guest_net_connect() {
 	net_link "$GW" wan0 "$BX" gw0
 	net_link "$BX" srv0 "$SV" net0
 	net_addresses
-	steer
+	net_steer
 	gateway_rules
 	for family in 4 6; do
 		servers=("$(endpoint $family $SERVER_COUNT 7)")
@@ -66,18 +66,6 @@ guest_net_connect() {
 		for n in 3 4; do servers+=("$(endpoint $family $n 10000-10399)"); done
 		serve "${servers[@]}"
 		wait_until 20 path_works $family || return 1
-	done
-}
-
-# steer: what comes in by a link is handled on the processor that its flow's hash names. Otherwise
-# it is that on which it was sent, so a flow whose sender or whose worker of pawsd changes
-# processors is reordered, and the kernel counts some of that as PAWS drops. And a flow keeps its hash, which
-# a sender otherwise changes with each time-out.
-steer() {
-	local ns
-	for ns in "$CL" "$GW" "$BX" "$SV"; do
-		[ ! -e /proc/sys/net/core/txrehash ] || ns_write "$ns" net/core/txrehash 0
-		ip netns exec "$ns" sh -c 'for f in /sys/class/net/*/queues/rx-*/rps_cpus; do echo 3 >$f; done'
 	done
 }
 

@@ -298,6 +298,20 @@ net_offload() {
 	done
 }
 
+# net_steer [on|off]: what comes in by a link is handled on the processor that its flow's hash names. Otherwise
+# it is that on which it was sent, so a flow whose sender or whose worker of pawsd changes
+# processors is reordered, and the kernel counts some of that as PAWS drops. And a flow keeps its hash, which
+# a sender otherwise changes with each time-out.
+net_steer() {
+	local ns cpus=3
+	[ "${1:-on}" = on ] || cpus=0
+	for ns in "$CL" "$GW" "$BX" "$SV"; do
+		[ "$NET_BOX" = yes ] || [ "$ns" != "$BX" ] || continue
+		[ ! -e /proc/sys/net/core/txrehash ] || ns_write "$ns" net/core/txrehash 0
+		ip netns exec "$ns" sh -c 'for f in /sys/class/net/*/queues/rx-*/rps_cpus; do echo "$1" >"$f"; done' sh $cpus
+	done
+}
+
 # --- what runs in them -----------------------------------------------------------------------
 
 # start NAMESPACE COMMAND...: in the background; its own pid is in STARTED. (in_ns ... & would

@@ -263,7 +263,7 @@ queued() {
 	return "$status"
 }
 
-# is_queued full|handshake|none FAMILY CLIENT SERVER PORT
+# is_queued full|handshake|watch|none FAMILY CLIENT SERVER PORT
 # By the established queue come the handshake's ACK, request, answer and both FINs at least.
 is_queued() {
 	local kind=$1 hs_syn hs_other est_syn est_other
@@ -271,7 +271,13 @@ is_queued() {
 	queued "$@" || return
 	hs_syn=$(value_of hs_syn "$COUNTS") hs_other=$(value_of hs_other "$COUNTS")
 	est_syn=$(value_of est_syn "$COUNTS") est_other=$(value_of est_other "$COUNTS")
-	[ "$hs_other" = 0 ] && [ "$est_syn" = 0 ] || return
+	[ "$est_syn" = 0 ] || return
+	# Of what is watched both FINs.
+	if [ "$kind" = watch ]; then
+		[ "$hs_syn" -ge 2 ] && [ "$hs_other" -ge 2 ] && [ "$hs_other" -le 4 ] && [ "$est_other" = 0 ]
+		return
+	fi
+	[ "$hs_other" = 0 ] || return
 	case $kind in
 	none) [ "$hs_syn" = 0 ] && [ "$est_other" = 0 ] ;;
 	handshake) [ "$hs_syn" -ge 2 ] && [ "$est_other" = 0 ] ;;
@@ -296,7 +302,7 @@ mixed_cases() {
 	none 2 80 1 an off host inside of it
 	full 2 443 1 a rewritten port of that host
 	handshake 3 80 1 a stripped host
-	handshake 4 80 1 an observed host
+	watch 4 80 1 an observed host
 	full 5 80 1 a client in sources
 	none 5 80 2 a client not in sources
 	full 5 80 3 a client in sources too
@@ -336,7 +342,7 @@ test_packets() {
 	none 2 80 1 an off host
 	handshake 3 80 1 a stripped host
 	full 4 80 1 another port than that of a destination
-	handshake 4 443 1 the port of a destination
+	watch 4 443 1 the port of a destination
 	EOT
 	policy <<<$'default off\nall rewrite 0.0.0.0/0,::/0\nhole off 198.51.100.2,2001:db8:100::2'
 	install wan=wan0

@@ -17,10 +17,11 @@ CONNECT_MS=1900 # the first repetition of a SYN comes after 1 s, the second 2 s 
 ! is_sanitized || STALL_MS=10000 CONNECT_MS=10000 # it starts that much slower
 
 pawsd_pid() { cat "$WORK/ready" 2>/dev/null || true; }
+# is_ready_anew PID...: another than these is ready.
 is_ready_anew() {
 	local pid
 	pid=$(pawsd_pid)
-	[ -n "$pid" ] && [ "$pid" != "$1" ]
+	[ -n "$pid" ] && [[ " $* " != *" $pid "* ]]
 }
 
 # again SIGNAL: ends pawsd, and waits until the next one is ready.
@@ -51,7 +52,7 @@ again_early() {
 		next=$CHILD
 		sleep "$(printf '.%03d' $((i * 400 / $1)))"
 		kill -KILL "$next"
-		wait_until 20 is_ready_anew "$before" || return 1
+		wait_until 20 is_ready_anew "$before" "$next" || return 1
 		none_went_by || return 1
 	done
 }
@@ -79,7 +80,7 @@ all_rewritten() {
 	wait_until 5 process_gone "$WATCH"
 	cat "$WORK/watch"
 	[ "$(value_of off "$(cat "$WORK/watch")")" = 0 ] && [ "$(value_of lost "$(cat "$WORK/watch")")" = 0 ] &&
-		[ "$(value_of seen "$(cat "$WORK/watch")")" -gt 1000 ]
+		[ "$(value_of seen "$(cat "$WORK/watch")")" -gt $((CONNECTIONS / 2)) ]
 }
 
 crowd_start() {

@@ -40,13 +40,13 @@ void watch_take(struct world *world, const struct segment *segment)
 							     .wire_len = wire.len});
 }
 
-/* What may be found of the servers at one address. */
+/* What may be found of the servers at one port of an address. */
 struct truth {
 	bool has_check, has_new_check, has_bogus, is_all_by_pair;
 	uint32_t servers;
 };
 
-static struct truth truth_of(const struct scenario *scenario, const struct addr *addr)
+static struct truth truth_of(const struct scenario *scenario, const struct addr *addr, uint16_t port)
 {
 	struct truth truth = {.is_all_by_pair = true};
 
@@ -54,7 +54,7 @@ static struct truth truth_of(const struct scenario *scenario, const struct addr 
 		const struct server *server = &scenario->servers[i];
 		struct addr own = wire_server_addr(server->family, server->address);
 
-		if (!addr_equal(&own, addr))
+		if (server->port != port || !addr_equal(&own, addr))
 			continue;
 		truth.servers++;
 		truth.has_check |= server->host_check != HOST_CHECK_NONE;
@@ -84,7 +84,7 @@ static bool is_true(const struct truth *truth, enum finding finding)
 
 static void judge(struct world *world, const struct server_evidence *evidence)
 {
-	const struct truth truth = truth_of(world->scenario, &evidence->addr);
+	const struct truth truth = truth_of(world->scenario, &evidence->addr, evidence->port);
 	struct watch_tally *tally = &world->tally->watch;
 	double chance;
 

@@ -15,9 +15,10 @@ enum {
 
 static struct diagnosis diagnosis;
 static uint64_t tick, serial;
-static uint32_t next_port, isn;
+static uint32_t next_port, isn, try_client;
+static uint16_t try_port = 443;
 
-static int begin(void **state)
+static inline int begin(void **state)
 {
 	(void)state;
 	diagnosis_init(&diagnosis, test_random64());
@@ -27,18 +28,18 @@ static int begin(void **state)
 	return 0;
 }
 
-static void forget(void)
+static inline void forget(void)
 {
 	begin(NULL);
 }
 
-static struct endpoints ends_of(uint32_t server)
+static inline struct endpoints ends_of(uint32_t server)
 {
 	next_port = next_port == 65535 ? 1024 : next_port + 1;
-	return (struct endpoints){test_addr(0, 0x0a000005), test_addr(0, NET + server), (uint16_t)next_port, 443};
+	return (struct endpoints){test_addr(0, 0x0a000005 + try_client), test_addr(0, NET + server), (uint16_t)next_port, try_port};
 }
 
-static void tell(const struct endpoints *ends, bool is_outbound, uint8_t tcp_flags, uint32_t number, uint32_t tsval, uint32_t tsecr,
+static inline void tell(const struct endpoints *ends, bool is_outbound, uint8_t tcp_flags, uint32_t number, uint32_t tsval, uint32_t tsecr,
 		 uint32_t left, enum reason reason, uint8_t more)
 {
 	const struct event event = {
@@ -57,24 +58,24 @@ static void tell(const struct endpoints *ends, bool is_outbound, uint8_t tcp_fla
 	diagnosis_take(&diagnosis, &event);
 }
 
-static void syn(const struct endpoints *ends, uint32_t tsval)
+static inline void syn(const struct endpoints *ends, uint32_t tsval)
 {
 	tell(ends, true, TCP_SYN, isn, tsval, 0, tsval, tsval ? REASON_SYN_OBSERVED : REASON_SYN_NO_TIMESTAMPS, EVENT_KNOWN);
 }
 
-static void synack(const struct endpoints *ends, uint32_t tsecr)
+static inline void synack(const struct endpoints *ends, uint32_t tsecr)
 {
 	tell(ends, false, TCP_SYN | TCP_ACK, isn + 1, 777, tsecr, tsecr, REASON_SYNACK_OBSERVED, EVENT_KNOWN);
 }
 
 /* The server has closed first, and the client's last TSval was this. */
-static void end(const struct endpoints *ends, uint32_t tsval)
+static inline void end(const struct endpoints *ends, uint32_t tsval)
 {
 	tell(ends, true, TCP_FIN | TCP_ACK, isn + 100, tsval, 778, tsval, REASON_FLOW_NOT_REWRITTEN, EVENT_KNOWN | EVENT_SERVER_FIRST);
 }
 
 /* A connection that comes about, and that the server closes 10 ms later. */
-static void connects(uint32_t server, uint32_t tsval)
+static inline void connects(uint32_t server, uint32_t tsval)
 {
 	const struct endpoints ends = ends_of(server);
 
@@ -86,7 +87,7 @@ static void connects(uint32_t server, uint32_t tsval)
 }
 
 /* One whose SYNs have no answer. */
-static void fails(uint32_t server, uint32_t tsval, uint32_t syns)
+static inline void fails(uint32_t server, uint32_t tsval, uint32_t syns)
 {
 	const struct endpoints ends = ends_of(server);
 
@@ -97,7 +98,7 @@ static void fails(uint32_t server, uint32_t tsval, uint32_t syns)
 	}
 }
 
-static const struct server_evidence *server_at(uint32_t number)
+static inline const struct server_evidence *server_at(uint32_t number)
 {
 	const struct addr addr = test_addr(0, NET + number);
 
@@ -108,7 +109,7 @@ static const struct server_evidence *server_at(uint32_t number)
 	return NULL;
 }
 
-static enum confidence judge(uint32_t server, enum finding finding)
+static inline enum confidence judge(uint32_t server, enum finding finding)
 {
 	const struct server_evidence *evidence = server_at(server);
 	double chance;
@@ -117,14 +118,14 @@ static enum confidence judge(uint32_t server, enum finding finding)
 	return diagnosis_judge(evidence, finding, &chance);
 }
 
-static void finish(void)
+static inline void finish(void)
 {
 	tick += 5000;
 	diagnosis_advance(&diagnosis, tick);
 	diagnosis_finish(&diagnosis);
 }
 
-static void nothing_found(uint32_t server)
+static inline void nothing_found(uint32_t server)
 {
 	for (enum finding finding = 0; finding < FINDING_COUNT; finding++)
 		assert_int_equal(judge(server, finding), CONFIDENCE_NONE);

@@ -133,10 +133,22 @@ test_trouble() {
 	check "one that is cut off: what is there" out_has 'cut.pcap: [0-9]+ packets'
 	run "$PAWSCTL" analyze --write "$DIR/w.pcap" "$CAPTURES/healthy-8hosts-wan.pcap"
 	check "--write without --apply: exit status 2" status_is 2
+	cp "$CAPTURES/healthy-8hosts-wan.pcap" "$DIR/self.pcap"
+	run "$PAWSCTL" analyze --apply "$DIR/cure.conf" --write "$DIR/self.pcap" "$DIR/self.pcap"
+	check "--write onto the capture itself is refused" status_is 1 'self.pcap: this is the capture that is read'
+	check "--write onto the capture itself: it is as it was" cmp "$CAPTURES/healthy-8hosts-wan.pcap" "$DIR/self.pcap"
+	printf '[gateway]\nwan = eth0\n[destination other]\nprefixes = 203.0.113.77\nmode = rewrite\n' >"$DIR/other.conf"
+	run "$PAWSCTL" analyze --json --apply "$DIR/other.conf" "$CAPTURES/f1-rhel7-8hosts-wan.pcap"
+	check "--apply with what does nothing about it: it is said" json_is '.[0].applied | .syns_passing == 44 and .syns_rewritten == 0'
+	cp "$CAPTURES/healthy-8hosts-wan.pcap" "$DIR/$(printf 'caf\351').pcap"
+	run "$PAWSCTL" analyze --json "$DIR/$(printf 'caf\351').pcap"
+	check "a file whose name is not UTF-8" json_is '.[0].packets == 160'
 	printf '[gateway]\nwan = eth0\n[default]\nmode = never\n' >"$DIR/bad.conf"
 	run "$PAWSCTL" analyze --apply "$DIR/bad.conf" "$CAPTURES/healthy-8hosts-wan.pcap"
 	check "--apply with a wrong configuration" status_is 2 'mode = never'
 	if [ -c /dev/full ]; then
+		run "$PAWSCTL" analyze --apply "$DIR/cure.conf" --write /dev/full "$CAPTURES/f1-rhel7-8hosts-wan.pcap"
+		check "--write to a full disk is no success" status_is 1 '/dev/full: cannot be written'
 		COMMAND="$PAWSCTL analyze $CAPTURES/healthy-8hosts-wan.pcap >/dev/full" run bash -c 'eval "$COMMAND"'
 		check "a full disk is no success" status_is 1 'cannot write'
 	fi

@@ -247,6 +247,25 @@ test_pawsctl_usage() {
 	fi
 }
 
+# completes WORDS... EXPECTED: the last word but one is completed so, among others.
+completes() {
+	bash -c '. <("$1" --completion bash)
+		COMP_WORDS=("${@:2:$#-2}") COMP_CWORD=$(($# - 3)) && _pawsctl && [[ " ${COMPREPLY[*]} " == *" ${@: -1} "* ]]' bash "$PAWSCTL" "$@"
+}
+
+test_completion() {
+	check "completion: commands" completes pawsctl ex explain
+	check "completion: behind --socket" completes pawsctl -s /tmp/x su suspects
+	check "completion: a command's options" completes pawsctl flows --sta --state
+	check "completion: not another's" fails completes pawsctl stats --sta --state
+	run "$PAWSCTL" --completion zsh
+	check "completion: zsh has each command" out_has "^	'analyze:"
+	run "$PAWSCTL" --completion fish
+	check "completion: no such shell" status_is 2
+}
+
+fails() { ! "$@"; }
+
 test_pawsctl_trouble() {
 	fake_stop
 	run "$PAWSCTL" -s "$SOCKET" stats
@@ -467,6 +486,7 @@ test_pawsctl_stats
 test_pawsctl_status
 test_pawsctl_json
 test_pawsctl_usage
+test_completion
 test_pawsctl_trouble
 test_pawsctl_garbage
 if command -v curl >/dev/null; then
