@@ -201,7 +201,7 @@ struct diagnosis {
 	uint64_t events, evicted; /* evidence that had to make room */
 	uint32_t halve_hand;
 	struct server_evidence servers[DIAGNOSIS_SERVERS];
-	struct server_memory stamps[DIAGNOSIS_SERVERS];
+	struct server_memory memories[DIAGNOSIS_SERVERS];
 	struct attempt attempts[DIAGNOSIS_ATTEMPTS];
 	struct client_clock clients[DIAGNOSIS_CLIENTS];
 };

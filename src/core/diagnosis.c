@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Gathers evidence about servers: diagnosis.h. What it comes to is in diagnosis_judge.c. */
-#include "diagnosis.h"
+#include "diagnosis_internal.h"
 
 #include "hash.h"
 #include "packet.h"
@@ -17,121 +17,11 @@ enum {
 	DATA_MOST = 65536,	/* in a SYN (RFC 7413), which its answer acknowledges */
 };
 
-#define SET_OF(hash, places) ((uint32_t)((hash) % ((places) / DIAGNOSIS_WAYS)) * DIAGNOSIS_WAYS)
 
 void diagnosis_init(struct diagnosis *diagnosis, uint64_t secret)
 {
 	memset(diagnosis, 0, sizeof(*diagnosis));
 	diagnosis->secret = secret;
-}
-
-/* ---- places ---- */
-
-/* How much would be lost with it. */
-static uint32_t worth_of(const struct server_evidence *server)
-{
-	uint32_t worth = server->syns[SYN_OLDER][0] + server->syns[SYN_BARE][0];
-
-	for (int sign = 0; sign < SIGN_COUNT; sign++)
-		worth += sign != SIGN_REFUSED && sign != SIGN_ZERO && sign != SIGN_SERVER_FIRST ? server->signs[sign] : 0;
-	return worth;
-}
-
-static bool is_worth_less(const struct server_evidence *a, const struct server_evidence *b)
-{
-	uint32_t worth_a = worth_of(a), worth_b = worth_of(b);
-
-	return worth_a != worth_b ? worth_a < worth_b : a->last_tick < b->last_tick;
-}
-
-static bool is_about(const struct diagnosis *diagnosis, const struct server_evidence *server, const struct endpoints *ends)
-{
-	return server->port == ends->dst_port && addr_equal(&server->addr, &ends->dst) && (!diagnosis->is_by_client || addr_equal(&server->client, &ends->src));
-}
-
-/* With the client's address, where that is what the server sees. */
-static uint64_t hash_of_server(const struct diagnosis *diagnosis, const struct endpoints *ends)
-{
-	uint64_t hash = hash_bytes16(ends->dst.byte, diagnosis->secret);
-
-	return diagnosis->is_by_client ? hash_mix(hash ^ hash_bytes16(ends->src.byte, diagnosis->secret + 1)) : hash;
-}
-
-static struct server_evidence *find_server(struct diagnosis *diagnosis, const struct endpoints *ends)
-{
-	struct server_evidence *set, *least;
-	uint64_t hash = hash_mix(hash_of_server(diagnosis, ends) + ends->dst_port);
-
-	set = least = &diagnosis->servers[SET_OF(hash, DIAGNOSIS_SERVERS)];
-	for (struct server_evidence *server = set; server < set + DIAGNOSIS_WAYS; server++) {
-		if (server->last_tick && is_about(diagnosis, server, ends)) {
-			server->last_tick = diagnosis->tick;
-			return server;
-		}
-		if (least->last_tick && (!server->last_tick || is_worth_less(server, least)))
-			least = server;
-	}
-	if (worth_of(least))
-		diagnosis->evicted++;
-	*least = (struct server_evidence){.addr = ends->dst,
-					  .port = ends->dst_port,
-					  .first_tick = diagnosis->tick,
-					  .halved_tick = diagnosis->tick,
-					  .last_tick = diagnosis->tick};
-	if (diagnosis->is_by_client)
-		least->client = ends->src;
-	return least;
-}
-
-/* What the server may remember, its tick 0 where that is nothing; for that another server's oldest may be given up. */
-static struct server_memory *find_stamp(struct diagnosis *diagnosis, const struct endpoints *ends)
-{
-	struct server_memory *set = &diagnosis->stamps[SET_OF(hash_of_server(diagnosis, ends), DIAGNOSIS_SERVERS)], *oldest = set;
-
-	for (struct server_memory *stamp = set; stamp < set + DIAGNOSIS_WAYS; stamp++) {
-		if (stamp->tick && addr_equal(&stamp->addr, &ends->dst) &&
-		    (!diagnosis->is_by_client || addr_equal(&stamp->client, &ends->src)))
-			return stamp;
-		if (stamp->tick < oldest->tick)
-			oldest = stamp;
-	}
-	*oldest = (struct server_memory){.addr = ends->dst};
-	if (diagnosis->is_by_client)
-		oldest->client = ends->src;
-	return oldest;
-}
-
-/* The attempt's server; NULL where its place has been given to another meanwhile. */
-static struct server_evidence *server_of(struct diagnosis *diagnosis, const struct attempt *attempt)
-{
-	struct server_evidence *server = &diagnosis->servers[attempt->server];
-
-	return is_about(diagnosis, server, &attempt->ends) ? server : NULL;
-}
-
-static bool ends_equal(const struct endpoints *a, const struct endpoints *b)
-{
-	return a->src_port == b->src_port && a->dst_port == b->dst_port && addr_equal(&a->src, &b->src) &&
-	       addr_equal(&a->dst, &b->dst);
-}
-
-static struct attempt *set_of_attempts(struct diagnosis *diagnosis, const struct endpoints *ends)
-{
-	uint64_t hash = hash_bytes16(ends->src.byte, diagnosis->secret) ^
-			hash_mix(hash_bytes16(ends->dst.byte, diagnosis->secret) + ((uint64_t)ends->src_port << 16 | ends->dst_port));
-
-	return &diagnosis->attempts[SET_OF(hash_mix(hash), DIAGNOSIS_ATTEMPTS)];
-}
-
-static struct attempt *find_attempt(struct diagnosis *diagnosis, const struct endpoints *ends)
-{
-	struct attempt *set = set_of_attempts(diagnosis, ends);
-
-	for (struct attempt *attempt = set; attempt < set + DIAGNOSIS_WAYS; attempt++) {
-		if (attempt->tick && ends_equal(&attempt->ends, ends))
-			return attempt;
-	}
-	return NULL;
 }
 
 /* ---- evidence ---- */
@@ -171,7 +61,7 @@ static void take_back_example(const struct diagnosis *diagnosis, struct server_e
 	for (uint32_t i = 0; i < DIAGNOSIS_EXAMPLES; i++) {
 		struct example *example = &server->examples[finding][i];
 
-		if (example->tick == 0 || !ends_equal(&example->ends, &attempt->ends))
+		if (example->tick == 0 || !diagnosis_ends_equal(&example->ends, &attempt->ends))
 			continue;
 		tell(diagnosis, finding, example, true);
 		*example = (struct example){0};
@@ -199,7 +89,7 @@ static uint8_t bit_of(uint8_t kind)
 /* The attempt's last SYN has had no answer. Once for each kind. */
 static void note_dropped(struct diagnosis *diagnosis, struct attempt *attempt)
 {
-	struct server_evidence *server = server_of(diagnosis, attempt);
+	struct server_evidence *server = diagnosis_server_of(diagnosis, attempt);
 
 	if (attempt->is_answered || !server || ((attempt->dropped | attempt->excluded) & bit_of(attempt->kind)))
 		return;
@@ -227,28 +117,28 @@ static void note_answered(const struct diagnosis *diagnosis, struct server_evide
 }
 
 /* False where nobody can tell. */
-static bool classify(const struct server_memory *stamp, uint64_t tick, const struct event *syn, uint8_t *ret_kind)
+static bool classify(const struct server_memory *memory, uint64_t tick, const struct event *syn, uint8_t *ret_kind)
 {
-	uint64_t age_ms = tick - stamp->tick;
+	uint64_t age_ms = memory ? tick - memory->tick : STAMP_GONE_MS;
 	bool has_ts = syn->flags & EVENT_LEFT_WITH;
 
 	*ret_kind = SYN_PLAIN;
-	if (!stamp->tick || age_ms >= STAMP_GONE_MS)
+	if (age_ms >= STAMP_GONE_MS)
 		return true;
 	if (!has_ts)
 		*ret_kind = SYN_BARE;
 	else
-		*ret_kind = seq_after(stamp->tsval, syn->left + 1) ? SYN_OLDER : SYN_NEWER;
+		*ret_kind = seq_after(memory->tsval, syn->left + 1) ? SYN_OLDER : SYN_NEWER;
 	return age_ms <= STAMP_SURE_MS;
 }
 
 /* Gives up what was known on the place. */
 static struct attempt *begin_attempt(struct diagnosis *diagnosis, const struct event *event)
 {
-	struct attempt *set = set_of_attempts(diagnosis, &event->ends), *oldest = set;
+	struct attempt *set = diagnosis_set_of_attempts(diagnosis, &event->ends), *oldest = set;
 
 	for (struct attempt *attempt = set; attempt < set + DIAGNOSIS_WAYS; attempt++) {
-		if (attempt->tick && ends_equal(&attempt->ends, &event->ends)) {
+		if (attempt->tick && diagnosis_ends_equal(&attempt->ends, &event->ends)) {
 			oldest = attempt;
 			break;
 		}
@@ -263,9 +153,9 @@ static struct attempt *begin_attempt(struct diagnosis *diagnosis, const struct e
 
 static void take_syn(struct diagnosis *diagnosis, const struct event *event)
 {
-	struct server_evidence *server = find_server(diagnosis, &event->ends);
-	const struct server_memory *stamp = find_stamp(diagnosis, &event->ends);
-	struct attempt *attempt = find_attempt(diagnosis, &event->ends);
+	struct server_evidence *server = diagnosis_find_server(diagnosis, &event->ends);
+	const struct server_memory *memory = diagnosis_find_memory(diagnosis, &event->ends);
+	struct attempt *attempt = diagnosis_find_attempt(diagnosis, &event->ends);
 	bool is_repeated = attempt && attempt->isn == event->number && diagnosis->tick - attempt->tick <= ATTEMPT_KEEP_MS;
 
 	if (is_repeated && !attempt->is_answered)
@@ -277,8 +167,8 @@ static void take_syn(struct diagnosis *diagnosis, const struct event *event)
 	attempt->server = (uint16_t)(server - diagnosis->servers);
 	attempt->last_left = event->left;
 	attempt->has_ts = event->flags & EVENT_LEFT_WITH;
-	attempt->behind = stamp->tsval;
-	if (!classify(stamp, diagnosis->tick, event, &attempt->kind))
+	attempt->behind = memory ? memory->tsval : 0;
+	if (!classify(memory, diagnosis->tick, event, &attempt->kind))
 		attempt->excluded |= bit_of(attempt->kind);
 	if (is_repeated)
 		return;
@@ -303,8 +193,8 @@ static void take_back_challenge(const struct diagnosis *diagnosis, struct server
 
 static void take_synack(struct diagnosis *diagnosis, const struct event *event)
 {
-	struct attempt *attempt = find_attempt(diagnosis, &event->ends);
-	struct server_evidence *server = attempt ? server_of(diagnosis, attempt) : NULL;
+	struct attempt *attempt = diagnosis_find_attempt(diagnosis, &event->ends);
+	struct server_evidence *server = attempt ? diagnosis_server_of(diagnosis, attempt) : NULL;
 	bool has_ts = event->flags & EVENT_TIMESTAMPS, is_foreign;
 	uint8_t kind;
 
@@ -334,8 +224,8 @@ static void take_synack(struct diagnosis *diagnosis, const struct event *event)
 /* A bare ACK that acknowledges something else: a connection that the server still knows on this four-tuple. */
 static void take_challenge(struct diagnosis *diagnosis, const struct event *event)
 {
-	struct attempt *attempt = find_attempt(diagnosis, &event->ends);
-	struct server_evidence *server = attempt ? server_of(diagnosis, attempt) : NULL;
+	struct attempt *attempt = diagnosis_find_attempt(diagnosis, &event->ends);
+	struct server_evidence *server = attempt ? diagnosis_server_of(diagnosis, attempt) : NULL;
 	bool is_older;
 
 	if (!server || attempt->is_answered || attempt->is_challenged || is_answer(attempt, event) ||
@@ -353,8 +243,8 @@ static void take_challenge(struct diagnosis *diagnosis, const struct event *even
 
 static void take_reset_out(struct diagnosis *diagnosis, const struct event *event)
 {
-	struct attempt *attempt = find_attempt(diagnosis, &event->ends);
-	struct server_evidence *server = attempt ? server_of(diagnosis, attempt) : NULL;
+	struct attempt *attempt = diagnosis_find_attempt(diagnosis, &event->ends);
+	struct server_evidence *server = attempt ? diagnosis_server_of(diagnosis, attempt) : NULL;
 
 	if (!server)
 		return;
@@ -370,8 +260,8 @@ static void take_reset_out(struct diagnosis *diagnosis, const struct event *even
 
 static void take_reset_in(struct diagnosis *diagnosis, const struct event *event)
 {
-	struct attempt *attempt = find_attempt(diagnosis, &event->ends);
-	struct server_evidence *server = attempt ? server_of(diagnosis, attempt) : NULL;
+	struct attempt *attempt = diagnosis_find_attempt(diagnosis, &event->ends);
+	struct server_evidence *server = attempt ? diagnosis_server_of(diagnosis, attempt) : NULL;
 
 	if (!server || attempt->is_answered || !is_answer(attempt, event))
 		return;
@@ -385,27 +275,14 @@ static void take_reset_in(struct diagnosis *diagnosis, const struct event *event
 /* By what servers do: nothing older within its time (Linux, tcp_tw_remember_stamp()). */
 static void remember_stamp(struct diagnosis *diagnosis, const struct event *event, uint32_t tsval)
 {
-	struct server_memory *stamp = find_stamp(diagnosis, &event->ends);
+	struct server_memory *memory = diagnosis_find_memory(diagnosis, &event->ends);
 
-	if (stamp->tick && diagnosis->tick - stamp->tick < STAMP_GONE_MS && seq_after(stamp->tsval, tsval))
+	if (memory && diagnosis->tick - memory->tick < STAMP_GONE_MS && seq_after(memory->tsval, tsval))
 		return;
-	stamp->tsval = tsval;
-	stamp->tick = diagnosis->tick;
-}
-
-static struct client_clock *find_client(struct diagnosis *diagnosis, const struct addr *addr)
-{
-	struct client_clock *set = &diagnosis->clients[SET_OF(hash_bytes16(addr->byte, diagnosis->secret), DIAGNOSIS_CLIENTS)];
-	struct client_clock *oldest = set;
-
-	for (struct client_clock *client = set; client < set + DIAGNOSIS_WAYS; client++) {
-		if (client->last_tick && addr_equal(&client->addr, addr))
-			return client;
-		if (client->last_tick < oldest->last_tick)
-			oldest = client;
-	}
-	*oldest = (struct client_clock){.addr = *addr};
-	return oldest;
+	if (!memory)
+		memory = diagnosis_make_memory(diagnosis, &event->ends);
+	memory->tsval = tsval;
+	memory->tick = diagnosis->tick;
 }
 
 static void measure_clock(struct diagnosis *diagnosis, const struct event *event)
@@ -414,7 +291,7 @@ static void measure_clock(struct diagnosis *diagnosis, const struct event *event
 
 	if (!(event->flags & EVENT_KNOWN) || event->age_ms < RATE_LEAST_MS || !event->span || event->span > INT32_MAX)
 		return;
-	client = find_client(diagnosis, &event->ends.src);
+	client = diagnosis_find_client(diagnosis, &event->ends.src);
 	client->last_tick = diagnosis->tick;
 	client->hz = (uint32_t)((uint64_t)event->span * 1000 / event->age_ms);
 	count(&client->connections);
@@ -428,7 +305,7 @@ static void take_fin(struct diagnosis *diagnosis, const struct event *event)
 	if (!(event->flags & EVENT_SERVER_FIRST))
 		return;
 	remember_stamp(diagnosis, event, event->left);
-	count(&find_server(diagnosis, &event->ends)->signs[SIGN_SERVER_FIRST]);
+	count(&diagnosis_find_server(diagnosis, &event->ends)->signs[SIGN_SERVER_FIRST]);
 }
 
 /* ---- all of it ---- */

@@ -103,8 +103,10 @@ static uint32_t count_bits(const struct client_set *set)
 {
 	uint32_t count = 0;
 
-	for (uint32_t i = 0; i < CLIENT_SET_WORDS; i++)
-		count += (uint32_t)__builtin_popcountll(set->words[i]);
+	for (uint32_t i = 0; i < CLIENT_SET_WORDS; i++) {
+		for (uint64_t word = set->words[i]; word; word &= word - 1)
+			count++;
+	}
 	return count;
 }
 

@@ -88,8 +88,12 @@ check "flows --summary" json '.matched == 104 and .states.ESTABLISHED == 96 and 
 	.clients["10.99.1.7"] == 9 and (.clients | length) == 64 + 32' flows --summary
 check "flows --summary of a part" json '.matched == 8 and .clients == {"10.99.1.7": 8}' flows --summary --destination watched
 check "flows --summary, in words" says '^  10.99.1.7 +9$' flows --summary
-for ((i = 0; i < 8; i++)); do pawsctl flows --json >"$WORK/at-once.$i" & done
-wait $(jobs -p | tail -8)
+asking=()
+for ((i = 0; i < 8; i++)); do
+	pawsctl flows --json >"$WORK/at-once.$i" &
+	asking+=($!)
+done
+wait "${asking[@]}"
 check "eight who ask at once get it all" [ "$(jq -s 'map(.matched) | unique' "$WORK"/at-once.* | tr -d ' \n')" = "[104]" ]
 check "flows: a wrong state" refused 'state=OPEN: allowed: SYN_SENT' flows --state OPEN
 check "flows: a wrong prefix" refused 'client=10.99: allowed: an address or a prefix' flows --client 10.99

@@ -169,6 +169,8 @@ static void test_closed_port(void **state)
 
 static void test_scanner_does_not_wipe_evidence(void **state)
 {
+	uint32_t before;
+
 	(void)state;
 	for (uint32_t i = 0; i < 6; i++) {
 		connects(1, 5000000 + (uint32_t)tick);
@@ -185,6 +187,11 @@ static void test_scanner_does_not_wipe_evidence(void **state)
 	}
 	assert_int_equal(judge(1, FINDING_RECYCLE), CONFIDENCE_LIKELY);
 	assert_int_equal(diagnosis.evicted, 0);
+	/* Nor does it make anybody forget what servers may remember. */
+	before = server_at(1)->syns[SYN_OLDER][0];
+	fails(1, 1000000, 1);
+	finish();
+	assert_int_equal(server_at(1)->syns[SYN_OLDER][0], before + 1);
 }
 
 static void test_clock_rates(void **state)
