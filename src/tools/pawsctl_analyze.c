@@ -385,7 +385,7 @@ int analyze(const struct call *call)
 {
 	const char *config_path = call_option(call, "apply");
 	struct config *config = NULL;
-	json_t *files = json_array();
+	json_t *files;
 	int status = EXIT_SUCCESS;
 	bool is_any = false;
 
@@ -395,6 +395,7 @@ int analyze(const struct call *call)
 		return usage_error(call->command);
 	if (config_path && !(config = read_config(config_path)))
 		return EXIT_USAGE;
+	files = json_array();
 	for (int i = 0; i < call->operand_count; i++) {
 		int result;
 
