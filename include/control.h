@@ -11,23 +11,33 @@
 /*
  * The server side of the control socket (snapshot.h describes what is said on it). One request
  * a connection; a peer that is slow, silent or sends rubbish loses its connection and hinders
- * nobody.
+ * nobody. Some answers have no end, but that of the peer's patience.
  */
 struct control;
 
 enum {
 	CONTROL_CLIENTS = 16,
 	CONTROL_POLLS = CONTROL_CLIENTS + 1,
+	CONTROL_STREAMS = 4, /* answers without end, at a time */
+};
+
+struct control_request {
+	const char *text;
+	bool may_change;   /* the peer may do more than ask */
+	uint64_t progress; /* 0 when it is answered first; from then on the answerer's own */
 };
 
 /* What control_answer_fn returns where it has to be asked again later; nothing that it has written counts then. */
 extern const char control_later[];
 
+/* The same, but what it has written is sent: an answer without end. */
+extern const char control_more[];
+
 /*
- * Carries out `request` and writes the answer. Returns NULL, control_later, or why it does not, in words that are the answer
- * then. `may_change`: the peer may do more than ask. It may call control_serve(), which leaves this request alone.
+ * Carries out `request` and writes the answer. Returns NULL, control_later, control_more, or why it does not, in words that are
+ * the answer then. It may call control_serve(), which leaves this request alone.
  */
-typedef const char *(*control_answer_fn)(void *context, const char *request, bool may_change, FILE *out);
+typedef const char *(*control_answer_fn)(void *context, struct control_request *request, FILE *out);
 
 /*
  * Listens on the unix socket at `path`, for root and for `group` (empty: that of the calling process). Root and the members

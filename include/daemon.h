@@ -32,6 +32,19 @@ struct listing {
 	struct flow_list *parts[WORKERS_MAX];
 };
 
+/* What somebody at the control socket wants changed, and the helper has to be asked for (answers_change.c). */
+struct change {
+	enum change_kind {
+		CHANGE_NONE, /* nothing is wanted */
+		CHANGE_RELOAD,
+		CHANGE_MODE,
+	} kind;
+	uint16_t slot; /* CHANGE_MODE: of the destination */
+	enum mode mode;
+	uint64_t begun, done; /* how many there have been, this one included */
+	char problem[1024];   /* why the last one was refused; "": it was not */
+};
+
 /* All that the main thread owns. */
 struct daemon {
 	const char *config_path;
@@ -43,6 +56,7 @@ struct daemon {
 	struct worker *workers;
 	struct watch watch;
 	struct listing listing;
+	struct change change;
 	struct control *control;
 	struct feeding feeding;
 	uint64_t now; /* the shared clock at the last look, ms; does not go back */
@@ -97,6 +111,9 @@ void metrics_write(struct daemon *daemon, FILE *out, bool with_packets);
 
 /* reload.c: reads the configuration again and puts it in force, or keeps the old one; says when it is ready again. */
 void reload_config(struct daemon *daemon);
+
+/* reload.c: carries out the change that somebody at the control socket wants, if there is one. */
+void reload_carry_out(struct daemon *daemon);
 
 /*
  * reload.c: brings policy and rules in force: gives the policy to the workers, finds the

@@ -22,8 +22,9 @@ enum event_flag {
 	EVENT_OUTBOUND = 0x01,	    /* from client to server */
 	EVENT_TIMESTAMPS = 0x02,    /* it came with the option */
 	EVENT_KNOWN = 0x04,	    /* of a flow, so that `high`, `span` and `age_ms` say something */
-	EVENT_LEFT_WITH = 0x10,	    /* and it left with it */
 	EVENT_SERVER_FIRST = 0x08,  /* FIN to the server: it has sent its own before, and will be in TIME_WAIT */
+	EVENT_LEFT_WITH = 0x10,	    /* and it left with it */
+	EVENT_HANDSHAKE = 0x20,	    /* RST, FIN, ACK: of a connection whose handshake has not ended */
 };
 
 struct event {

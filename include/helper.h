@@ -65,6 +65,13 @@ void helper_set_wait(struct helper *helper, helper_wait_fn wait, void *context);
  */
 int helper_load(struct helper *helper, struct config **ret, struct slot_names *names, char *ret_error, size_t error_size);
 
+/*
+ * The configuration in force, with another mode for the destination of that counter slot, as helper_load() hands one over. It
+ * is refused where the file with that mode would be.
+ */
+int helper_set_mode(struct helper *helper, uint16_t slot, enum mode mode, struct config **ret, struct slot_names *names,
+		    char *ret_error, size_t error_size);
+
 /* rules_install(). Its size stays with the helper. Backend none is no error. */
 int helper_install(struct helper *helper, const struct helper_install *request, struct rules_outcome *ret, char *ret_error,
 		   size_t error_size);

@@ -28,6 +28,8 @@
 	X(RELOADS_REFUSED, "config_reloads_refused_total", COUNTER, COUNT, \
 	  "reloads refused, the old policy kept") \
 	X(RELOAD_OK, "config_last_reload_successful", GAUGE, COUNT, "1 if the last reload took effect") \
+	X(OVERRIDES, "overrides", GAUGE, COUNT, \
+	  "destinations whose mode is not that of the file but what was set since (pawsctl set)") \
 	X(RULES_INSTALLED, "rules_installed", GAUGE, COUNT, \
 	  "1 while the netfilter rules of this configuration are in place by pawsd's own hand") \
 	X(RULES_CHANGED, "rules_changed_total", COUNTER, COUNT, \

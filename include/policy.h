@@ -62,6 +62,8 @@ struct destination {
 	uint16_t slot;			     /* of its counters, the same across reloads */
 	bool enabled;
 	enum mode mode;
+	bool is_overridden; /* the mode is not what the file says, which is `written` */
+	enum mode written;
 	enum repair repair;
 	struct prefix *prefixes; /* none for [default], which covers all */
 	size_t prefix_count;
@@ -104,6 +106,11 @@ struct range_key policy_key_of_addr(const struct addr *addr);
  */
 const struct destination *policy_match(const struct policy *policy, const struct addr *server, uint16_t port,
 				       const struct addr *client);
+
+static inline enum mode destination_written_mode(const struct destination *destination)
+{
+	return destination->is_overridden ? destination->written : destination->mode;
+}
 
 bool policy_has_port(const struct destination *destination, uint16_t port);
 bool policy_has_source(const struct destination *destination, const struct addr *client);

@@ -14,14 +14,16 @@
 
 /*
  * The control protocol, as a client sees it. The client sends one request line to the unix
- * stream socket; pawsd answers with lines of text and closes. The requests are "stats" and
- * "status", and for those who may change things "drain" and "resume", answered as "status" is. The answer:
+ * stream socket; pawsd answers with lines of text and closes. The requests are "stats" and "status", and for those who may
+ * change things "drain", "resume", "reload" and "set NAME mode MODE", answered as "status" is; the others (answers.c) are
+ * answered with records (records.h), "events" without an end. The answer:
  *
  *   pawsd-control 1                                  protocol version, always first
  *   error WORDS ...                                  instead of all between first and last
  *   info KEY WORDS ...                               version, pid, config, ... (status and stats)
  *   metric NAME VALUE                                one of metrics.h
  *   destination NAME MODE enabled|disabled PREFIXES
+ *   override NAME MODE                               what the file says, if it is not the MODE in force
  *   draining NAME FLOWS SECONDS                      mode strip: flows with timestamps that go on,
  *                                                    and how long a server may remember one; else missing
  *   packets NAME REASON COUNT                        NAME "none": of no destination
@@ -40,6 +42,7 @@ enum {
 struct snapshot_destination {
 	char name[DESTINATION_NAME_MAX + 1];
 	char mode[16]; /* empty: no longer in the configuration, or "none" */
+	char written_mode[16]; /* what the file says; empty: the same */
 	bool enabled;
 	uint64_t prefixes;
 	bool draining;

@@ -9,12 +9,26 @@
 #include "diagnosis.h"
 #include "policy.h"
 
+/* What is told on: an event, or evidence that it has led to. */
+struct told {
+	struct event event;
+	uint8_t finding; /* FINDING_COUNT: none; else only tick, ends and tsval of the event are set */
+	bool is_taken_back;
+	uint32_t other; /* example.other */
+};
+
+enum {
+	WATCH_TOLD = 8192, /* the newest that are kept; a power of 2 */
+};
+
 /* Brings what the workers' engines tell (event.h) together, for the diagnosis. The main thread's. */
 struct watch {
 	struct diagnosis *diagnosis;
 	struct event_ring *rings; /* one for each worker */
 	uint32_t ring_count;
 	uint64_t serial; /* of the last event */
+	struct told *told; /* at number % WATCH_TOLD */
+	uint64_t told_count; /* the number of the next one */
 };
 
 /* Claims the memory. False when there is none. `is_by_client`: see diagnosis_init(). */

@@ -393,6 +393,7 @@ __attribute__((noinline)) static enum reason handle_turn(struct passage *p)
 		       ((p->packet.flags & (TCP_FIN | TCP_RST)) || is_answer_to_syn(p));
 	enum reason reason;
 
+	p->is_in_handshake = p->flow->state == FLOW_SYN_SENT || p->flow->state == FLOW_SYN_RECV;
 	p->is_second_fin = p->outbound && (p->packet.flags & TCP_FIN) && (p->flow->flags & (FLOW_FIN_IN | FLOW_FIN_OUT)) == FLOW_FIN_IN;
 	if (is_of_unknown(p)) {
 		reason = handle_stranger(p, false);

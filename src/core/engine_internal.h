@@ -21,6 +21,7 @@ struct passage {
 	struct flow *elder;	  /* where two share the four-tuple; else NULL */
 	struct flow *younger;	  /* likewise */
 	bool outbound;		  /* of a known flow: from client to server */
+	bool is_in_handshake;	  /* as it comes: engine_event.c */
 	bool is_second_fin;	  /* a FIN to the server, which has sent its own before: engine_event.c */
 	uint16_t slot;		  /* where it is counted */
 };

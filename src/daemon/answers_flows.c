@@ -13,7 +13,6 @@ enum {
 	CLIENTS_MOST = 1000,
 	CLAIM_MS = 10000, /* a list that nobody has come for in this time is nobody's */
 	ADDR_SIZE = 64,
-	PROBLEM_SIZE = 256,
 };
 
 struct query {
@@ -24,115 +23,42 @@ struct query {
 
 /* ---- what is asked for ---- */
 
-static char problem[PROBLEM_SIZE];
-
-static const char *complain(const char *key, const char *value, const char *allowed)
+static const char *read_key(void *context, const struct daemon *daemon, const char *key, char *value)
 {
-	snprintf(problem, sizeof(problem), "flows: %s=%s: allowed: %s", key, value, allowed);
-	return problem;
-}
-
-/* Bits for the names in a list with commas. 0: one of them is none. */
-static uint16_t read_bits(char *list, const char *const *names, int first, int count)
-{
-	uint16_t bits = 0;
-	char *save = NULL;
-
-	for (char *word = strtok_r(list, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-		int i = first;
-
-		while (i < count && strcasecmp(names[i], word) != 0)
-			i++;
-		if (i == count)
-			return 0;
-		bits |= (uint16_t)(1u << i);
-	}
-	return bits;
-}
-
-static const char *read_number(const char *key, const char *value, uint32_t most, uint32_t *ret)
-{
-	char *end, allowed[32];
-	unsigned long number = strtoul(value, &end, 10);
-
-	*ret = (uint32_t)number;
-	snprintf(allowed, sizeof(allowed), "1 to %u", most);
-	return *value >= '0' && *value <= '9' && !*end && number >= 1 && number <= most ? NULL : complain(key, value, allowed);
-}
-
-static const char *read_prefix(const char *key, const char *value, struct prefix *ret, bool *ret_has)
-{
-	const char *wrong = prefix_parse(value, ret);
-
-	*ret_has = true;
-	return wrong ? complain(key, value, "an address or a prefix") : NULL;
-}
-
-static const char *read_destination(const struct daemon *daemon, const char *value, uint16_t *ret)
-{
-	const struct slot_names *names = daemon->state.names;
-
-	for (uint32_t slot = 0; slot < names->count; slot++) {
-		if (strcmp(names->name[slot], value) == 0) {
-			*ret = (uint16_t)slot;
-			return NULL;
-		}
-	}
-	return complain("destination", value, "the name of a destination");
-}
-
-/* One KEY=VALUE. Returns what is wrong, or NULL. */
-static const char *read_key(const struct daemon *daemon, const char *key, char *value, struct query *ret)
-{
-	struct flow_filter *filter = &ret->filter;
+	struct query *query = context;
+	struct flow_filter *filter = &query->filter;
+	uint64_t bits;
 	uint32_t number;
 	const char *wrong;
 
 	if (strcmp(key, "client") == 0)
-		return read_prefix(key, value, &filter->client, &filter->has_client);
+		return query_prefix("flows", key, value, &filter->client, &filter->has_client);
 	if (strcmp(key, "server") == 0)
-		return read_prefix(key, value, &filter->server, &filter->has_server);
+		return query_prefix("flows", key, value, &filter->server, &filter->has_server);
 	if (strcmp(key, "destination") == 0)
-		return read_destination(daemon, value, &filter->slot);
+		return query_destination("flows", daemon, value, &filter->slot);
 	if (strcmp(key, "limit") == 0)
-		return read_number(key, value, LIMIT_MOST, &ret->limit);
+		return query_number("flows", key, value, LIMIT_MOST, &query->limit);
 	if (strcmp(key, "port") == 0) {
-		wrong = read_number(key, value, UINT16_MAX, &number);
+		wrong = query_number("flows", key, value, UINT16_MAX, &number);
 		filter->port = (uint16_t)number;
 		return wrong;
 	}
 	if (strcmp(key, "state") == 0) {
-		filter->states = read_bits(value, flow_state_names, FLOW_FREE + 1, FLOW_STATE_COUNT);
-		return filter->states ? NULL : complain(key, value, "SYN_SENT, SYN_RECV, ESTABLISHED and the other states");
+		wrong = query_names("flows", key, value, flow_state_names, FLOW_FREE + 1, FLOW_STATE_COUNT, &bits);
+		filter->states = (uint16_t)bits;
+		return wrong;
 	}
 	if (strcmp(key, "mode") == 0) {
-		filter->modes = read_bits(value, mode_names, MODE_OFF, MODE_MAX + 1);
-		return filter->modes ? NULL : complain(key, value, "off, observe, strip, rewrite");
+		wrong = query_names("flows", key, value, mode_names, MODE_OFF, MODE_MAX + 1, &bits);
+		filter->modes = (uint16_t)bits;
+		return wrong;
 	}
-	return complain(key, value, "client, server, port, destination, state, mode, limit, summary");
-}
-
-static const char *read_query(const struct daemon *daemon, const struct words *words, struct query *ret)
-{
-	char text[REQUEST_MOST], *save = NULL;
-	const char *wrong = NULL;
-
-	*ret = (struct query){.filter = {.slot = FLOW_LIST_SLOT_ANY, .states = UINT16_MAX, .modes = UINT16_MAX}, .limit = LIMIT_DEFAULT};
-	snprintf(text, sizeof(text), "%s", words->request);
-	strtok_r(text, " ", &save);
-	for (char *word = strtok_r(NULL, " ", &save); word && !wrong; word = strtok_r(NULL, " ", &save)) {
-		char *equals = strchr(word, '=');
-
-		if (strcmp(word, "summary") == 0) {
-			ret->is_summary = true;
-			continue;
-		}
-		if (!equals)
-			return complain(word, "", "KEY=VALUE");
-		*equals = '\0';
-		wrong = read_key(daemon, word, equals + 1, ret);
+	if (strcmp(key, "summary") == 0) {
+		query->is_summary = true;
+		return NULL;
 	}
-	return wrong;
+	return query_complain("flows", key, value, "client, server, port, destination, state, mode, limit, summary");
 }
 
 /* ---- what is told ---- */
@@ -261,8 +187,8 @@ static const char *begin(struct daemon *daemon, const struct words *words, const
 const char *answer_flows(struct daemon *daemon, const struct words *words, FILE *out)
 {
 	struct listing *listing = &daemon->listing;
-	struct query query;
-	const char *wrong = read_query(daemon, words, &query);
+	struct query query = {.filter = {.slot = FLOW_LIST_SLOT_ANY, .states = UINT16_MAX, .modes = UINT16_MAX}, .limit = LIMIT_DEFAULT};
+	const char *wrong = query_read(daemon, words, read_key, &query);
 
 	if (wrong)
 		return wrong;

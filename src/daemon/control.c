@@ -30,15 +30,17 @@ enum client_state {
 };
 
 const char control_later[] = "later";
+const char control_more[] = "more";
 
 struct client {
 	enum client_state state;
 	int fd;
-	bool may_change;
 	uint64_t since_ms; /* of its time; 0: that begins at the next look */
 	uint64_t turn;	   /* in which it has asked */
-	char request[REQUEST_SIZE];
-	size_t request_len;
+	char text[REQUEST_SIZE];
+	size_t text_len;
+	struct control_request request;
+	bool is_stream; /* its answer has begun, and has no end */
 	char *answer;
 	size_t answer_len, sent;
 };
@@ -220,7 +222,7 @@ static void accept_client(struct control *control)
 			continue;
 		fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0)
-			*client = (struct client){.state = CLIENT_ASKS, .fd = fd, .may_change = may_change(control, fd)};
+			*client = (struct client){.state = CLIENT_ASKS, .fd = fd, .request.may_change = may_change(control, fd)};
 		return;
 	}
 }
@@ -231,8 +233,29 @@ static size_t count_waiting(const struct control *control, uint64_t turn)
 	size_t count = 0;
 
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
-		count += control->clients[i].state == CLIENT_WAITS && control->clients[i].turn < turn;
+		count += control->clients[i].state == CLIENT_WAITS && !control->clients[i].is_stream && control->clients[i].turn < turn;
 	return count;
+}
+
+static size_t count_streams(const struct control *control)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
+		count += control->clients[i].is_stream;
+	return count;
+}
+
+/* What it says for the answer, or that it cannot be had now for others are before it. */
+static const char *ask(struct control *control, struct client *client, FILE *out)
+{
+	const char *problem = control->answer(control->context, &client->request, out);
+
+	if (problem == control_later && count_waiting(control, client->turn) >= WAITING_MAX)
+		return "busy: others wait already for a change that is under way";
+	if (problem == control_more && !client->is_stream && count_streams(control) >= CONTROL_STREAMS)
+		return "busy: as many others watch already as may";
+	return problem;
 }
 
 static void answer_client(struct control *control, struct client *client)
@@ -244,23 +267,26 @@ static void answer_client(struct control *control, struct client *client)
 
 	if (out) {
 		client->state = CLIENT_IS_HEARD;
-		fprintf(out, "pawsd-control %d\n", SNAPSHOT_VERSION);
-		problem = control->answer(control->context, client->request, client->may_change, out);
-		if (problem == control_later && count_waiting(control, client->turn) >= WAITING_MAX)
-			problem = "busy: others wait already for a change that is under way";
-		if (problem)
+		if (!client->is_stream)
+			fprintf(out, "pawsd-control %d\n", SNAPSHOT_VERSION);
+		problem = ask(control, client, out);
+		client->is_stream = problem == control_more;
+		if (problem && !client->is_stream)
 			fprintf(out, "error %s\n", problem);
-		fprintf(out, "end\n");
+		if (!client->is_stream)
+			fprintf(out, "end\n");
 		fclose(out);
 	}
-	client->state = problem == control_later ? CLIENT_WAITS : CLIENT_IS_TOLD;
 	client->since_ms = 0;
-	if (client->state == CLIENT_WAITS) {
+	if (problem == control_later || (client->is_stream && !len)) {
+		client->state = CLIENT_WAITS;
 		free(text);
 		return;
 	}
+	client->state = CLIENT_IS_TOLD;
 	client->answer = text;
 	client->answer_len = len;
+	client->sent = 0;
 	if (!text)
 		drop_client(client);
 }
@@ -293,20 +319,21 @@ static void answer_clients(struct control *control)
 
 static void read_request(struct control *control, struct client *client)
 {
-	size_t room = sizeof(client->request) - 1 - client->request_len;
-	ssize_t len = recv(client->fd, client->request + client->request_len, room, 0);
+	size_t room = sizeof(client->text) - 1 - client->text_len;
+	ssize_t len = recv(client->fd, client->text + client->text_len, room, 0);
 	char *end;
 
 	if (len < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (len > 0)
-		client->request_len += (size_t)len;
-	end = memchr(client->request, '\n', client->request_len);
+		client->text_len += (size_t)len;
+	end = memchr(client->text, '\n', client->text_len);
 	if (end) {
 		*end = '\0';
+		client->request.text = client->text;
 		client->state = CLIENT_WAITS;
 		client->turn = ++control->turns;
-	} else if (len <= 0 || client->request_len == sizeof(client->request) - 1) {
+	} else if (len <= 0 || client->text_len == sizeof(client->text) - 1) {
 		drop_client(client);
 	}
 }
@@ -319,8 +346,13 @@ static void write_answer(struct client *client)
 		return;
 	if (len > 0)
 		client->sent += (size_t)len;
-	if (len <= 0 || client->sent == client->answer_len)
+	if (len <= 0 || (client->sent == client->answer_len && !client->is_stream)) {
 		drop_client(client);
+	} else if (client->sent == client->answer_len) {
+		free(client->answer);
+		client->answer = NULL;
+		client->state = CLIENT_WAITS;
+	}
 }
 
 /* Who serves others in between may come back with an earlier `now_ms` than they had. */

@@ -240,7 +240,7 @@ static int wait_ms(struct daemon *daemon, int fd)
 
 	if (listing_is_made(daemon))
 		return LISTING_MS;
-	if (fd < 0 && (daemon->has_to_stop || daemon->has_to_reload))
+	if (fd < 0 && (daemon->has_to_stop || daemon->has_to_reload || daemon->change.kind != CHANGE_NONE))
 		return 0;
 	return feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS;
 }
@@ -372,6 +372,7 @@ void daemon_run(struct daemon *daemon)
 			daemon->has_to_reload = false;
 			reload_config(daemon);
 		}
+		reload_carry_out(daemon);
 		do_chores(daemon, last);
 		serve(daemon, -1);
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The helper's side: one request after the other, until the daemon is no more. It holds the configuration as it has
- * read it, so that nobody can have it make other rules than those of the file, and knows what it is asked for by number.
+ * read it, so that nobody can have it make rules for anything but the destinations of the file, and knows what it is asked
+ * for by number.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "clock_file.h"
+#include "config_check.h"
 #include "confine.h"
 #include "helper.h"
 #include "helper_internal.h"
@@ -96,31 +98,72 @@ static bool answer_refused(struct server *server, const struct config_report *er
 	return wire_put(server->out, &good, sizeof(good)) && wire_put_text(server->out, words);
 }
 
-static bool load(struct server *server)
+/* What has become `next`, or why nothing has. Frees the reports. */
+static bool answer_next(struct server *server, struct config_report *errors, struct config_report *warnings)
 {
-	struct config_report errors, warnings;
 	const uint8_t good = true;
 	bool is_sent;
 
+	for (size_t i = 0; i < warnings->count; i++)
+		log_warning("%s", warnings->lines[i]);
+	for (size_t i = 0; i < errors->count; i++)
+		log_error("%s", errors->lines[i]);
+	if (server->next)
+		is_sent = wire_put(server->out, &good, sizeof(good)) && wire_put_config(server->out, server->next) &&
+			  wire_put(server->out, &server->names, sizeof(server->names));
+	else
+		is_sent = answer_refused(server, errors);
+	config_report_free(errors);
+	config_report_free(warnings);
+	return is_sent;
+}
+
+static bool load(struct server *server)
+{
+	struct config_report errors, warnings;
+
 	config_free(server->next);
 	server->next = config_load(server->path, &server->names, &errors, &warnings);
-	for (size_t i = 0; i < warnings.count; i++)
-		log_warning("%s", warnings.lines[i]);
-	for (size_t i = 0; i < errors.count; i++)
-		log_error("%s", errors.lines[i]);
 	if (server->next) {
 		if (server->current)
 			keep_static_options(server, server->next);
 		log_set_level(server->next->log_level);
 		raise_timeouts(server->next->timeout_s);
-		is_sent = wire_put(server->out, &good, sizeof(good)) && wire_put_config(server->out, server->next) &&
-			  wire_put(server->out, &server->names, sizeof(server->names));
-	} else {
-		is_sent = answer_refused(server, &errors);
 	}
-	config_report_free(&errors);
-	config_report_free(&warnings);
-	return is_sent;
+	return answer_next(server, &errors, &warnings);
+}
+
+static void override_mode(struct destination *destination, enum mode mode)
+{
+	destination->written = destination_written_mode(destination);
+	destination->mode = mode;
+	destination->is_overridden = destination->written != mode;
+}
+
+static bool set_mode(struct server *server)
+{
+	struct config_report errors = {0}, warnings = {0};
+	struct helper_set_mode_body body;
+	struct policy *policy;
+
+	memcpy(&body, server->body, sizeof(body));
+	if (!server->current || body.mode > MODE_MAX)
+		return false;
+	config_free(server->next);
+	server->next = wire_copy_config(server->current);
+	if (server->next) {
+		policy = server->next->policy;
+		for (size_t i = 0; i < policy->destination_count; i++) {
+			if (policy->destinations[i].slot == body.slot)
+				override_mode(&policy->destinations[i], (enum mode)body.mode);
+		}
+		config_check(server->path, server->next, policy->destinations, policy->destination_count, &errors, &warnings);
+	}
+	if (errors.count) {
+		config_free(server->next);
+		server->next = NULL;
+	}
+	return answer_next(server, &errors, &warnings);
 }
 
 /* ---- the rules ---- */
@@ -280,6 +323,7 @@ static const struct operation {
 	bool (*serve)(struct server *server);
 } operations[HELPER_OPERATIONS] = {
 	[HELPER_LOAD] = {0, 0, load},
+	[HELPER_SET_MODE] = {sizeof(struct helper_set_mode_body), sizeof(struct helper_set_mode_body), set_mode},
 	[HELPER_INSTALL] = {sizeof(struct helper_install_head),
 			    sizeof(struct helper_install_head) + DRAIN_MAX * sizeof(struct rules_drain), install},
 	[HELPER_REMOVE] = {0, 0, remove_rules},

@@ -202,11 +202,9 @@ static int get_result(struct helper *helper, char *ret_error, size_t error_size)
 	return -1;
 }
 
-int helper_load(struct helper *helper, struct config **ret, struct slot_names *names, char *ret_error, size_t error_size)
+static int get_config(struct helper *helper, struct config **ret, struct slot_names *names, char *ret_error, size_t error_size)
 {
 	*ret = NULL;
-	if (!ask(helper, HELPER_LOAD))
-		return complain(helper, ret_error, error_size);
 	if (get_result(helper, ret_error, error_size) < 0)
 		return -1;
 	*ret = wire_get_config(helper->in);
@@ -216,6 +214,28 @@ int helper_load(struct helper *helper, struct config **ret, struct slot_names *n
 	*ret = NULL;
 	/* What is left of the answer nobody can make sense of any more. */
 	return complain(helper, ret_error, error_size);
+}
+
+int helper_load(struct helper *helper, struct config **ret, struct slot_names *names, char *ret_error, size_t error_size)
+{
+	*ret = NULL;
+	if (!ask(helper, HELPER_LOAD))
+		return complain(helper, ret_error, error_size);
+	return get_config(helper, ret, names, ret_error, error_size);
+}
+
+int helper_set_mode(struct helper *helper, uint16_t slot, enum mode mode, struct config **ret, struct slot_names *names,
+		    char *ret_error, size_t error_size)
+{
+	struct helper_set_mode_body body;
+
+	memset(&body, 0, sizeof(body)); /* its padding goes out with it */
+	body.slot = slot;
+	body.mode = (uint8_t)mode;
+	*ret = NULL;
+	if (!ask_with(helper, HELPER_SET_MODE, &body, sizeof(body), "", 0))
+		return complain(helper, ret_error, error_size);
+	return get_config(helper, ret, names, ret_error, error_size);
 }
 
 int helper_install(struct helper *helper, const struct helper_install *request, struct rules_outcome *ret, char *ret_error,

@@ -14,6 +14,7 @@
  */
 enum helper_operation {
 	HELPER_LOAD,
+	HELPER_SET_MODE,
 	HELPER_INSTALL,
 	HELPER_REMOVE,
 	HELPER_LOOK,
@@ -31,6 +32,11 @@ struct helper_header {
 /* In front of INSTALL's servers, each a struct rules_drain. */
 struct helper_install_head {
 	uint8_t is_new, label;
+};
+
+struct helper_set_mode_body {
+	uint16_t slot;
+	uint8_t mode; /* enum mode */
 };
 
 struct helper_remove_files_body {
@@ -53,5 +59,8 @@ bool wire_get_text(FILE *in, char *ret, size_t size);
 /* A configuration with its policy. wire_get_config() returns NULL where the other side has gone, or memory is short. */
 bool wire_put_config(FILE *out, const struct config *config);
 struct config *wire_get_config(FILE *in);
+
+/* NULL where memory is short. */
+struct config *wire_copy_config(const struct config *config);
 
 #endif

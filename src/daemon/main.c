@@ -36,7 +36,7 @@ static void print_help(FILE *out)
 		"       pawsd --print-defaults           print a configuration with every option, explained\n"
 		"       pawsd --version | --help\n"
 		"\n"
-		"FILE is %s unless said otherwise. SIGHUP reloads it, SIGTERM stops.\n"
+		"FILE is %s unless said otherwise (-c, --config). SIGHUP reloads it, SIGTERM stops.\n"
 		"Exit status: 0, 2 for an error in the configuration or the usage, 1 for any other.\n",
 		default_path);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "answers_internal.h"
 #include "daemon.h"
 
 enum {
@@ -95,6 +96,7 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	for (size_t i = 0; i < config->policy->destination_count; i++) {
 		uint32_t flows, seconds;
 
+		values[METRIC_OVERRIDES] += config->policy->destinations[i].is_overridden;
 		values[METRIC_DRAINING_DESTINATIONS] +=
 			is_draining(daemon, &config->policy->destinations[i], &flows, &seconds);
 	}
@@ -114,14 +116,13 @@ static void write_infos(struct daemon *daemon, FILE *out)
 
 static void write_destinations(const struct policy *policy, FILE *out)
 {
-	static const char *const modes[] = {
-		[MODE_OFF] = "off", [MODE_OBSERVE] = "observe", [MODE_STRIP] = "strip", [MODE_REWRITE] = "rewrite"};
-
 	for (size_t i = 0; i < policy->destination_count; i++) {
 		const struct destination *destination = &policy->destinations[i];
 
-		fprintf(out, "destination %s %s %s %zu\n", destination->name, modes[destination->mode],
+		fprintf(out, "destination %s %s %s %zu\n", destination->name, mode_names[destination->mode],
 			destination->enabled ? "enabled" : "disabled", destination->prefix_count);
+		if (destination->is_overridden)
+			fprintf(out, "override %s %s\n", destination->name, mode_names[destination->written]);
 	}
 }
 

@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "answers_internal.h"
 #include "daemon.h"
 #include "log.h"
 #include "metrics.h"
@@ -217,34 +218,93 @@ void reload_note_digest(struct daemon *daemon)
 		*daemon->state.rules_digest = daemon->config_digest;
 }
 
-void reload_config(struct daemon *daemon)
+/* Puts `next`, which it takes, in force. Where that fails what is in force stays. */
+static bool put_in_force(struct daemon *daemon, struct config *next, char *ret_error, size_t error_size)
 {
-	char error[1024];
-	struct config *next;
-
-	if (helper_load(daemon->helper, &next, daemon->state.names, error, sizeof(error)) < 0) {
-		log_error("reload refused, the policy in force stays: %s", error);
-		note_outcome(daemon, false, error);
-	} else if (daemon->has_to_stop) {
-		config_free(next);
-		return;
-	} else if (reload_apply(daemon, next, error, sizeof(error)) < 0) {
-		log_error("reload refused, the policy in force stays: %s", error);
-		note_outcome(daemon, false, error);
+	if (reload_apply(daemon, next, ret_error, error_size) < 0) {
 		give_policy(daemon, daemon->config, NULL, false, NULL);
 		config_free(next);
-	} else {
-		config_free(daemon->config);
-		daemon->config = next;
-		daemon->config_digest = 0;
+		return false;
+	}
+	config_free(daemon->config);
+	daemon->config = next;
+	daemon->config_digest = 0;
+	return true;
+}
+
+static size_t count_overrides(const struct policy *policy)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < policy->destination_count; i++)
+		count += policy->destinations[i].is_overridden;
+	return count;
+}
+
+void reload_config(struct daemon *daemon)
+{
+	const size_t overrides = count_overrides(daemon->config->policy);
+	char error[1024];
+	struct config *next;
+	bool is_loaded = helper_load(daemon->helper, &next, daemon->state.names, error, sizeof(error)) == 0;
+
+	if (is_loaded && daemon->has_to_stop) {
+		config_free(next);
+		return;
+	}
+	if (is_loaded && put_in_force(daemon, next, error, sizeof(error))) {
 		log_set_level(next->log_level);
 		note_outcome(daemon, true, "ok");
 		log_info("reloaded %s: %zu destinations", daemon->config_path, next->policy->destination_count - 1);
+		if (overrides)
+			log_info("modes that were set by pawsctl, of %zu destinations, are those of the file again", overrides);
+	} else {
+		log_error("reload refused, the policy in force stays: %s", error);
+		note_outcome(daemon, false, error);
 	}
 	if (!daemon->has_to_reload) /* not once more */
 		notify_send("READY=1");
 	reload_note_digest(daemon);
 	reload_look_around(daemon);
+}
+
+static void set_mode(struct daemon *daemon, struct change *change)
+{
+	const struct destination *destination;
+	struct config *next;
+
+	if (helper_set_mode(daemon->helper, change->slot, change->mode, &next, daemon->state.names, change->problem,
+			    sizeof(change->problem)) < 0 ||
+	    !put_in_force(daemon, next, change->problem, sizeof(change->problem)))
+		return;
+	change->problem[0] = '\0';
+	destination = find_slot(daemon->config->policy, change->slot);
+	log_info(destination && destination->is_overridden ? "[%s%s] mode = %s until the next reload or start, by pawsctl set"
+							   : "[%s%s] mode = %s, as the file says, by pawsctl set",
+		 change->slot == SLOT_DEFAULT ? "" : "destination ", daemon->state.names->name[change->slot], mode_names[change->mode]);
+	reload_note_digest(daemon);
+}
+
+void reload_carry_out(struct daemon *daemon)
+{
+	struct change *change = &daemon->change;
+
+	switch (change->kind) {
+	case CHANGE_NONE:
+		return;
+	case CHANGE_RELOAD:
+		notify_reloading();
+		reload_config(daemon);
+		snprintf(change->problem, sizeof(change->problem), "%s", daemon->last_reload_ok ? "" : daemon->last_reload);
+		break;
+	case CHANGE_MODE:
+		set_mode(daemon, change);
+		break;
+	}
+	if (daemon->has_to_stop)
+		snprintf(change->problem, sizeof(change->problem), "pawsd stops");
+	change->kind = CHANGE_NONE;
+	change->done++;
 }
 
 void reload_check_drain(struct daemon *daemon)

@@ -20,6 +20,23 @@ static void *claim(size_t bytes)
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
+static struct told *add_told(struct watch *watch)
+{
+	return &watch->told[watch->told_count++ % WATCH_TOLD];
+}
+
+static void tell_evidence(void *context, enum finding finding, const struct example *example, bool is_taken_back)
+{
+	struct watch *watch = context;
+
+	*add_told(watch) = (struct told){
+		.event = {.tick = watch->diagnosis->tick, .ends = example->ends, .tsval = example->tsval},
+		.finding = (uint8_t)finding,
+		.is_taken_back = is_taken_back,
+		.other = example->other,
+	};
+}
+
 bool watch_open(struct watch *watch, uint32_t workers, bool is_by_client)
 {
 	uint64_t secret;
@@ -27,10 +44,13 @@ bool watch_open(struct watch *watch, uint32_t workers, bool is_by_client)
 	*watch = (struct watch){.ring_count = workers};
 	watch->rings = claim(workers * sizeof(*watch->rings));
 	watch->diagnosis = claim(sizeof(*watch->diagnosis));
-	if (!watch->rings || !watch->diagnosis || getrandom(&secret, sizeof(secret), 0) != sizeof(secret))
+	watch->told = claim(WATCH_TOLD * sizeof(*watch->told));
+	if (!watch->rings || !watch->diagnosis || !watch->told || getrandom(&secret, sizeof(secret), 0) != sizeof(secret))
 		return false;
 	diagnosis_init(watch->diagnosis, secret);
 	watch->diagnosis->is_by_client = is_by_client;
+	watch->diagnosis->on_evidence = tell_evidence;
+	watch->diagnosis->context = watch;
 	return true;
 }
 
@@ -40,6 +60,8 @@ void watch_close(struct watch *watch)
 		munmap(watch->rings, watch->ring_count * sizeof(*watch->rings));
 	if (watch->diagnosis)
 		munmap(watch->diagnosis, sizeof(*watch->diagnosis));
+	if (watch->told)
+		munmap(watch->told, WATCH_TOLD * sizeof(*watch->told));
 }
 
 /* The ring whose next event is the oldest; NULL where there is none. */
@@ -65,6 +87,7 @@ void watch_take(struct watch *watch, uint64_t tick)
 
 	for (uint32_t taken = 0; ring && taken < TAKE_MOST && event_take(ring, &event); taken++) {
 		event.serial = ++watch->serial;
+		*add_told(watch) = (struct told){.event = event, .finding = FINDING_COUNT};
 		diagnosis_take(watch->diagnosis, &event);
 		ring = find_oldest(watch);
 	}

@@ -6,6 +6,7 @@
 #include "../daemon/config_options.h"
 
 #include "diagnosis.h"
+#include "event_kind.h"
 #include "flow.h"
 #include "metrics.h"
 #include "reason.h"
@@ -21,6 +22,7 @@
  *   .\" @OPTIONS section@     list of a section's options
  *   .\" @FINDINGS@            list of what can be found about a server
  *   .\" @SIGNS@               list of what is counted of one
+ *   .\" @KINDS@               list of the kinds of events
  */
 
 enum {
@@ -98,6 +100,22 @@ static void print_signs(void)
 	for (int i = 0; i < SIGN_COUNT; i++) {
 		printf(".It Sy %s\n", sign_table[i].name);
 		print_sentence(sign_table[i].help);
+	}
+	puts(".El");
+}
+
+static void print_kinds(void)
+{
+#define X(id, kind, words) {kind, words},
+	static const struct {
+		const char *name, *help;
+	} kinds[] = {EVENT_KIND_TABLE(X)};
+#undef X
+
+	puts(".Bl -tag -width suspicious");
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		printf(".It Sy %s\n", kinds[i].name);
+		print_sentence(kinds[i].help);
 	}
 	puts(".El");
 }
@@ -187,7 +205,8 @@ static bool print_marker(char *name)
 		      {"STATES", print_states},
 		      {"METRICS", print_metrics},
 		      {"FINDINGS", print_findings},
-		      {"SIGNS", print_signs}};
+		      {"SIGNS", print_signs},
+		      {"KINDS", print_kinds}};
 
 	name[strcspn(name, "@")] = '\0';
 	if (strncmp(name, "OPTIONS ", strlen("OPTIONS ")) == 0)

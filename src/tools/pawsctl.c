@@ -39,9 +39,13 @@ static const struct command_option drain_options[] = {
 static const struct command commands[] = {
 	{"status", "", "what pawsd runs with", run_status, NULL},
 	{"stats", "", "count of packets, SYNs and flows, by destination", run_stats, NULL},
+	{"destinations", "", "what the policy says of each destination", destinations, NULL},
+	{"reload", "", "read the configuration again", reload, NULL},
+	{"set", "NAME mode MODE", "give a destination another mode, until the next reload", set, NULL},
 	{"drain", "", "rewrite no new connections; wait for the end of the last", drain, drain_options},
 	{"resume", "", "rewrite them again", run_resume, NULL},
 	{"flows", "", "the connections that pawsd knows", flows, flows_options},
+	{"events", "", "what becomes of SYNs and their answers, as it happens", events, events_options},
 	{"clock", "", "the shared clock, and what is ahead of it", show_clock, NULL},
 	{"explain", "ADDRESS[:PORT] [from CLIENT]", "what becomes of a connection to that address, and why", explain, NULL},
 	{"suspects", "", "servers that something is wrong with, and what cures it", suspects, NULL},

@@ -94,6 +94,15 @@ int drain(const struct call *call);
 /* pawsctl_completion.c. False: no such shell (bash, zsh). */
 bool print_completion(FILE *out, const char *shell, const struct command *commands, size_t count);
 
+/* `pawsctl destinations`, `pawsctl reload`, `pawsctl set`. */
+int destinations(const struct call *call);
+int reload(const struct call *call);
+int set(const struct call *call);
+
+/* `pawsctl events`. */
+int events(const struct call *call);
+extern const struct command_option events_options[];
+
 /* `pawsctl flows`. */
 int flows(const struct call *call);
 extern const struct command_option flows_options[];

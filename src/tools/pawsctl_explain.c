@@ -2,62 +2,16 @@
 /* `pawsctl clock` and `pawsctl explain`: answers of a few records. */
 #include <arpa/inet.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "findings.h"
-#include "pawsctl.h"
-#include "records.h"
+#include "pawsctl_records.h"
 
 enum {
 	TIMEOUT_MS = 5000,
-	ERROR_SIZE = 1024,
-	REQUEST_SIZE = 200,
 	ADDR_SIZE = 64,
 };
-
-/* Numbers, yes and no as such. */
-static json_t *value_to_json(const char *value)
-{
-	char *end;
-	unsigned long long number = strtoull(value, &end, 10);
-
-	if (*value >= '0' && *value <= '9' && !*end && number <= INT64_MAX)
-		return json_integer((json_int_t)number);
-	if (strcmp(value, "yes") == 0 || strcmp(value, "no") == 0)
-		return json_boolean(*value == 'y');
-	return json_string(value);
-}
-
-static json_t *record_to_json(const struct record *record)
-{
-	json_t *object = json_object();
-
-	for (size_t i = 0; i < record->count; i++)
-		json_object_set_new(object, record->fields[i].key, value_to_json(record->fields[i].value));
-	return object;
-}
-
-static int print_json(json_t *root)
-{
-	bool failed = !root || json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) != 0;
-
-	if (!failed)
-		putchar('\n');
-	json_decref(root);
-	return failed ? EXIT_FAILURE : finish_output();
-}
-
-static int ask(const struct call *call, const char *request, record_fn take, void *context)
-{
-	char error[ERROR_SIZE];
-
-	if (answer_fetch(call->socket_path, request, TIMEOUT_MS, take, context, error, sizeof(error)) == 0)
-		return EXIT_SUCCESS;
-	fprintf(stderr, "pawsctl: %s\n", error);
-	return EXIT_NO_ANSWER;
-}
 
 /* ---- clock ---- */
 
@@ -88,7 +42,7 @@ static void take_clock(void *context, const struct record *record)
 int show_clock(const struct call *call)
 {
 	json_t *json = NULL;
-	int status = ask(call, "clock", take_clock, call->json ? &json : NULL);
+	int status = ask_records(call, "clock", TIMEOUT_MS, take_clock, call->json ? &json : NULL);
 
 	if (status)
 		return status;
@@ -145,13 +99,6 @@ static bool read_question(const struct call *call, struct question *ret)
 		return false;
 	strcpy(ret->client, call->operands[2]);
 	return true;
-}
-
-static const char *text_of(const struct record *record, const char *key)
-{
-	const char *text = record_text(record, key);
-
-	return text ? text : "?";
 }
 
 static void print_match(const struct record *record)
@@ -263,7 +210,7 @@ int explain(const struct call *call)
 		json_object_set(explanation.json, "others", explanation.others);
 		json_object_set(explanation.json, "servers", explanation.servers);
 	}
-	status = ask(call, request, take_explanation, &explanation);
+	status = ask_records(call, request, TIMEOUT_MS, take_explanation, &explanation);
 	json_decref(explanation.others);
 	json_decref(explanation.servers);
 	if (!call->json)

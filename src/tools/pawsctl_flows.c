@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* `pawsctl flows`: the connections that pawsd knows. */
-#include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "pawsctl.h"
-#include "records.h"
+#include "pawsctl_records.h"
 
 enum {
 	TIMEOUT_MS = 10000,
-	ERROR_SIZE = 1024,
-	REQUEST_SIZE = 240,
 };
 
 const struct command_option flows_options[] = {
@@ -36,13 +31,6 @@ struct listing {
 	uint64_t matched, shown, others;
 	const char *group; /* of the last line */
 };
-
-static const char *text_of(const struct record *record, const char *key)
-{
-	const char *text = record_text(record, key);
-
-	return text ? text : "?";
-}
 
 /* ---- words ---- */
 
@@ -138,10 +126,9 @@ static void print_end(const struct listing *listing)
 		printf("\n%" PRIu64 " of %" PRIu64 " connections (--limit)\n", listing->shown, listing->matched);
 }
 
-static int print_json(struct listing *listing)
+static int print_listing_json(struct listing *listing)
 {
 	json_t *root = json_pack("{s:I, s:I}", "matched", (json_int_t)listing->matched, "shown", (json_int_t)listing->shown);
-	bool failed;
 
 	if (root && listing->is_summary) {
 		json_object_set(root, "states", listing->states);
@@ -151,39 +138,15 @@ static int print_json(struct listing *listing)
 	} else if (root) {
 		json_object_set(root, "flows", listing->flows);
 	}
-	failed = !root || json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) != 0;
-	if (!failed)
-		putchar('\n');
-	json_decref(root);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return print_json(root);
 }
 
 /* ---- asking ---- */
 
-/* Options become KEY=VALUE. False: too long. */
-static bool make_request(const struct call *call, char request[REQUEST_SIZE])
-{
-	size_t used = (size_t)snprintf(request, REQUEST_SIZE, "flows");
-
-	for (const struct command_option *option = flows_options; option->name; option++) {
-		const char *value = call_option(call, option->name);
-
-		if (!value || strcmp(option->name, "watch") == 0)
-			continue;
-		if (strchr(value, ' ') || strchr(value, '\n'))
-			return false;
-		used += (size_t)snprintf(request + used, REQUEST_SIZE - used, option->argument ? " %s=%s" : " %s", option->name, value);
-		if (used >= REQUEST_SIZE)
-			return false;
-	}
-	return true;
-}
-
 static int show_once(const struct call *call, const char *request)
 {
 	struct listing listing = {.is_summary = call_option(call, "summary") != NULL};
-	char error[ERROR_SIZE];
-	int status = EXIT_SUCCESS;
+	int status;
 
 	if (call->json) {
 		listing.flows = json_array();
@@ -191,14 +154,11 @@ static int show_once(const struct call *call, const char *request)
 		listing.destinations = json_object();
 		listing.clients = json_object();
 	}
-	if (answer_fetch(call->socket_path, request, TIMEOUT_MS, take, &listing, error, sizeof(error))) {
-		fprintf(stderr, "pawsctl: %s\n", error);
-		status = EXIT_NO_ANSWER;
-	} else if (call->json) {
-		status = print_json(&listing);
-	} else {
+	status = ask_records(call, request, TIMEOUT_MS, take, &listing);
+	if (!status && call->json)
+		status = print_listing_json(&listing);
+	else if (!status)
 		print_end(&listing);
-	}
 	json_decref(listing.flows);
 	json_decref(listing.states);
 	json_decref(listing.destinations);
@@ -208,13 +168,14 @@ static int show_once(const struct call *call, const char *request)
 
 int flows(const struct call *call)
 {
+	static const char *const ours[] = {"watch", NULL};
 	const char *watch = call_option(call, "watch");
 	char request[REQUEST_SIZE], *end;
 	double seconds = watch ? strtod(watch, &end) : 0;
 	struct timespec pause;
 	int status;
 
-	if (!make_request(call, request) || (watch && (*end || !(seconds >= 0.1 && seconds <= 86400))))
+	if (!options_to_request(call, ours, request) || (watch && (*end || !(seconds >= 0.1 && seconds <= 86400))))
 		return usage_error(call->command);
 	pause = (struct timespec){(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
 	for (;;) {

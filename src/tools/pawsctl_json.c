@@ -65,6 +65,8 @@ static json_t *json_of_destination(struct builder *builder, const struct snapsho
 
 	put(builder, object, "name", json_string(destination->name));
 	put(builder, object, "mode", destination->mode[0] ? json_string(destination->mode) : json_null());
+	put(builder, object, "written_mode",
+	    destination->mode[0] ? json_string(destination->written_mode[0] ? destination->written_mode : destination->mode) : json_null());
 	put(builder, object, "enabled", json_boolean(destination->enabled));
 	put_count(builder, object, "prefixes", destination->prefixes);
 	put(builder, object, "draining", json_boolean(destination->draining));

@@ -290,6 +290,8 @@ void text_print_status(FILE *out, const struct snapshot *snapshot)
 			continue;
 		fprintf(out, "  %-*s  %-8s %11" PRIu64 "%s", width, destination->name, destination->mode,
 			destination->prefixes, destination->enabled ? "" : "  disabled");
+		if (destination->written_mode[0])
+			fprintf(out, "  until the next reload; the file says %s", destination->written_mode);
 		text_print_draining(out, destination);
 		fputc('\n', out);
 	}

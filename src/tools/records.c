@@ -99,31 +99,53 @@ static void tame(char *line, size_t len)
 	}
 }
 
-int records_parse(char *text, size_t len, record_fn take, void *context, char *ret_error, size_t error_size)
+/* One line, without its end, which is 0. */
+static enum records_state take_line(enum records_state state, char *line, record_fn take, void *context, char *ret_error,
+				    size_t error_size)
 {
-	char greeting[32], *newline;
+	char greeting[32];
 	struct record record;
-	bool is_first = true;
 
 	snprintf(greeting, sizeof(greeting), "pawsd-control %d", SNAPSHOT_VERSION);
-	for (; len && (newline = memchr(text, '\n', len)); len -= (size_t)(newline + 1 - text), text = newline + 1) {
-		tame(text, (size_t)(newline - text));
-		*newline = '\0';
-		if (is_first && strcmp(text, greeting) != 0) {
-			snprintf(ret_error, error_size, "this is not pawsd's control socket, or pawsd is of another release");
-			return -1;
-		}
-		if (strcmp(text, "end") == 0)
-			return 0;
-		if (strncmp(text, "error ", strlen("error ")) == 0) {
-			snprintf(ret_error, error_size, "pawsd says: %s", text + strlen("error "));
-			return -1;
-		}
-		split(text, &record);
-		if (!is_first)
-			take(context, &record);
-		is_first = false;
+	if (state == RECORDS_BEGIN && strcmp(line, greeting) == 0)
+		return RECORDS_GO_ON;
+	if (state == RECORDS_BEGIN) {
+		snprintf(ret_error, error_size, "this is not pawsd's control socket, or pawsd is of another release");
+		return RECORDS_FAILED;
 	}
-	snprintf(ret_error, error_size, is_first ? "the answer is empty" : "the answer is cut off");
-	return -1;
+	if (strcmp(line, "end") == 0)
+		return RECORDS_ENDED;
+	if (strncmp(line, "error ", strlen("error ")) == 0) {
+		snprintf(ret_error, error_size, "pawsd says: %s", line + strlen("error "));
+		return RECORDS_FAILED;
+	}
+	split(line, &record);
+	take(context, &record);
+	return RECORDS_GO_ON;
+}
+
+enum records_state records_take(enum records_state state, char *text, size_t len, size_t *ret_used, record_fn take, void *context,
+				char *ret_error, size_t error_size)
+{
+	char *newline, *line = text;
+
+	while (state < RECORDS_ENDED && len && (newline = memchr(line, '\n', len))) {
+		tame(line, (size_t)(newline - line));
+		*newline = '\0';
+		state = take_line(state, line, take, context, ret_error, error_size);
+		len -= (size_t)(newline + 1 - line);
+		line = newline + 1;
+	}
+	*ret_used = (size_t)(line - text);
+	return state;
+}
+
+int records_parse(char *text, size_t len, record_fn take, void *context, char *ret_error, size_t error_size)
+{
+	size_t used;
+	enum records_state state = records_take(RECORDS_BEGIN, text, len, &used, take, context, ret_error, error_size);
+
+	if (state < RECORDS_ENDED)
+		snprintf(ret_error, error_size, state == RECORDS_BEGIN ? "the answer is empty" : "the answer is cut off");
+	return state == RECORDS_ENDED ? 0 : -1;
 }

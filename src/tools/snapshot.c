@@ -178,16 +178,19 @@ static int fetch_receive(struct fetch *fetch)
 	return -1;
 }
 
-static int fetch_all(struct fetch *fetch, const char *request)
+static int fetch_ask(struct fetch *fetch, const char *request)
 {
 	fetch->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fetch->fd < 0) {
 		snprintf(fetch->error, fetch->error_size, "%s: cannot make a socket: %s", fetch->path, strerror(errno));
 		return -1;
 	}
-	if (fetch_connect(fetch) || fetch_send(fetch, request))
-		return -1;
-	return fetch_receive(fetch);
+	return fetch_connect(fetch) || fetch_send(fetch, request) ? -1 : 0;
+}
+
+static int fetch_all(struct fetch *fetch, const char *request)
+{
+	return fetch_ask(fetch, request) ? -1 : fetch_receive(fetch);
 }
 
 static struct fetch fetch_begin(const char *path, int timeout_ms, char *error, size_t error_size)
@@ -238,4 +241,50 @@ int answer_fetch(const char *path, const char *request, int timeout_ms, record_f
 	}
 	fetch_end(&fetch);
 	return result;
+}
+
+static bool fetch_first(struct fetch *fetch)
+{
+	struct pollfd first = {.fd = fetch->fd, .events = POLLIN};
+
+	if (poll(&first, 1, fetch->timeout_ms) > 0)
+		return true;
+	fetch_fail_late(fetch);
+	return false;
+}
+
+/* What has come, without what was taken before. False: it has ended, or cannot be read. */
+static bool fetch_more(struct fetch *fetch)
+{
+	ssize_t n;
+
+	if (fetch_grow(fetch))
+		return false;
+	do
+		n = recv(fetch->fd, fetch->text + fetch->len, fetch->size - fetch->len, 0);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0) {
+		snprintf(fetch->error, fetch->error_size, "%s: pawsd has hung up: it has ended, or this program was too slow", fetch->path);
+		return false;
+	}
+	fetch->len += (size_t)n;
+	return true;
+}
+
+int answer_follow(const char *path, const char *request, int timeout_ms, record_fn take, records_taken_fn taken, void *context,
+		  char *ret_error, size_t error_size)
+{
+	struct fetch fetch = fetch_begin(path, timeout_ms, ret_error, error_size);
+	enum records_state state = RECORDS_BEGIN;
+	bool is_good = fetch_ask(&fetch, request) == 0 && fetch_first(&fetch), is_wanted = is_good;
+	size_t used;
+
+	while (is_wanted && state < RECORDS_ENDED && (is_good = fetch_more(&fetch))) {
+		state = records_take(state, fetch.text, fetch.len, &used, take, context, ret_error, error_size);
+		fetch.len -= used;
+		memmove(fetch.text, fetch.text + used, fetch.len);
+		is_wanted = taken(context);
+	}
+	fetch_end(&fetch);
+	return is_good && state != RECORDS_FAILED ? 0 : -1;
 }

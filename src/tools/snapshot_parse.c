@@ -257,6 +257,13 @@ static int parse_destination(struct parser *parser)
 	return field_number(parser, 4, INT64_MAX, &destination->prefixes);
 }
 
+static int parse_override(struct parser *parser)
+{
+	struct snapshot_destination *destination = parse_destination_name(parser);
+
+	return destination ? field_word(parser, 2, destination->written_mode, sizeof(destination->written_mode)) : -1;
+}
+
 static int parse_draining(struct parser *parser)
 {
 	struct snapshot_destination *destination = parse_destination_name(parser);
@@ -367,6 +374,7 @@ static int parse_line(struct parser *parser)
 		{"info", 2, parse_info},
 		{"metric", 3, parse_metric},
 		{"destination", 5, parse_destination},
+		{"override", 3, parse_override},
 		{"draining", 4, parse_draining},
 		{"packets", 4, parse_packets},
 		{"flows", 4, parse_flows},

@@ -3,7 +3,7 @@
  * The server side of the control socket, against hostile peers. The input is a list of what they
  * do: connect, send some bytes, read some, shut down, hang up, wait. However they behave, who asks
  * properly gets a whole answer, and nobody keeps a place for longer than his time. Meanwhile the answering side asks
- * somebody else, and serves its peers while it waits, or has them wait.
+ * somebody else, and serves its peers while it waits, or has them wait, or tells them more and more.
  *
  * An action is one byte: its lower three bits say what, the upper five which peer, or how long.
  */
@@ -39,7 +39,7 @@ enum action {
 
 static uint64_t now_ms;
 static struct control *control;
-static bool is_busy, is_nested;
+static bool is_busy, is_nested, is_over;
 
 static void serve(void)
 {
@@ -51,16 +51,21 @@ static void serve(void)
 		control_serve(control, polls, count, now_ms);
 }
 
-static const char *answer(void *context, const char *request, bool may_change, FILE *out)
+static const char *answer(void *context, struct control_request *control_request, FILE *out)
 {
 	static char text[LONG_ANSWER_BYTES];
+	const char *request = control_request->text;
 
 	(void)context;
-	(void)may_change;
 	FUZZ_CHECK(strlen(request) < 256 && !strchr(request, '\n'));
 	if (strcmp(request, "status") == 0) {
 		fprintf(out, "info version 1\n");
 		return NULL;
+	}
+	if (strcmp(request, "follow") == 0) {
+		if (control_request->progress++ % 3)
+			FUZZ_CHECK(fwrite(text, sizeof(text) / 4, 1, out) == 1);
+		return is_over ? NULL : control_more;
 	}
 	if (strcmp(request, "drain") == 0) {
 		fprintf(out, "info drain 1\n");
@@ -118,7 +123,7 @@ static void act(const char *path, int *peers, struct fuzz_input *input)
 		send(*fd, bytes.data, bytes.len, MSG_NOSIGNAL);
 		break;
 	case ACTION_ASK:
-		text = number & 2 ? "drain\n" : number & 1 ? "stats\n" : "status\n";
+		text = number & 4 ? "follow\n" : number & 2 ? "drain\n" : number & 1 ? "stats\n" : "status\n";
 		send(*fd, text, strlen(text), MSG_NOSIGNAL);
 		break;
 	case ACTION_READ:
@@ -198,12 +203,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	control = control_open(path, "", "", answer, NULL, error, sizeof(error));
 	if (!control)
 		fuzz_fail("%s", error);
+	is_over = false;
 	for (int i = 0; i < PEERS; i++)
 		peers[i] = -1;
 	for (int i = 0; i < ACTIONS_MAX && input.len; i++)
 		act(path, peers, &input);
 	is_busy = false;
 	ask_properly(path);
+	is_over = true;
 	check_time_up();
 	for (int i = 0; i < PEERS; i++)
 		hang_up(&peers[i]);

@@ -84,6 +84,8 @@ check "who is in no group may not ask" says 'Permission denied' as "$(gid nogrou
 check "who is in the group may ask" as "$(gid $READERS)" status
 check "but not drain" says 'not permitted; allowed: root, and members of \[control\] admin_group' as "$(gid $READERS)" drain
 check "nor resume" says 'not permitted' as "$(gid $READERS)" resume
+check "nor reload" says 'not permitted' as "$(gid $READERS)" reload
+check "nor set" says 'not permitted' as "$(gid $READERS)" set default mode rewrite
 check "nothing has come of it" metric_is draining 0
 check "who is in the admin group, too, may drain" as "$(gid $READERS),$(gid $ADMINS)" drain
 check "with nothing to wait for it is drained at once" metric_is draining_flows 0

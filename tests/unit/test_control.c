@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The control socket while an answer takes its time, and changes have to wait for one that is under way. */
+#include <inttypes.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +22,7 @@ static uint64_t now_ms;
 static bool is_busy;	 /* changes have to wait */
 static uint64_t takes_ms; /* an answer to "stats" */
 static char carried_out[256];
+static uint64_t happened, happens_until; /* "follow" is told of, and until when */
 
 static void serve(uint64_t as_of_ms)
 {
@@ -31,12 +33,17 @@ static void serve(uint64_t as_of_ms)
 	control_serve(control, polls, count, as_of_ms);
 }
 
-static const char *answer(void *context, const char *request, bool may_change, FILE *out)
+static const char *answer(void *context, struct control_request *control_request, FILE *out)
 {
 	size_t len = strlen(carried_out);
+	const char *request = control_request->text;
 
 	(void)context;
-	(void)may_change;
+	if (strcmp(request, "follow") == 0) {
+		for (; control_request->progress < happened; control_request->progress++)
+			fprintf(out, "event number=%" PRIu64 "\n", control_request->progress);
+		return control_request->progress < happens_until ? control_more : "that is all";
+	}
 	if (strcmp(request, "stats") == 0 && takes_ms) {
 		now_ms += takes_ms;
 		takes_ms = 0;
@@ -63,6 +70,8 @@ static int set_up(void **unused)
 	now_ms = 1000000;
 	is_busy = false;
 	takes_ms = 0;
+	happened = 0;
+	happens_until = 1000000;
 	carried_out[0] = '\0';
 	return control ? 0 : -1;
 }
@@ -204,6 +213,94 @@ static void test_those_who_wait_leave_places(void **unused)
 	assert_int_equal(busy, CONTROL_CLIENTS / 2);
 }
 
+/* What has come of an answer without end. */
+static const char *heard(int fd)
+{
+	static char text[512];
+	ssize_t len;
+
+	memset(text, 0, sizeof(text));
+	len = recv(fd, text, sizeof(text) - 1, 0);
+	return len < 0 ? "" : len == 0 ? "hung up" : text;
+}
+
+static void test_answer_without_end(void **unused)
+{
+	int follower = ask("follow\n");
+
+	(void)unused;
+	turns();
+	assert_string_equal(heard(follower), "pawsd-control 1\n");
+	now_ms += 3600000;
+	turns();
+	assert_string_equal(heard(follower), "");
+	happened = 2;
+	turns();
+	assert_string_equal(heard(follower), "event number=0\nevent number=1\n");
+	now_ms += 3600000;
+	happened = 3;
+	turns();
+	assert_string_equal(heard(follower), "event number=2\n");
+	happens_until = 3;
+	turns();
+	assert_string_equal(heard(follower), "error that is all\nend\n");
+	assert_string_equal(heard(follower), "hung up");
+	close(follower);
+}
+
+static void test_slow_follower_is_dropped(void **unused)
+{
+	int slow = ask("follow\n"), other;
+	const char *text;
+
+	(void)unused;
+	turns();
+	happened = 100000; /* more than a socket's buffer holds */
+	turns();
+	other = ask("stats\n");
+	now_ms += 4999;
+	turns();
+	assert_non_null(strstr(told(other), "info request stats"));
+	now_ms += 2;
+	turns();
+	do
+		text = heard(slow);
+	while (strcmp(text, "") != 0 && strcmp(text, "hung up") != 0);
+	assert_string_equal(text, "hung up");
+	close(slow);
+}
+
+static void test_followers_leave_places(void **unused)
+{
+	int followers[CONTROL_STREAMS + 1], waiting[CONTROL_CLIENTS / 2];
+
+	(void)unused;
+	for (size_t i = 0; i < CONTROL_STREAMS + 1; i++) {
+		followers[i] = ask("follow\n");
+		turns();
+	}
+	for (size_t i = 0; i < CONTROL_STREAMS; i++)
+		assert_string_equal(heard(followers[i]), "pawsd-control 1\n");
+	assert_non_null(strstr(heard(followers[CONTROL_STREAMS]), "error busy"));
+	is_busy = true;
+	for (size_t i = 0; i < CONTROL_CLIENTS / 2; i++) {
+		waiting[i] = ask("drain\n");
+		turns();
+		assert_string_equal(told(waiting[i]), "");
+	}
+	is_busy = false;
+	turns();
+	for (size_t i = 0; i < CONTROL_CLIENTS / 2; i++)
+		assert_non_null(strstr(told(waiting[i]), "info request drain"));
+	for (size_t i = 0; i < CONTROL_STREAMS + 1; i++)
+		close(followers[i]);
+	turns();
+	followers[0] = ask("follow\n");
+	turns();
+	assert_string_equal(heard(followers[0]), "pawsd-control 1\n");
+	close(followers[0]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -214,6 +311,9 @@ int main(void)
 		TEST(test_changes_come_in_their_order),
 		TEST(test_who_leaves_is_no_longer_meant),
 		TEST(test_those_who_wait_leave_places),
+		TEST(test_answer_without_end),
+		TEST(test_slow_follower_is_dropped),
+		TEST(test_followers_leave_places),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
