@@ -68,6 +68,9 @@ struct slot_names {
 /* "none" and "default" are there from the beginning. */
 void slot_names_init(struct slot_names *names);
 
+/* The name's slot; one more is taken for a new name. False when there is none left. */
+bool slot_names_find(struct slot_names *names, const char *name, uint16_t *ret);
+
 /* Lines about a configuration, in the order they were found. */
 struct config_report {
 	char **lines;

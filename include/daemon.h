@@ -38,9 +38,13 @@ struct change {
 		CHANGE_NONE, /* nothing is wanted */
 		CHANGE_RELOAD,
 		CHANGE_MODE,
+		CHANGE_TRIAL,
+		CHANGE_TRIAL_END,
 	} kind;
 	uint16_t slot; /* CHANGE_MODE: of the destination */
 	enum mode mode;
+	struct policy_trial trial; /* CHANGE_TRIAL */
+	uint32_t trial_s;   /* how long */
 	uint64_t begun, done; /* how many there have been, this one included */
 	char problem[1024];   /* why the last one was refused; "": it was not */
 };
@@ -57,6 +61,7 @@ struct daemon {
 	struct watch watch;
 	struct listing listing;
 	struct change change;
+	uint64_t trial_until; /* shared clock; 0: there is no trial */
 	struct control *control;
 	struct feeding feeding;
 	uint64_t now; /* the shared clock at the last look, ms; does not go back */
@@ -111,6 +116,9 @@ void metrics_write(struct daemon *daemon, FILE *out, bool with_packets);
 
 /* reload.c: reads the configuration again and puts it in force, or keeps the old one; says when it is ready again. */
 void reload_config(struct daemon *daemon);
+
+/* reload.c: ends a trial whose time is up. */
+void reload_check_trial(struct daemon *daemon);
 
 /* reload.c: carries out the change that somebody at the control socket wants, if there is one. */
 void reload_carry_out(struct daemon *daemon);

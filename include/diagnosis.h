@@ -218,8 +218,8 @@ void diagnosis_take(struct diagnosis *diagnosis, const struct event *event);
 /* Says that `tick` has come: SYNs that have waited for long enough are without an answer. Cheap; call it now and then. */
 void diagnosis_advance(struct diagnosis *diagnosis, uint64_t tick);
 
-/* Forgets what was seen of a server's port; what it may remember stays. */
-void diagnosis_forget(struct server_evidence *server);
+/* Forgets what was seen of a server's port, and SYNs that are under way to it; what it may remember stays. */
+void diagnosis_forget(struct diagnosis *diagnosis, struct server_evidence *server);
 
 /* Nothing more will come: what is without an answer now remains so. */
 void diagnosis_finish(struct diagnosis *diagnosis);
@@ -229,5 +229,11 @@ void diagnosis_finish(struct diagnosis *diagnosis);
  * and RECYCLE_BARE; otherwise 0).
  */
 enum confidence diagnosis_judge(const struct server_evidence *server, enum finding finding, double *ret_chance);
+
+/*
+ * How often chance alone would have as many of the first group fail, or more, were both groups the same (Fisher's exact test,
+ * one-sided).
+ */
+double diagnosis_chance(uint32_t failed, uint32_t good, uint32_t others_failed, uint32_t others_good);
 
 #endif

@@ -72,6 +72,13 @@ int helper_load(struct helper *helper, struct config **ret, struct slot_names *n
 int helper_set_mode(struct helper *helper, uint16_t slot, enum mode mode, struct config **ret, struct slot_names *names,
 		    char *ret_error, size_t error_size);
 
+/*
+ * The configuration in force, with one more destination in front, which has but one address, or without it: `trial` NULL. Of
+ * any that is there already it takes the place.
+ */
+int helper_try(struct helper *helper, const struct policy_trial *trial, struct config **ret, struct slot_names *names,
+	       char *ret_error, size_t error_size);
+
 /* rules_install(). Its size stays with the helper. Backend none is no error. */
 int helper_install(struct helper *helper, const struct helper_install *request, struct rules_outcome *ret, char *ret_error,
 		   size_t error_size);

@@ -30,6 +30,8 @@
 	X(RELOAD_OK, "config_last_reload_successful", GAUGE, COUNT, "1 if the last reload took effect") \
 	X(OVERRIDES, "overrides", GAUGE, COUNT, \
 	  "destinations whose mode is not that of the file but what was set since (pawsctl set)") \
+	X(TRIAL, "trial_seconds", GAUGE, MILLISECONDS, \
+	  "how long a trial goes on (pawsctl try); 0: there is none") \
 	X(RULES_INSTALLED, "rules_installed", GAUGE, COUNT, \
 	  "1 while the netfilter rules of this configuration are in place by pawsd's own hand") \
 	X(RULES_CHANGED, "rules_changed_total", COUNTER, COUNT, \

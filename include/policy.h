@@ -62,6 +62,7 @@ struct destination {
 	uint16_t slot;			     /* of its counters, the same across reloads */
 	bool enabled;
 	enum mode mode;
+	bool is_trial;	    /* of no file: pawsctl try; it has one address, and goes before others that have the same */
 	bool is_overridden; /* the mode is not what the file says, which is `written` */
 	enum mode written;
 	enum repair repair;
@@ -71,6 +72,17 @@ struct destination {
 	size_t port_count;
 	struct prefix *sources; /* of the clients; none: all */
 	size_t source_count;
+};
+
+/* The name of a trial's destination, which no file can have. */
+#define TRIAL_NAME "trial"
+
+/* A destination of one address, in front of all others that have it (pawsctl try). */
+struct policy_trial {
+	struct addr server;
+	uint16_t port; /* 0: all */
+	enum mode mode;
+	enum repair repair;
 };
 
 /* An address as a number: IPv4 in the upper 32 bits of `hi`, so that both families sort alike. */

@@ -12,6 +12,12 @@
 struct policy *policy_build(struct destination *destinations, size_t count);
 void policy_free(struct policy *policy);
 
+/*
+ * The same policy with a trial, whose counters have that slot, in place of any that is in it; NULL: without. Frees `policy`.
+ * Returns NULL when memory is short.
+ */
+struct policy *policy_change_trial(struct policy *policy, const struct policy_trial *wanted, uint16_t slot);
+
 /* Frees what has not become a policy. */
 void policy_free_destinations(struct destination *destinations, size_t count);
 

@@ -15,7 +15,7 @@
 /*
  * The control protocol, as a client sees it. The client sends one request line to the unix
  * stream socket; pawsd answers with lines of text and closes. The requests are "stats" and "status", and for those who may
- * change things "drain", "resume", "reload" and "set NAME mode MODE", answered as "status" is; the others (answers.c) are
+ * change things "drain", "resume", "reload", "set" and "try", answered as "status" is; the others (answers.c) are
  * answered with records (records.h), "events" without an end. The answer:
  *
  *   pawsd-control 1                                  protocol version, always first

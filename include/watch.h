@@ -47,6 +47,9 @@ void watch_count(const struct watch *watch, enum confidence least, uint64_t ret_
 /* What was seen of servers whose mode another policy has changed is past. */
 void watch_forget_changed(struct watch *watch, const struct policy *before, const struct policy *after);
 
+/* What was seen of that server's port is past; 0: of all its ports. */
+void watch_forget_server(struct watch *watch, const struct addr *server, uint16_t port);
+
 /* The answer to "suspects" (snapshot.h). */
 void watch_write_suspects(const struct watch *watch, FILE *out);
 

@@ -310,8 +310,17 @@ static void take_fin(struct diagnosis *diagnosis, const struct event *event)
 
 /* ---- all of it ---- */
 
-void diagnosis_forget(struct server_evidence *server)
+void diagnosis_forget(struct diagnosis *diagnosis, struct server_evidence *server)
 {
+	for (uint32_t i = 0; i < DIAGNOSIS_ATTEMPTS; i++) {
+		struct attempt *attempt = &diagnosis->attempts[i];
+
+		if (!attempt->tick || &diagnosis->servers[attempt->server] != server)
+			continue;
+		attempt->excluded = UINT8_MAX;
+		attempt->dropped = 0;
+		attempt->is_challenged = attempt->is_foreign = false;
+	}
 	memset(server->syns, 0, sizeof(server->syns));
 	memset(server->clients, 0, sizeof(server->clients));
 	memset(server->signs, 0, sizeof(server->signs));

@@ -84,6 +84,13 @@ static double chance_of_sample(struct sample sample)
 	return sum < 1 ? sum : 1;
 }
 
+double diagnosis_chance(uint32_t failed, uint32_t good, uint32_t others_failed, uint32_t others_good)
+{
+	if (failed + good == 0 || others_failed + others_good == 0)
+		return 1;
+	return chance_of_sample((struct sample){failed, good, others_failed, others_good});
+}
+
 static enum confidence judge_sample(struct sample sample, double *ret_chance)
 {
 	*ret_chance = 1;

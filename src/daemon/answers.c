@@ -87,6 +87,7 @@ static const struct request {
 	{"resume", true, 1, answer_drain},
 	{"reload", true, 1, answer_reload},
 	{"set", true, 4, answer_set},
+	{"try", true, 6, answer_try},
 };
 
 enum {

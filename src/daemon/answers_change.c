@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* `drain`, `resume`, `reload` and `set` on the control socket: what changes something. */
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "answers_internal.h"
+#include "policy_build.h"
+
+enum {
+	TRIAL_MOST_S = 86400,
+};
 
 const char *answer_drain(struct daemon *daemon, const struct words *words, FILE *out)
 {
@@ -27,6 +33,10 @@ static const char *carry_out(struct daemon *daemon, const struct words *words, c
 		change->kind = wanted->kind;
 		change->slot = wanted->slot;
 		change->mode = wanted->mode;
+		if (wanted->kind == CHANGE_TRIAL) {
+			change->trial = wanted->trial;
+			change->trial_s = wanted->trial_s;
+		}
 		*words->progress = ++change->begun;
 	}
 	if (change->done < *words->progress)
@@ -48,6 +58,24 @@ static const struct destination *find_destination(const struct policy *policy, c
 	return NULL;
 }
 
+static bool find_mode(const char *name, enum mode *ret)
+{
+	for (*ret = MODE_OFF; *ret <= MODE_MAX; ++*ret) {
+		if (strcasecmp(mode_names[*ret], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool find_repair(const char *name, enum repair *ret)
+{
+	for (*ret = REPAIR_OFF; *ret <= REPAIR_MAX; ++*ret) {
+		if (strcasecmp(repair_names[*ret], name) == 0)
+			return true;
+	}
+	return false;
+}
+
 const char *answer_set(struct daemon *daemon, const struct words *words, FILE *out)
 {
 	struct change change = {.kind = CHANGE_MODE, .mode = MODE_OFF};
@@ -60,12 +88,55 @@ const char *answer_set(struct daemon *daemon, const struct words *words, FILE *o
 	destination = find_destination(daemon->config->policy, words->word[1]);
 	if (!destination)
 		return "set: no such destination; allowed: default, and the names that `pawsctl destinations` shows";
-	while (change.mode <= MODE_MAX && strcasecmp(mode_names[change.mode], words->word[3]) != 0)
-		change.mode++;
-	if (change.mode > MODE_MAX)
+	if (!find_mode(words->word[3], &change.mode))
 		return "set: no such mode; allowed: off, observe, strip, rewrite";
+	if (destination->is_trial)
+		return "set: a trial has the mode that it was begun with";
 	if (!destination->enabled)
 		return "set: that destination is disabled (enabled = no), and its mode is of no consequence";
 	change.slot = destination->slot;
+	return carry_out(daemon, words, &change, out);
+}
+
+/* ADDRESS PORT MODE REPAIR SECONDS. What is wrong with it, or NULL. */
+static const char *read_trial(const struct words *words, struct change *ret)
+{
+	static const char usage[] = "try needs an address, a port or -, a mode, off, echo or zero, and a number of seconds; or end";
+	struct prefix prefix;
+	char *end;
+	unsigned long seconds;
+
+	if (words->count != 6 || strchr(words->word[1], '/') || prefix_parse(words->word[1], &prefix) ||
+	    !words_port(words->word[2], &ret->trial.port) || !find_mode(words->word[3], &ret->trial.mode) ||
+	    !find_repair(words->word[4], &ret->trial.repair))
+		return usage;
+	seconds = strtoul(words->word[5], &end, 10);
+	if (*words->word[5] < '0' || *words->word[5] > '9' || *end || seconds < 1 || seconds > TRIAL_MOST_S)
+		return "try: a trial takes 1 to 86400 seconds";
+	ret->trial.server = prefix.addr;
+	ret->trial_s = (uint32_t)seconds;
+	return NULL;
+}
+
+/* Another one's trial is not replaced; one's own is, by its next part. */
+static bool is_of_another(const struct daemon *daemon, const struct policy_trial *trial)
+{
+	const struct policy_trial *now = &daemon->change.trial;
+
+	return daemon->trial_until && (!addr_equal(&now->server, &trial->server) || now->port != trial->port);
+}
+
+const char *answer_try(struct daemon *daemon, const struct words *words, FILE *out)
+{
+	struct change change = {.kind = CHANGE_TRIAL};
+	const char *wrong;
+
+	if (words->count == 2 && strcmp(words->word[1], "end") == 0)
+		return carry_out(daemon, words, &(struct change){.kind = CHANGE_TRIAL_END}, out);
+	wrong = read_trial(words, &change);
+	if (wrong)
+		return wrong;
+	if (*words->progress == 0 && is_of_another(daemon, &change.trial))
+		return "try: there is a trial of another server already; `pawsctl status` shows it";
 	return carry_out(daemon, words, &change, out);
 }

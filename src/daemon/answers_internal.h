@@ -52,10 +52,16 @@ const char *answer_status(struct daemon *daemon, const struct words *words, FILE
 const char *answer_explain(struct daemon *daemon, const struct words *words, FILE *out);
 const char *answer_destinations(struct daemon *daemon, const struct words *words, FILE *out);
 
+/* A port, or "-" for none, which is 0. */
+bool words_port(const char *text, uint16_t *ret);
+
 /* answers_change.c. "drain", "resume"; "reload"; "set NAME mode MODE". All are answered as "status" is. */
 const char *answer_drain(struct daemon *daemon, const struct words *words, FILE *out);
 const char *answer_reload(struct daemon *daemon, const struct words *words, FILE *out);
 const char *answer_set(struct daemon *daemon, const struct words *words, FILE *out);
+
+/* "try SERVER PORT MODE REPAIR SECONDS", "-" for no port; "try end". */
+const char *answer_try(struct daemon *daemon, const struct words *words, FILE *out);
 
 /*
  * answers_events.c. "events [KEY=VALUE]...": what happens from now on, without end. Keys: client, server (a prefix), port,

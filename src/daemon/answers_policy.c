@@ -82,8 +82,7 @@ static void write_syn(struct daemon *daemon, const struct destination *destinati
 		clock_is_stamped(&clock, tick, &question->server) ? "yes" : "no");
 }
 
-/* A port, or "-" for none. */
-static bool read_port(const char *text, uint16_t *ret)
+bool words_port(const char *text, uint16_t *ret)
 {
 	char *end;
 	unsigned long port = strtoul(text, &end, 10);
@@ -105,7 +104,7 @@ static const char *read_question(const struct words *words, struct question *ret
 	if (words->count != 4 || strchr(words->word[1], '/') || prefix_parse(words->word[1], &prefix))
 		return usage;
 	ret->server = prefix.addr;
-	if (!read_port(words->word[2], &ret->port))
+	if (!words_port(words->word[2], &ret->port))
 		return usage;
 	ret->has_client = strcmp(words->word[3], "-") != 0;
 	if (!ret->has_client)

@@ -61,8 +61,7 @@ void slot_names_init(struct slot_names *names)
 	names->count = SLOT_DEFAULT + 1;
 }
 
-/* The name's slot; one more is taken for a new name. False when there is none left. */
-static bool find_slot(struct slot_names *names, const char *name, uint16_t *ret)
+bool slot_names_find(struct slot_names *names, const char *name, uint16_t *ret)
 {
 	for (uint32_t i = SLOT_DEFAULT; i < names->count; i++) {
 		if (strcmp(names->name[i], name) == 0) {
@@ -169,10 +168,10 @@ static void add_destination(struct loading *loading, const char *section)
 
 	name += strspn(name, " \t");
 	if (!*name || strlen(name) > DESTINATION_NAME_MAX || strspn(name, name_characters) != strlen(name) ||
-	    strcmp(name, "default") == 0 || strcmp(name, "none") == 0) {
+	    strcmp(name, "default") == 0 || strcmp(name, "none") == 0 || strcmp(name, TRIAL_NAME) == 0) {
 		config_report_add(loading->errors,
 				  "%s: [%s]: allowed: [destination NAME], NAME of up to %d letters, digits, '_', '.' and '-', "
-				  "not \"default\" or \"none\"",
+				  "not \"default\", \"none\" or \"" TRIAL_NAME "\"",
 				  where(loading, section, ""), section, DESTINATION_NAME_MAX);
 		return;
 	}
@@ -331,7 +330,7 @@ static bool finish(struct loading *loading, struct slot_names *names)
 	if (good)
 		*after = *names;
 	for (size_t i = 1; good && i < loading->destination_count; i++) {
-		good = find_slot(after, loading->destinations[i].name, &loading->destinations[i].slot);
+		good = slot_names_find(after, loading->destinations[i].name, &loading->destinations[i].slot);
 		if (!good)
 			config_report_add(loading->errors,
 					  "%s: [destination %s]: more than %d names of destinations since pawsd started; "

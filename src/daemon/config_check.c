@@ -113,7 +113,7 @@ static void check_claims(struct check *check, size_t count)
 	for (size_t i = 1; i < count; i++) {
 		const struct destination *destination = &check->destinations[i];
 
-		for (size_t j = 0; destination->enabled && j < destination->prefix_count; j++)
+		for (size_t j = 0; destination->enabled && !destination->is_trial && j < destination->prefix_count; j++)
 			claims[used++] = (struct claim){&destination->prefixes[j], i};
 	}
 	qsort(claims, used, sizeof(*claims), compare_claims);

@@ -331,6 +331,7 @@ static const struct chore {
 	void (*carry_out)(struct daemon *daemon);
 } chores[] = {
 	{250, watch_rules},
+	{250, reload_check_trial},
 	{1000, reload_count_drain},
 	{5000, look_around_if_need_be},
 	{60000, reload_look_around},

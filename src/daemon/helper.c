@@ -19,6 +19,7 @@
 #include "helper.h"
 #include "helper_internal.h"
 #include "log.h"
+#include "policy_build.h"
 #include "state.h"
 
 enum {
@@ -87,15 +88,21 @@ static void keep_static_options(const struct server *server, struct config *next
 	next->log_level = changed.log_level;
 }
 
-static bool answer_refused(struct server *server, const struct config_report *errors)
+static bool refuse(struct server *server, const char *words)
 {
 	const uint8_t good = false;
+
+	return wire_put(server->out, &good, sizeof(good)) && wire_put_text(server->out, words);
+}
+
+static bool answer_refused(struct server *server, const struct config_report *errors)
+{
 	char words[HELPER_ERROR_SIZE];
 
 	snprintf(words, sizeof(words), "%s", errors->count ? errors->lines[0] : "out of memory");
 	if (errors->count > 1)
 		snprintf(words + strnlen(words, sizeof(words) - 40), 40, " (and %zu more)", errors->count - 1);
-	return wire_put(server->out, &good, sizeof(good)) && wire_put_text(server->out, words);
+	return refuse(server, words);
 }
 
 /* What has become `next`, or why nothing has. Frees the reports. */
@@ -131,6 +138,33 @@ static bool load(struct server *server)
 		raise_timeouts(server->next->timeout_s);
 	}
 	return answer_next(server, &errors, &warnings);
+}
+
+static bool try_one(struct server *server)
+{
+	struct config_report none = {0};
+	struct policy_trial wanted;
+	const struct policy_trial *trial = server->bytes ? &wanted : NULL;
+	uint16_t slot = SLOT_NONE;
+
+	if (server->bytes != 0 && server->bytes != sizeof(wanted))
+		return false;
+	if (trial)
+		memcpy(&wanted, server->body, sizeof(wanted));
+	if (!server->current || (trial && (trial->mode > MODE_MAX || trial->repair > REPAIR_MAX)))
+		return false;
+	if (trial && !slot_names_find(&server->names, TRIAL_NAME, &slot))
+		return refuse(server, "there have been too many names of destinations since pawsd started");
+	config_free(server->next);
+	server->next = wire_copy_config(server->current);
+	if (server->next) {
+		server->next->policy = policy_change_trial(server->next->policy, trial, slot);
+		if (!server->next->policy) {
+			free(server->next);
+			server->next = NULL;
+		}
+	}
+	return answer_next(server, &none, &none);
 }
 
 static void override_mode(struct destination *destination, enum mode mode)
@@ -323,6 +357,7 @@ static const struct operation {
 	bool (*serve)(struct server *server);
 } operations[HELPER_OPERATIONS] = {
 	[HELPER_LOAD] = {0, 0, load},
+	[HELPER_TRY] = {0, sizeof(struct policy_trial), try_one},
 	[HELPER_SET_MODE] = {sizeof(struct helper_set_mode_body), sizeof(struct helper_set_mode_body), set_mode},
 	[HELPER_INSTALL] = {sizeof(struct helper_install_head),
 			    sizeof(struct helper_install_head) + DRAIN_MAX * sizeof(struct rules_drain), install},

@@ -238,6 +238,24 @@ int helper_set_mode(struct helper *helper, uint16_t slot, enum mode mode, struct
 	return get_config(helper, ret, names, ret_error, error_size);
 }
 
+int helper_try(struct helper *helper, const struct policy_trial *trial, struct config **ret, struct slot_names *names,
+	       char *ret_error, size_t error_size)
+{
+	struct policy_trial body;
+
+	memset(&body, 0, sizeof(body)); /* its padding goes out with it */
+	*ret = NULL;
+	if (trial) {
+		body.server = trial->server;
+		body.port = trial->port;
+		body.mode = trial->mode;
+		body.repair = trial->repair;
+	}
+	if (!ask_with(helper, HELPER_TRY, &body, trial ? sizeof(body) : 0, "", 0))
+		return complain(helper, ret_error, error_size);
+	return get_config(helper, ret, names, ret_error, error_size);
+}
+
 int helper_install(struct helper *helper, const struct helper_install *request, struct rules_outcome *ret, char *ret_error,
 		   size_t error_size)
 {

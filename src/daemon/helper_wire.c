@@ -8,7 +8,7 @@
 
 enum {
 	LIST_MAX = 1 << 24, /* prefixes of a destination; more is a mistake */
-	DESTINATION_SHAPE = 5,
+	DESTINATION_SHAPE = 6,
 };
 
 bool wire_put(FILE *out, const void *bytes, size_t count)
@@ -78,7 +78,7 @@ static bool get_prefixes(FILE *in, struct prefix **ret, size_t *ret_count)
 static bool put_destination(FILE *out, const struct destination *destination)
 {
 	const uint8_t shape[DESTINATION_SHAPE] = {destination->enabled, (uint8_t)destination->mode, (uint8_t)destination->repair,
-						  destination->is_overridden, (uint8_t)destination->written};
+						  destination->is_overridden, (uint8_t)destination->written, destination->is_trial};
 
 	return wire_put(out, destination->name, sizeof(destination->name)) &&
 	       wire_put(out, &destination->slot, sizeof(destination->slot)) && wire_put(out, shape, sizeof(shape)) &&
@@ -94,13 +94,14 @@ static bool get_destination(FILE *in, struct destination *ret)
 
 	if (!wire_get(in, ret->name, sizeof(ret->name)) || !wire_get(in, &ret->slot, sizeof(ret->slot)) ||
 	    !wire_get(in, shape, sizeof(shape)) || shape[0] > 1 || shape[1] > MODE_MAX || shape[2] > REPAIR_MAX ||
-	    shape[3] > 1 || shape[4] > MODE_MAX || ret->name[DESTINATION_NAME_MAX] || ret->slot >= DESTINATION_SLOTS)
+	    shape[3] > 1 || shape[4] > MODE_MAX || shape[5] > 1 || ret->name[DESTINATION_NAME_MAX] || ret->slot >= DESTINATION_SLOTS)
 		return false;
 	ret->enabled = shape[0];
 	ret->mode = (enum mode)shape[1];
 	ret->repair = (enum repair)shape[2];
 	ret->is_overridden = shape[3];
 	ret->written = (enum mode)shape[4];
+	ret->is_trial = shape[5];
 	if (!get_prefixes(in, &ret->prefixes, &ret->prefix_count) ||
 	    !get_prefixes(in, &ret->sources, &ret->source_count) ||
 	    !wire_get(in, &ret->port_count, sizeof(ret->port_count)) || ret->port_count > UINT16_MAX)

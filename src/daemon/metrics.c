@@ -8,6 +8,7 @@
 
 #include "answers_internal.h"
 #include "daemon.h"
+#include "policy_build.h"
 
 enum {
 	STAMP_LIFE_MS = 60000 + 1000, /* at the server, in whole seconds */
@@ -78,6 +79,7 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	values[METRIC_RELOADS] = daemon->reloads;
 	values[METRIC_RELOADS_REFUSED] = daemon->reloads_refused;
 	values[METRIC_RELOAD_OK] = daemon->last_reload_ok;
+	values[METRIC_TRIAL] = daemon->trial_until > tick ? daemon->trial_until - tick : 0;
 	values[METRIC_RULES_INSTALLED] = daemon->rules_installed;
 	values[METRIC_RULES_CHANGED] = daemon->rules_changed;
 	values[METRIC_HELPER] = helper_is_there(daemon->helper);
@@ -102,6 +104,19 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	}
 }
 
+static void write_trial(const struct daemon *daemon, FILE *out)
+{
+	const struct policy_trial *trial = &daemon->change.trial;
+	char addr[64];
+
+	addr_format(&trial->server, addr, sizeof(addr));
+	fprintf(out, "info trial %s", addr);
+	if (trial->port)
+		fprintf(out, " port %u", trial->port);
+	fprintf(out, ", mode %s, for %" PRIu64 " s more\n", mode_names[trial->mode],
+		(daemon->trial_until - state_now(&daemon->state) + 999) / 1000);
+}
+
 static void write_infos(struct daemon *daemon, FILE *out)
 {
 	static const char *const backends[] = {
@@ -112,6 +127,8 @@ static void write_infos(struct daemon *daemon, FILE *out)
 	fprintf(out, "info config %s\n", daemon->config_path);
 	fprintf(out, "info rules %s\n", backends[daemon->config->rules.backend]);
 	fprintf(out, "info last_reload %s\n", daemon->last_reload);
+	if (daemon->trial_until > state_now(&daemon->state))
+		write_trial(daemon, out);
 }
 
 static void write_destinations(const struct policy *policy, FILE *out)

@@ -27,6 +27,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "notify.h"
+#include "policy_build.h"
 
 static void wait_for_worker(struct daemon *daemon, const struct worker *worker)
 {
@@ -74,6 +75,7 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 }
 
 enum {
+	TRIAL_RETRY_MS = 10000,
 	LESS_MOST = 4, /* times in a row that rules are put in place, and less is found */
 };
 
@@ -256,6 +258,9 @@ void reload_config(struct daemon *daemon)
 		log_set_level(next->log_level);
 		note_outcome(daemon, true, "ok");
 		log_info("reloaded %s: %zu destinations", daemon->config_path, next->policy->destination_count - 1);
+		if (daemon->trial_until)
+			log_info("the trial has ended");
+		daemon->trial_until = 0;
 		if (overrides)
 			log_info("modes that were set by pawsctl, of %zu destinations, are those of the file again", overrides);
 	} else {
@@ -268,26 +273,60 @@ void reload_config(struct daemon *daemon)
 	reload_look_around(daemon);
 }
 
-static void set_mode(struct daemon *daemon, struct change *change)
+static bool set_mode(struct daemon *daemon, const struct change *change, char *ret_error, size_t error_size)
 {
 	const struct destination *destination;
 	struct config *next;
 
-	if (helper_set_mode(daemon->helper, change->slot, change->mode, &next, daemon->state.names, change->problem,
-			    sizeof(change->problem)) < 0 ||
-	    !put_in_force(daemon, next, change->problem, sizeof(change->problem)))
-		return;
-	change->problem[0] = '\0';
+	if (helper_set_mode(daemon->helper, change->slot, change->mode, &next, daemon->state.names, ret_error, error_size) < 0 ||
+	    !put_in_force(daemon, next, ret_error, error_size))
+		return false;
 	destination = find_slot(daemon->config->policy, change->slot);
 	log_info(destination && destination->is_overridden ? "[%s%s] mode = %s until the next reload or start, by pawsctl set"
 							   : "[%s%s] mode = %s, as the file says, by pawsctl set",
 		 change->slot == SLOT_DEFAULT ? "" : "destination ", daemon->state.names->name[change->slot], mode_names[change->mode]);
 	reload_note_digest(daemon);
+	return true;
+}
+
+/* `trial` NULL: ends the one that there is. */
+static bool change_trial(struct daemon *daemon, const struct policy_trial *trial, uint32_t seconds, char *ret_error, size_t error_size)
+{
+	struct config *next;
+	char addr[64];
+
+	if (helper_try(daemon->helper, trial, &next, daemon->state.names, ret_error, error_size) < 0 ||
+	    !put_in_force(daemon, next, ret_error, error_size))
+		return false;
+	daemon->trial_until = 0;
+	if (trial) {
+		daemon->trial_until = state_now(&daemon->state) + seconds * 1000ull;
+		watch_forget_server(&daemon->watch, &trial->server, trial->port);
+		addr_format(&trial->server, addr, sizeof(addr));
+		log_info("trial: %s, mode = %s for %u s", addr, mode_names[trial->mode], seconds);
+	} else {
+		log_info("the trial has ended");
+	}
+	reload_note_digest(daemon);
+	return true;
+}
+
+void reload_check_trial(struct daemon *daemon)
+{
+	char error[1024];
+
+	if (!daemon->trial_until || daemon->now < daemon->trial_until)
+		return;
+	if (change_trial(daemon, NULL, 0, error, sizeof(error)))
+		return;
+	log_error("the trial's time is up, but it cannot be ended now: %s", error);
+	daemon->trial_until = daemon->now + TRIAL_RETRY_MS;
 }
 
 void reload_carry_out(struct daemon *daemon)
 {
 	struct change *change = &daemon->change;
+	bool good = false;
 
 	switch (change->kind) {
 	case CHANGE_NONE:
@@ -295,12 +334,21 @@ void reload_carry_out(struct daemon *daemon)
 	case CHANGE_RELOAD:
 		notify_reloading();
 		reload_config(daemon);
-		snprintf(change->problem, sizeof(change->problem), "%s", daemon->last_reload_ok ? "" : daemon->last_reload);
+		good = daemon->last_reload_ok;
+		snprintf(change->problem, sizeof(change->problem), "%s", daemon->last_reload);
 		break;
 	case CHANGE_MODE:
-		set_mode(daemon, change);
+		good = set_mode(daemon, change, change->problem, sizeof(change->problem));
+		break;
+	case CHANGE_TRIAL:
+		good = change_trial(daemon, &change->trial, change->trial_s, change->problem, sizeof(change->problem));
+		break;
+	case CHANGE_TRIAL_END:
+		good = !daemon->trial_until || change_trial(daemon, NULL, 0, change->problem, sizeof(change->problem));
 		break;
 	}
+	if (good)
+		change->problem[0] = '\0';
 	if (daemon->has_to_stop)
 		snprintf(change->problem, sizeof(change->problem), "pawsd stops");
 	change->kind = CHANGE_NONE;

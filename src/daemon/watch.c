@@ -223,6 +223,16 @@ void watch_forget_changed(struct watch *watch, const struct policy *before, cons
 
 		if (server->last_tick && policy_match(before, &server->addr, server->port, &nobody)->mode !=
 						 policy_match(after, &server->addr, server->port, &nobody)->mode)
-			diagnosis_forget(server);
+			diagnosis_forget(watch->diagnosis, server);
+	}
+}
+
+void watch_forget_server(struct watch *watch, const struct addr *server, uint16_t port)
+{
+	for (uint32_t i = 0; i < DIAGNOSIS_SERVERS; i++) {
+		struct server_evidence *evidence = &watch->diagnosis->servers[i];
+
+		if (evidence->last_tick && addr_equal(&evidence->addr, server) && (!port || port == evidence->port))
+			diagnosis_forget(watch->diagnosis, evidence);
 	}
 }

@@ -42,6 +42,7 @@ static const struct command commands[] = {
 	{"destinations", "", "what the policy says of each destination", destinations, NULL},
 	{"reload", "", "read the configuration again", reload, NULL},
 	{"set", "NAME mode MODE", "give a destination another mode, until the next reload", set, NULL},
+	{"try", "ADDRESS[:PORT]", "how a server's connections fare with another mode, for a few minutes", try_server, try_options},
 	{"drain", "", "rewrite no new connections; wait for the end of the last", drain, drain_options},
 	{"resume", "", "rewrite them again", run_resume, NULL},
 	{"flows", "", "the connections that pawsd knows", flows, flows_options},

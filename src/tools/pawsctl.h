@@ -99,6 +99,10 @@ int destinations(const struct call *call);
 int reload(const struct call *call);
 int set(const struct call *call);
 
+/* `pawsctl try`. */
+int try_server(const struct call *call);
+extern const struct command_option try_options[];
+
 /* `pawsctl events`. */
 int events(const struct call *call);
 extern const struct command_option events_options[];

@@ -10,7 +10,6 @@
 
 enum {
 	TIMEOUT_MS = 5000,
-	ADDR_SIZE = 64,
 };
 
 /* ---- clock ---- */
@@ -50,41 +49,6 @@ int show_clock(const struct call *call)
 }
 
 /* ---- explain ---- */
-
-struct question {
-	char server[ADDR_SIZE], port[8], client[ADDR_SIZE];
-};
-
-static bool is_addr(const char *text)
-{
-	uint8_t bytes[16];
-
-	return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
-}
-
-/* "192.0.2.1", "192.0.2.1:443", "2001:db8::1", "[2001:db8::1]:443". */
-static bool read_server(const char *text, struct question *ret)
-{
-	const char *colon = strrchr(text, ':');
-	size_t len = strlen(text);
-
-	strcpy(ret->port, "-");
-	if (len >= ADDR_SIZE)
-		return false;
-	if (!is_addr(text) && colon && text[len - 1] != ']') {
-		if (strlen(colon + 1) >= sizeof(ret->port) || !colon[1])
-			return false;
-		strcpy(ret->port, colon + 1);
-		len = (size_t)(colon - text);
-	}
-	if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
-		text++;
-		len -= 2;
-	}
-	memcpy(ret->server, text, len);
-	ret->server[len] = '\0';
-	return is_addr(ret->server);
-}
 
 /* ADDRESS[:PORT] [from CLIENT] */
 static bool read_question(const struct call *call, struct question *ret)

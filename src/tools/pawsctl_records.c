@@ -2,6 +2,7 @@
 /* What commands have in common whose answers are records. */
 #include "pawsctl_records.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +48,36 @@ static bool is_one_of(const char *const *names, const char *name)
 			return true;
 	}
 	return false;
+}
+
+bool is_addr(const char *text)
+{
+	uint8_t bytes[16];
+
+	return inet_pton(AF_INET, text, bytes) == 1 || inet_pton(AF_INET6, text, bytes) == 1;
+}
+
+bool read_server(const char *text, struct question *ret)
+{
+	const char *colon = strrchr(text, ':');
+	size_t len = strlen(text);
+
+	strcpy(ret->port, "-");
+	if (len >= ADDR_SIZE)
+		return false;
+	if (!is_addr(text) && colon && text[len - 1] != ']') {
+		if (strlen(colon + 1) >= sizeof(ret->port) || !colon[1])
+			return false;
+		strcpy(ret->port, colon + 1);
+		len = (size_t)(colon - text);
+	}
+	if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+		text++;
+		len -= 2;
+	}
+	memcpy(ret->server, text, len);
+	ret->server[len] = '\0';
+	return is_addr(ret->server);
 }
 
 bool options_to_request(const struct call *call, const char *const *ours, char ret_request[REQUEST_SIZE])

@@ -19,6 +19,19 @@ enum {
 };
 bool options_to_request(const struct call *call, const char *const *ours, char ret_request[REQUEST_SIZE]);
 
+/* What is asked about; "-" for a port or a client that is not named. */
+enum {
+	ADDR_SIZE = 64,
+};
+struct question {
+	char server[ADDR_SIZE], port[8], client[ADDR_SIZE];
+};
+
+bool is_addr(const char *text);
+
+/* Server and port of "192.0.2.1", "192.0.2.1:443", "2001:db8::1", "[2001:db8::1]:443". False: it is none. */
+bool read_server(const char *text, struct question *ret);
+
 /* The field's value; "?" where it has none of that name. */
 const char *text_of(const struct record *record, const char *key);
 

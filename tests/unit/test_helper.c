@@ -18,6 +18,7 @@
 
 #include "helper.h"
 #include "helper_internal.h"
+#include "policy_build.h"
 
 enum {
 	WAIT_MS = 20000,
@@ -155,6 +156,133 @@ static void test_static_options_stay(void **state)
 	helper_stop(helper);
 }
 
+/* A helper whose configuration is in force. */
+static struct helper *start_with(const char *text)
+{
+	struct helper_install install = {.is_new = true};
+	struct rules_outcome outcome;
+	struct config *config;
+	struct helper *helper;
+
+	write_config(text);
+	helper = helper_start(config_path, &names, error, sizeof(error));
+	assert_non_null(helper);
+	assert_int_equal(helper_load(helper, &config, &names, error, sizeof(error)), 0);
+	config_free(config);
+	assert_int_equal(helper_install(helper, &install, &outcome, error, sizeof(error)), 0);
+	return helper;
+}
+
+static void put_in_force(struct helper *helper)
+{
+	struct helper_install install = {.is_new = true};
+	struct rules_outcome outcome;
+
+	assert_int_equal(helper_install(helper, &install, &outcome, error, sizeof(error)), 0);
+}
+
+static void test_another_mode(void **state)
+{
+	struct helper *helper = start_with(good_config);
+	struct destination *destination;
+	struct config *config;
+	uint16_t slot = 0;
+
+	(void)state;
+	assert_true(slot_names_find(&names, "a", &slot));
+	assert_int_equal(helper_set_mode(helper, slot, MODE_STRIP, &config, &names, error, sizeof(error)), 0);
+	destination = &config->policy->destinations[1];
+	assert_string_equal(destination->name, "a");
+	assert_int_equal(destination->mode, MODE_STRIP);
+	assert_true(destination->is_overridden);
+	assert_int_equal(destination_written_mode(destination), MODE_REWRITE);
+	assert_int_equal(config->policy->destinations[0].mode, MODE_OBSERVE);
+	config_free(config);
+	/* It was not put in force, so the next one begins with what is. */
+	assert_int_equal(helper_set_mode(helper, SLOT_DEFAULT, MODE_OFF, &config, &names, error, sizeof(error)), 0);
+	assert_int_equal(config->policy->destinations[1].mode, MODE_REWRITE);
+	assert_int_equal(config->policy->destinations[0].mode, MODE_OFF);
+	config_free(config);
+	put_in_force(helper);
+	assert_int_equal(helper_set_mode(helper, slot, MODE_OFF, &config, &names, error, sizeof(error)), 0);
+	assert_true(config->policy->destinations[0].is_overridden);
+	config_free(config);
+	put_in_force(helper);
+	assert_int_equal(helper_set_mode(helper, slot, MODE_REWRITE, &config, &names, error, sizeof(error)), 0);
+	assert_false(config->policy->destinations[1].is_overridden);
+	config_free(config);
+	/* The file ends it. */
+	assert_int_equal(helper_load(helper, &config, &names, error, sizeof(error)), 0);
+	assert_false(config->policy->destinations[0].is_overridden);
+	assert_int_equal(config->policy->destinations[0].mode, MODE_OBSERVE);
+	config_free(config);
+	helper_stop(helper);
+}
+
+static void test_mode_that_contradicts(void **state)
+{
+	struct helper *helper = start_with("[rules]\nbackend = none\n"
+					   "[destination a]\nprefixes = 192.0.2.0/24\nmode = off\n"
+					   "[destination b]\nprefixes = 192.0.2.0/24\nmode = off\n");
+	struct config *config;
+	uint16_t slot = 0;
+
+	(void)state;
+	assert_true(slot_names_find(&names, "a", &slot));
+	assert_int_equal(helper_set_mode(helper, slot, MODE_REWRITE, &config, &names, error, sizeof(error)), -1);
+	assert_null(config);
+	assert_non_null(strstr(error, "[destination a] and [destination b] both claim 192.0.2.0/24"));
+	assert_int_equal(helper_set_mode(helper, slot, MODE_OFF, &config, &names, error, sizeof(error)), 0);
+	config_free(config);
+	helper_stop(helper);
+}
+
+static const struct destination *match(const struct config *config, const char *server, uint16_t port)
+{
+	static const struct addr nobody;
+	struct prefix prefix;
+
+	assert_null(prefix_parse(server, &prefix));
+	return policy_match(config->policy, &prefix.addr, port, &nobody);
+}
+
+static void test_trial(void **state)
+{
+	struct helper *helper = start_with("[rules]\nbackend = none\n"
+					   "[destination a]\nprefixes = 192.0.2.7\nports = 80\nmode = strip\n"
+					   "[destination b]\nprefixes = 192.0.2.7, 2001:db8::/32\nmode = observe\n");
+	struct policy_trial trial = {.port = 80, .mode = MODE_REWRITE, .repair = REPAIR_ECHO};
+	struct prefix prefix;
+	struct config *config;
+
+	(void)state;
+	assert_null(prefix_parse("192.0.2.7", &prefix));
+	trial.server = prefix.addr;
+	assert_int_equal(helper_try(helper, &trial, &config, &names, error, sizeof(error)), 0);
+	assert_int_equal(match(config, "192.0.2.7", 80)->mode, MODE_REWRITE);
+	assert_int_equal(match(config, "192.0.2.7", 80)->repair, REPAIR_ECHO);
+	assert_string_equal(match(config, "192.0.2.7", 80)->name, TRIAL_NAME);
+	assert_string_equal(match(config, "192.0.2.7", 81)->name, "b");
+	assert_string_equal(match(config, "192.0.2.8", 80)->name, "default");
+	config_free(config);
+	put_in_force(helper);
+	/* The next one takes its place. */
+	assert_null(prefix_parse("2001:db8::7", &prefix));
+	trial = (struct policy_trial){.server = prefix.addr, .mode = MODE_OFF};
+	assert_int_equal(helper_try(helper, &trial, &config, &names, error, sizeof(error)), 0);
+	assert_int_equal(config->policy->destination_count, 4);
+	assert_string_equal(match(config, "192.0.2.7", 80)->name, "a");
+	assert_string_equal(match(config, "2001:db8::7", 443)->name, TRIAL_NAME);
+	assert_string_equal(match(config, "2001:db8::8", 443)->name, "b");
+	config_free(config);
+	put_in_force(helper);
+	assert_int_equal(helper_try(helper, NULL, &config, &names, error, sizeof(error)), 0);
+	assert_int_equal(config->policy->destination_count, 3);
+	assert_string_equal(match(config, "2001:db8::7", 443)->name, "b");
+	config_free(config);
+	helper_stop(helper);
+}
+
 static void test_files(void **state)
 {
 	static const char text[] = "pawsd-clock, or so\n";
@@ -274,6 +402,10 @@ static void test_improper_requests(void **state)
 		{true, {HELPER_STORE_CLOCK, 64}, {0}, 10}, /* cut off */
 		{true, {HELPER_REMOVE_FILES, 3}, {0}, 3},
 		{true, {HELPER_LOOK, 8}, {0}, 8},
+		{true, {HELPER_SET_MODE, 4}, {0}, 4}, /* of what is in force */
+		{true, {HELPER_SET_MODE, 3}, {0}, 3},
+		{true, {HELPER_TRY, 0}, {0}, 0}, /* the same */
+		{true, {HELPER_TRY, 3}, {0}, 3},
 	};
 
 	(void)state;
@@ -328,6 +460,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_configuration_is_the_file_s),
 		cmocka_unit_test(test_static_options_stay),
+		cmocka_unit_test(test_another_mode),
+		cmocka_unit_test(test_mode_that_contradicts),
+		cmocka_unit_test(test_trial),
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_helper_that_has_gone),
 		cmocka_unit_test(test_improper_requests),
