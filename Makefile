@@ -36,7 +36,7 @@ SNAPSHOT := $(ANSWERS) $(TABLES)
 PROGRAMS := $(BUILD)/pawsd $(BUILD)/pawsctl $(BUILD)/pawsd-exporter
 
 DAEMON_LIBS := -lnetfilter_queue -lnfnetlink -lmnl -liniparser -lcap-ng -lseccomp
-TEST_LIBS := $(DAEMON_LIBS) -lcmocka -lpcap
+TEST_LIBS := $(DAEMON_LIBS) -lcmocka -lpcap -ljansson
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
 # A tool whose folder tests/tools/NAME exists is linked with what is in there.
@@ -66,9 +66,10 @@ $(BUILD)/pawsd: $(BUILD)/src/daemon/main.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
 # The engine, the diagnosis and the reader of configurations are the daemon's own.
-PAWSCTL := $(call objects,src/tools/pawsctl*.c src/tools/analysis.c src/tools/capture.c src/tools/findings.c src/tools/plot.c)
+PAWSCTL := $(call objects,src/tools/pawsctl*.c src/tools/analysis.c src/tools/capture.c src/tools/findings.c src/tools/plot.c \
+	src/tools/top_view.c)
 $(BUILD)/pawsctl: $(PAWSCTL) $(ANSWERS) $(LIBRARY)
-	$(CC) $(ALL_LDFLAGS) -Wl,--as-needed -o $@ $^ -ljansson -lpcap $(DAEMON_LIBS)
+	$(CC) $(ALL_LDFLAGS) -Wl,--as-needed -o $@ $^ -ljansson -lpcap -lncursesw -ltinfo $(DAEMON_LIBS)
 
 $(BUILD)/pawsd-exporter: $(call objects,src/tools/exporter*.c) $(SNAPSHOT)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lmicrohttpd
@@ -89,7 +90,9 @@ $(BUILD)/systemd/%: systemd/%.in FORCE
 FORCE:
 
 .SECONDEXPANSION:
-$(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(ANSWERS) $(LIBRARY)
+# A unit test of a part of the tools is named for it: test_top_view.
+tool = $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/tools/$(patsubst test_%,%,$(1)).c))
+$(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $$(filter-out $(ANSWERS),$$(call tool,%)) $(ANSWERS) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
 $(TEST_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/tools/%.o $$(call parts,%) $(LIBRARY)
@@ -140,7 +143,7 @@ fuzz-programs: $(FUZZ_PROGRAMS)
 
 # What `make` needs, and what the tests and the demo need besides (Debian's names).
 BUILD_PACKAGES := gcc libc6-dev libmnl-dev libnetfilter-queue-dev libnfnetlink-dev libiniparser-dev \
-	libjansson-dev libpcap-dev libmicrohttpd-dev libseccomp-dev libcap-ng-dev
+	libjansson-dev libpcap-dev libmicrohttpd-dev libseccomp-dev libcap-ng-dev libncurses-dev
 RUN_PACKAGES := iptables ipset nftables iproute2
 TEST_PACKAGES := libcmocka-dev iperf3 tcpdump gnuplot-nox ethtool curl jq procps socat systemd valgrind
 LINT_PACKAGES := clang clang-tidy cppcheck mandoc shellcheck systemd universal-ctags

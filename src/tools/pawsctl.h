@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "snapshot.h"
+#include "totals.h"
 
 /* Exit statuses, beside EXIT_SUCCESS and EXIT_FAILURE, which is EXIT_NO_ANSWER as well. */
 enum {
@@ -65,23 +66,6 @@ typedef int (*snapshot_json_fn)(FILE *out, const struct snapshot *snapshot);
 int snapshot_command(const struct call *call, const char *request, int timeout_ms, snapshot_text_fn print_text,
 		     snapshot_json_fn print_json);
 
-/* A destination's packets and, among them, its SYNs, by what became of them. */
-struct totals {
-	uint64_t packets[TOTAL_COUNT];
-	uint64_t syns[TOTAL_COUNT];
-	uint64_t syn_count;
-	uint64_t flows[FLOW_STATE_COUNT];
-};
-
-/* Adds counts that may be anything; the sum ends at INT64_MAX. */
-void count_add(uint64_t *sum, uint64_t count);
-
-/* Adds a destination's counts to *totals. */
-void totals_add(struct totals *totals, const struct snapshot_destination *destination);
-
-/* What is to be done for clients without timestamps, where others have them; NULL: nothing. */
-const char *advice_strip(const struct snapshot_destination *destination);
-
 void text_print_stats(FILE *out, const struct snapshot *snapshot);
 void text_print_status(FILE *out, const struct snapshot *snapshot);
 
@@ -98,6 +82,10 @@ bool print_completion(FILE *out, const char *shell, const struct command *comman
 int destinations(const struct call *call);
 int reload(const struct call *call);
 int set(const struct call *call);
+
+/* `pawsctl top`. */
+int show_top(const struct call *call);
+extern const struct command_option top_options[];
 
 /* `pawsctl try`. */
 int try_server(const struct call *call);

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# What pawsctl changes, and what it shows as it happens: reload, set, destinations, events.
+# What pawsctl changes, and what it shows as it happens: reload, set, destinations, events, top.
 set -euo pipefail
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
-net_require ipset:ipset jq:jq
+net_require ipset:ipset jq:jq script:bsdutils
 pawsd_require
 
 # json FILTER COMMAND...: the filter holds for what pawsctl says.
@@ -198,6 +198,27 @@ check "events: four may watch at a time" refused 'busy: as many others watch alr
 check "and others are answered" json '.metrics.workers == 1' status
 finish "$FOLLOWED" || true
 check "one goes, another comes" wait_until 10 says . events --last 10 --count 1
+
+# --- top -------------------------------------------------------------------------------------
+
+check "top --once" says '^destination +mode +flows +SYNs/s +rewritten' top --once --interval 0.2
+check "top --json" json '.seconds > 0.1 and .all.packets_per_second >= 0 and (.suspects[] | select(.server == "198.51.100.9:80") |
+	.finding == "foreign_tsecr") and ([.destinations[].name] | index("bank"))' top --interval 0.2
+check "top: a wrong interval" refused 'usage: pawsctl top' top --interval 0
+check "what is no terminal gets it once" says '^flow table  \[' top --interval 0.1
+mkfifo "$WORK/keys"
+exec 9<>"$WORK/keys"
+TERM=xterm COLUMNS=130 LINES=30 script -qefc "'$PAWSCTL' -s '$WORK/run/control.sock' top --interval 0.2" "$WORK/screen" \
+	<&9 >/dev/null 2>&1 &
+SCREEN=$!
+STARTED_PIDS+=("$SCREEN")
+check "top on a terminal" wait_until 10 grep -q 'suspect (pawsctl suspects)' "$WORK/screen"
+printf 'sfn q' >&9
+check "which ends with q" ended "$SCREEN"
+exec 9>&-
+
+# --- the end ---------------------------------------------------------------------------------
+
 kill -KILL "$PAWSD_PID"
 wait "$PAWSD_PID" || true
 check "events: pawsd ends" fails ended "$WORDS_PID"
