@@ -235,6 +235,12 @@ coverage: test-deps
 	@tests/run build-coverage $(COVERAGE_GROUPS)
 	@tests/coverage build-coverage
 
+# The pictures of README.md.
+.PHONY: pictures
+pictures: test-deps
+	@$(MAKE) -s --no-print-directory all test-programs
+	@tests/pictures.sh $(BUILD)
+
 # Whether the tests notice mistakes in the core: all of tests/mutants/list, or `make mutants MUTANT=lead_unbounded`.
 mutants: test-deps
 	@tests/mutants/run $(BUILD) $(MUTANT)
