@@ -453,6 +453,34 @@ counted() {
 # packets_counted: all packets that pawsd has counted.
 packets_counted() { pawsctl stats --json | jq '[.packets[]] | add'; }
 
+# --- what pawsctl says ------------------------------------------------------------------------
+
+# json FILTER COMMAND...: the filter holds for the JSON of that command.
+json() {
+	local filter=$1
+	shift
+	pawsctl "$@" --json >"$WORK/json" && jq -e "$filter" "$WORK/json" >/dev/null && return
+	cat "$WORK/json"
+	return 1
+}
+
+# says WORDS COMMAND...: it succeeds, with these words (a regular expression); refused WORDS COMMAND...: it does not.
+says() {
+	local words=$1
+	shift
+	pawsctl "$@" >"$WORK/out" && grep -qE -- "$words" "$WORK/out" && return
+	cat "$WORK/out"
+	return 1
+}
+
+refused() {
+	local words=$1
+	shift
+	! pawsctl "$@" >"$WORK/out" 2>&1 && grep -qE -- "$words" "$WORK/out" && return
+	cat "$WORK/out"
+	return 1
+}
+
 # --- captures --------------------------------------------------------------------------------
 
 tcpdump_ready() { grep -q 'listening on' "$1"; }

@@ -8,32 +8,6 @@ set -euo pipefail
 net_require ipset:ipset jq:jq
 pawsd_require
 
-# json FILTER COMMAND...: the filter holds for what pawsctl says.
-json() {
-	local filter=$1
-	shift
-	pawsctl "$@" --json >"$WORK/json" && jq -e "$filter" "$WORK/json" >/dev/null && return
-	cat "$WORK/json"
-	return 1
-}
-
-# refused WORDS COMMAND...
-refused() {
-	local words=$1
-	shift
-	! pawsctl "$@" >"$WORK/out" 2>&1 && grep -q -- "$words" "$WORK/out" && return
-	cat "$WORK/out"
-	return 1
-}
-
-says() {
-	local words=$1
-	shift
-	pawsctl "$@" >"$WORK/out" && grep -qE -- "$words" "$WORK/out" && return
-	cat "$WORK/out"
-	return 1
-}
-
 crowd() {
 	rm -f "$WORK/started"
 	start "$CL" "$TOOLS/tcpcrowd" "$@" --gap-ms 500 --started "$WORK/started" >"$WORK/crowd"
@@ -117,7 +91,7 @@ check "explain: two families" refused 'different families' explain 192.0.2.1 fro
 
 check "clock" json '.tsval > 0 and .lead_ms <= .max_lead_ms and .servers_with_timestamps >= 2' clock
 check "clock, in words" says '^shared clock: +TSval [0-9]+, 1 kHz' clock
-check "a request that is none" refused 'unknown request\|unknown command' dance
+check "a request that is none" refused 'unknown request|unknown command' dance
 for pid in "${CROWDS[@]}"; do
 	kill -TERM "$pid"
 	check "no transfer is broken by all that" finish "$pid"

@@ -8,32 +8,6 @@ set -euo pipefail
 net_require ipset:ipset jq:jq script:bsdutils
 pawsd_require
 
-# json FILTER COMMAND...: the filter holds for what pawsctl says.
-json() {
-	local filter=$1
-	shift
-	pawsctl "$@" --json >"$WORK/json" && jq -e "$filter" "$WORK/json" >/dev/null && return
-	cat "$WORK/json"
-	return 1
-}
-
-# says WORDS COMMAND..., refused WORDS COMMAND...
-says() {
-	local words=$1
-	shift
-	pawsctl "$@" >"$WORK/out" && grep -qE -- "$words" "$WORK/out" && return
-	cat "$WORK/out"
-	return 1
-}
-
-refused() {
-	local words=$1
-	shift
-	! pawsctl "$@" >"$WORK/out" 2>&1 && grep -qE -- "$words" "$WORK/out" && return
-	cat "$WORK/out"
-	return 1
-}
-
 mode_of() { pawsctl status --json | jq -r --arg d "$1" '.destinations[] | select(.name == $d) | "\(.mode) \(.written_mode)"'; }
 
 connect() { load --from "$(clients 4)" --to "$(endpoint 4 "$1" 80)" --count "$2" --timeout-ms 3000 >/dev/null; }

@@ -15,12 +15,6 @@ ATTEMPTS=24
 # request WORDS: as said on the socket; the answer is in $WORK/answer.
 request() { socat -t 20 - "UNIX-CONNECT:$WORK/run/control.sock" <<<"$1" >"$WORK/answer" && ! grep -q '^error' "$WORK/answer"; }
 
-refused() {
-	! pawsctl "${@:2}" >"$WORK/out" 2>&1 && grep -qE -- "$1" "$WORK/out" && return
-	cat "$WORK/out"
-	return 1
-}
-
 holds() {
 	jq -e "$2" "$1" >/dev/null && return
 	cat "$1"
