@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <iniparser/iniparser.h>
 #include <libgen.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -389,6 +390,7 @@ void config_free(struct config *config)
 		return;
 	policy_free(config->policy);
 	free(config);
+	malloc_trim(0);
 }
 
 void config_list_static_changes(const struct config *a, const struct config *b, char *ret_text, size_t size)

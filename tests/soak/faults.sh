@@ -171,15 +171,16 @@ fault_reload_broken() {
 
 # All of its processes; it goes on after a second at most.
 fault_stopped() {
-	local pids
+	local pids begin
 	draw 900
-	pids=$(pawsd_pids)
+	pids=$(pawsd_pids) begin=$(now_ms)
 	DETAIL="for $((DRAWN + 100)) ms"
 	# shellcheck disable=SC2086
 	kill -STOP $pids
 	nap_ms $((DRAWN + 100))
 	# shellcheck disable=SC2086
 	kill -CONT $pids
+	excuse held "$begin" "$(now_ms)"
 }
 
 # burst N FAMILY: as many connects at once; their outcome counts with that of all others.

@@ -5,7 +5,7 @@
 #   awk -v BEGIN_MS=T -v PROBE=ADDR,ADDR -v WORKERS=N -f judge.awk excuses trail lost.crowds lost.connects
 #
 # excuses: "open T0 T1 FAULT" packets may have gone by from T0 to T1; "hit T CLIENT SERVER" bytes of this flow were changed at T;
-# "step T0 T1 MS" the clock may have made a step ahead. trail: tsvaltrail's events. lost.*: tcpcrowd's and tcpload's.
+# "step T0 T1 MS" the clock may have made a step ahead; "held T0 T1" pawsd stood still. trail: tsvaltrail's events. lost.*: tcpcrowd's and tcpload's.
 # Prints "N WHAT: WHY" for what is explained, and "UNEXPLAINED LINE"; its last line is "unexplained N".
 
 function port_of(endpoint) { sub(/.*:/, "", endpoint); return endpoint }
@@ -22,6 +22,14 @@ function was_open(from, to, after,    i) {
 function was_step(t, ms,    i) {
 	for (i = 0; i < steps; i++)
 		if (t >= step_begin[i] && t <= step_end[i] + 60000 && ms > 0 && ms <= step_ms[i] + 5000)
+			return 1
+	return 0
+}
+
+# What one worker had looked at before pawsd stood still left after what another one looked at behind that.
+function was_held(t, ms,    i) {
+	for (i = 0; i < holds; i++)
+		if (t >= held_begin[i] && t <= held_end[i] + 1000 && ms <= held_end[i] - held_begin[i] + OVERTAKEN_MS)
 			return 1
 	return 0
 }
@@ -48,11 +56,12 @@ BEGIN { OVERTAKEN_MS = 500 }
 BEGIN { HANDSHAKE_MS = 6000 }
 
 # A mark of a TSval that a client sent, or that came out of a flow that was hit, is kept for 65 s.
-BEGIN { MARK_MS = 75000; opens = steps = 0 }
+BEGIN { MARK_MS = 75000; opens = steps = holds = 0 }
 
 FILENAME ~ /excuses$/ {
 	if ($1 == "open") { open_begin[opens] = $2; open_end[opens] = $3; open_fault[opens++] = $4 }
 	if ($1 == "step") { step_begin[steps] = $2; step_end[steps] = $3; step_ms[steps++] = $4 }
+	if ($1 == "held") { held_begin[holds] = $2; held_end[holds++] = $3 }
 	if ($1 == "hit") {
 		if (!(($4, port_of($3)) in hit))
 			hit[$4, port_of($3)] = $2
@@ -89,6 +98,8 @@ FILENAME ~ /trail$/ {
 		explain(what, "the clock made the step ahead that CLOCK_BOOTTIME did")
 	else if ($2 == "older" && WORKERS > 1 && $5 <= OVERTAKEN_MS)
 		explain(what, "another worker's packet went ahead of them")
+	else if ($2 == "older" && WORKERS > 1 && was_held($1, $5))
+		explain(what, "another worker\047s packet went ahead of them, while pawsd stood still")
 	else if (!is_probe(host) && is_server_hit(host, $1))
 		explain(what, "to servers of flows whose bytes were changed")
 	else if (!is_probe(host) && was_open($1, $1, MARK_MS))
