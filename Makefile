@@ -274,6 +274,8 @@ install: all
 	install -m 0644 systemd/pawsd.sysusers $(DESTDIR)$(SYSUSERSDIR)/pawsd.conf
 	install -m 0644 systemd/pawsd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/pawsd.conf
 	install -m 0644 README.md NEWS conf/pawsd.conf $(DESTDIR)$(DOCDIR)
+	cp -R conf/examples $(DESTDIR)$(DOCDIR)
+	chmod -R u=rwX,go=rX $(DESTDIR)$(DOCDIR)/examples
 	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR)
 	$(BUILD)/pawsctl --completion bash >$(DESTDIR)$(BASHDIR)/pawsctl
 	$(BUILD)/pawsctl --completion zsh >$(DESTDIR)$(ZSHDIR)/_pawsctl

@@ -55,6 +55,17 @@ struct clock_reading {
 	struct epoch epoch;
 };
 
+/* What a look at one of them finds; nothing is changed. FILE_NONE: there is none, or it cannot be read. */
+enum file_look {
+	FILE_NONE,
+	FILE_GOOD,
+	FILE_DAMAGED,
+};
+
+enum file_look epoch_look(const char *path, struct epoch *ret);
+/* ret_marks[CLOCK_SERVER_SLOTS] as with clock_file_read(), where the file is good. */
+enum file_look clock_file_look(const char *path, struct clock_reading *ret, uint64_t *ret_marks);
+
 /* Moves a file that cannot be used out of the way, where it can be looked at, and says so. */
 void file_set_aside(const char *path, const char *why);
 

@@ -69,6 +69,12 @@ struct queue_stats {
  */
 struct queue_pair *queue_open(const struct queue_options *options, char *ret_error, size_t error_size);
 
+/*
+ * Whether the kernel has NFQUEUE, with all that queue_open() asks of it, and the queue is free; where not, one line of why.
+ * Opens none.
+ */
+bool queue_could_open(uint16_t number, char *ret_error, size_t error_size);
+
 /* Packets still in the queues are dropped by the kernel. NULL is no error. */
 void queue_close(struct queue_pair *pair);
 

@@ -98,6 +98,7 @@ struct rules_size {
 struct rules_look {
 	uint64_t fingerprint;
 	bool is_less;
+	struct rules_size size; /* of those there are */
 };
 
 struct rules_look rules_look(const struct rules_config *config, const struct rules_size *installed);
@@ -128,6 +129,14 @@ struct rules_outcome {
  */
 int rules_install(const struct rules_config *config, const struct policy *policy, const struct rules_drain *drain,
 		  size_t drain_count, struct rules_outcome *ret, char *ret_error, size_t error_size);
+
+/*
+ * Whether rules_install() could do that, with the same results; of *ret->size nothing but with nft. Changes nothing: with nft it is
+ * a transaction that the kernel looks at and does not commit; with iptables and ipset the kernel is asked for each match,
+ * target and type of set that the rules use, and no table is made.
+ */
+int rules_try(const struct rules_config *config, const struct policy *policy, struct rules_outcome *ret, char *ret_error,
+	      size_t error_size);
 
 /* Whether rules for that policy strip themselves, if the kernel can. */
 bool rules_can_strip(const struct rules_config *config, const struct policy *policy);

@@ -156,16 +156,23 @@ static int write_epoch(const char *path, const struct epoch *epoch)
 	return clock_file_store(path, text, strlen(text));
 }
 
-int epoch_load(const char *path, const struct epoch *known, struct epoch *ret, char *ret_error, size_t error_size)
+enum file_look epoch_look(const char *path, struct epoch *ret)
 {
 	char *text = read_text(path), *rest = text;
 	const char *line = text ? next_line(&rest) : NULL;
 	bool good = line && strcmp(line, "pawsd-epoch 1") == 0 && parse_epoch(&rest, ret) && *rest == '\0';
 
 	free(text);
-	if (good)
+	return good ? FILE_GOOD : text ? FILE_DAMAGED : FILE_NONE;
+}
+
+int epoch_load(const char *path, const struct epoch *known, struct epoch *ret, char *ret_error, size_t error_size)
+{
+	const enum file_look look = epoch_look(path, ret);
+
+	if (look == FILE_GOOD)
 		return 0;
-	if (text)
+	if (look == FILE_DAMAGED)
 		file_set_aside(path, "not a line pawsd-epoch 1, a line epoch MILLISECONDS and a line secret with 32 "
 				     "hexadecimal digits");
 	if (known) {
@@ -264,16 +271,23 @@ static bool parse_clock(char *text, struct clock_reading *ret, uint64_t *marks)
 	return true;
 }
 
-bool clock_file_read(const char *path, struct clock_reading *ret, uint64_t *ret_marks)
+enum file_look clock_file_look(const char *path, struct clock_reading *ret, uint64_t *ret_marks)
 {
 	char *text = read_text(path);
 	bool good = text && parse_clock(text, ret, ret_marks);
 
 	free(text);
-	if (good)
+	return good ? FILE_GOOD : text ? FILE_DAMAGED : FILE_NONE;
+}
+
+bool clock_file_read(const char *path, struct clock_reading *ret, uint64_t *ret_marks)
+{
+	const enum file_look look = clock_file_look(path, ret, ret_marks);
+
+	if (look == FILE_GOOD)
 		return true;
 	memset(ret_marks, 0, CLOCK_SERVER_SLOTS * sizeof(*ret_marks));
-	if (text)
+	if (look == FILE_DAMAGED)
 		file_set_aside(path, "damaged");
 	return false;
 }

@@ -16,6 +16,7 @@
 #include "clock_file.h"
 #include "config_check.h"
 #include "confine.h"
+#include "conntrack.h"
 #include "helper.h"
 #include "helper_internal.h"
 #include "log.h"
@@ -48,26 +49,13 @@ static const struct config *known_config(const struct server *server)
 /* No time-out shorter than the one after which conntrack forgets the connection's NAT. */
 static void raise_timeouts(uint32_t timeout_s[FLOW_STATE_COUNT])
 {
-	static const char *const sysctls[FLOW_STATE_COUNT] = {
-		[FLOW_SYN_SENT] = "syn_sent",	  [FLOW_SYN_RECV] = "syn_recv",	    [FLOW_ESTABLISHED] = "established",
-		[FLOW_FIN_WAIT] = "fin_wait",	  [FLOW_CLOSE_WAIT] = "close_wait", [FLOW_LAST_ACK] = "last_ack",
-		[FLOW_TIME_WAIT] = "time_wait",	  [FLOW_CLOSE] = "close",
-	};
+	uint32_t seconds;
 
-	for (int state = FLOW_FREE + 1; state < FLOW_STATE_COUNT; state++) {
-		char path[96];
-		unsigned int seconds;
-		FILE *file;
-
-		snprintf(path, sizeof(path), "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_%s", sysctls[state]);
-		file = fopen(path, "re");
-		if (!file)
-			continue;
-		if (fscanf(file, "%u", &seconds) == 1 && seconds > timeout_s[state]) {
+	for (enum flow_state state = FLOW_FREE + 1; state < FLOW_STATE_COUNT; state++) {
+		if (conntrack_timeout("", state, &seconds) && seconds > timeout_s[state]) {
 			log_info("flows in %s are kept %u s, as conntrack does", flow_state_names[state], seconds);
 			timeout_s[state] = seconds;
 		}
-		fclose(file);
 	}
 }
 

@@ -7,6 +7,7 @@
 
 #include "confine.h"
 #include "daemon.h"
+#include "doctor.h"
 #include "fdstore.h"
 #include "log.h"
 
@@ -22,6 +23,7 @@ enum action {
 	ACTION_CHECK,
 	ACTION_PRINT_RULES,
 	ACTION_PRINT_DEFAULTS,
+	ACTION_DOCTOR,
 	ACTION_HELP,
 	ACTION_VERSION,
 	ACTION_USAGE_ERROR,
@@ -33,11 +35,13 @@ static void print_help(FILE *out)
 		"usage: pawsd [-c FILE]                  run, in the foreground\n"
 		"       pawsd --check [FILE]             check a configuration, touch nothing\n"
 		"       pawsd [-c FILE] --print-rules    print the netfilter rules it needs\n"
+		"       pawsd [-c FILE] --doctor         look at what it needs here, say what to change, change nothing\n"
 		"       pawsd --print-defaults           print a configuration with every option, explained\n"
 		"       pawsd --version | --help\n"
 		"\n"
 		"FILE is %s unless said otherwise (-c, --config). SIGHUP reloads it, SIGTERM stops.\n"
-		"Exit status: 0, 2 for an error in the configuration or the usage, 1 for any other.\n",
+		"Exit status: 0, 2 for an error in the configuration or the usage, 1 for any other.\n"
+		"Of --doctor: 1 if a line begins with \"fail\", else 0.\n",
 		default_path);
 }
 
@@ -46,6 +50,7 @@ static enum action parse_arguments(int argc, char **argv, const char **ret_path)
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},  {"check", optional_argument, NULL, 'k'},
 		{"print-rules", no_argument, NULL, 'r'},   {"print-defaults", no_argument, NULL, 'd'},
+		{"doctor", no_argument, NULL, 'D'},
 		{"help", no_argument, NULL, 'h'},	   {"version", no_argument, NULL, 'v'},
 		{0},
 	};
@@ -68,6 +73,9 @@ static enum action parse_arguments(int argc, char **argv, const char **ret_path)
 			break;
 		case 'd':
 			action = ACTION_PRINT_DEFAULTS;
+			break;
+		case 'D':
+			action = ACTION_DOCTOR;
 			break;
 		case 'h':
 			return ACTION_HELP;
@@ -188,6 +196,8 @@ int main(int argc, char **argv)
 	case ACTION_PRINT_DEFAULTS:
 		config_print_defaults(stdout);
 		return EXIT_SUCCESS;
+	case ACTION_DOCTOR:
+		return doctor_run(stdout, path) ? EXIT_FAILED : EXIT_SUCCESS;
 	case ACTION_HELP:
 		print_help(stdout);
 		return EXIT_SUCCESS;

@@ -224,6 +224,37 @@ static int configure(struct queue_pair *pair, enum queue_role role, uint32_t max
 	return pair->is_adopted ? 0 : await_answer(pair);
 }
 
+/*
+ * Flags without a command change no queue, and there is none: where all else is as it should be the kernel says so. Before that
+ * it looks at the flags.
+ */
+bool queue_could_open(uint16_t number, char *ret_error, size_t error_size)
+{
+	const uint32_t flags = htonl(NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN);
+	const struct timeval wait = {.tv_sec = 5};
+	struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	uint8_t buffer[1024] = {0};
+	struct nlmsghdr *message = nfq_nlmsg_put((char *)buffer, NFQNL_MSG_CONFIG, number);
+	int error = 0;
+	ssize_t len;
+
+	message->nlmsg_flags |= NLM_F_ACK;
+	mnl_attr_put_u32(message, NFQA_CFG_FLAGS, flags);
+	mnl_attr_put_u32(message, NFQA_CFG_MASK, flags);
+	if (!socket || mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ||
+	    setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) < 0 ||
+	    mnl_socket_sendto(socket, message, message->nlmsg_len) < 0 ||
+	    (len = mnl_socket_recvfrom(socket, buffer, sizeof(buffer))) < 0)
+		error = errno;
+	else if (!queue_message_is_answer(buffer, (size_t)len, &error))
+		error = EPROTO;
+	if (socket)
+		mnl_socket_close(socket);
+	if (error != ENODEV)
+		explain_refusal(number, error, ret_error, error_size);
+	return error == ENODEV;
+}
+
 struct queue_pair *queue_open(const struct queue_options *options, char *ret_error, size_t error_size)
 {
 	struct queue_pair *pair = calloc(1, sizeof(*pair));

@@ -230,10 +230,12 @@ static int install_iptables(struct installation *installation, const struct rule
 	return 0;
 }
 
-static int run_nft(const struct rules_plan *plans, const char *clearing, struct rules_size *ret_size, char *ret_error,
-		   size_t error_size)
+static const char *const nft_commit[] = {"nft", "-f", "-", NULL};
+static const char *const nft_check[] = {"nft", "-c", "-f", "-", NULL};
+
+static int run_nft(const char *const *argv, const struct rules_plan *plans, const char *clearing, struct rules_size *ret_size,
+		   char *ret_error, size_t error_size)
 {
-	static const char *const argv[] = {"nft", "-f", "-", NULL};
 	struct text input;
 	int error = 0;
 
@@ -264,9 +266,22 @@ static int install_nft(const struct installation *installation, const struct rul
 		clearing = rules_nft_clearing(listing, config->placement);
 	free(listing);
 	if (clearing)
-		error = run_nft(plans, clearing, ret_size, ret_error, error_size);
+		error = run_nft(nft_commit, plans, clearing, ret_size, ret_error, error_size);
 	free(clearing);
-	return error == 0 ? 0 : run_nft(plans, NULL, ret_size, ret_error, error_size);
+	return error == 0 ? 0 : run_nft(nft_commit, plans, NULL, ret_size, ret_error, error_size);
+}
+
+/* In nobody's place: what is there stays. */
+static int try_iptables(struct installation *installation, const struct rules_config *config, char *ret_error,
+			size_t error_size)
+{
+	installation->generation = 'a';
+	if (write_texts(installation) != 0)
+		return rules_complain_of_memory(ret_error, error_size);
+	for (enum family family = 0; family < FAMILY_COUNT; family++)
+		if (rules_try_chains(config, family, installation->chains[family].bytes, ret_error, error_size) != 0)
+			return -1;
+	return rules_try_sets(installation->sets.bytes, ret_error, error_size);
 }
 
 /* What is to be installed. */
@@ -275,6 +290,7 @@ struct request {
 	const struct policy *policy;
 	const struct rules_drain *drain;
 	size_t drain_count;
+	bool is_trial; /* nothing is: it is asked whether it could be */
 };
 
 static int install_plans(const struct request *request, bool kernel_strips, struct rules_size *ret_size, char *ret_error,
@@ -291,6 +307,10 @@ static int install_plans(const struct request *request, bool kernel_strips, stru
 					request->drain_count, kernel_strips) == 0;
 	if (!done)
 		error = rules_complain_of_memory(ret_error, error_size);
+	else if (request->is_trial && config->backend == RULES_NFT)
+		error = run_nft(nft_check, installation.plans, NULL, ret_size, ret_error, error_size);
+	else if (request->is_trial)
+		error = try_iptables(&installation, config, ret_error, error_size);
 	else if (config->backend == RULES_NFT)
 		error = install_nft(&installation, config, ret_size, ret_error, error_size);
 	else
@@ -323,11 +343,12 @@ static int install(const struct request *request, struct rules_outcome *ret, cha
 	return install_plans(request, config->strip != STRIP_QUEUE, &ret->size, ret_error, error_size);
 }
 
-int rules_install(const struct rules_config *config, const struct policy *policy, const struct rules_drain *drain,
-		  size_t drain_count, struct rules_outcome *ret, char *ret_error, size_t error_size)
+/* And with labels or without. */
+static int install_request(const struct request *request, struct rules_outcome *ret, char *ret_error, size_t error_size)
 {
+	const struct rules_config *config = request->config;
 	struct rules_config without = *config;
-	struct request request = {config, policy, drain, drain_count};
+	struct request unlabelled = *request;
 
 	*ret = (struct rules_outcome){0};
 	if (config->backend == RULES_NONE)
@@ -337,14 +358,30 @@ int rules_install(const struct rules_config *config, const struct policy *policy
 		return -1;
 	}
 	if (!config->label)
-		return install(&request, ret, ret_error, error_size);
-	if (install(&request, ret, ret->label_error, sizeof(ret->label_error)) == 0) {
+		return install(request, ret, ret_error, error_size);
+	if (install(request, ret, ret->label_error, sizeof(ret->label_error)) == 0) {
 		ret->label_error[0] = '\0';
 		return 0;
 	}
 	without.label = 0;
-	request.config = &without;
-	return install(&request, ret, ret_error, error_size);
+	unlabelled.config = &without;
+	return install(&unlabelled, ret, ret_error, error_size);
+}
+
+int rules_install(const struct rules_config *config, const struct policy *policy, const struct rules_drain *drain,
+		  size_t drain_count, struct rules_outcome *ret, char *ret_error, size_t error_size)
+{
+	const struct request request = {config, policy, drain, drain_count, false};
+
+	return install_request(&request, ret, ret_error, error_size);
+}
+
+int rules_try(const struct rules_config *config, const struct policy *policy, struct rules_outcome *ret, char *ret_error,
+	      size_t error_size)
+{
+	const struct request request = {config, policy, NULL, 0, true};
+
+	return install_request(&request, ret, ret_error, error_size);
 }
 
 static int remove_iptables(const struct rules_config *config, char *ret_error, size_t error_size)
@@ -369,7 +406,7 @@ int rules_remove(const struct rules_config *config, char *ret_error, size_t erro
 	case RULES_IPTABLES:
 		return remove_iptables(config, ret_error, error_size);
 	case RULES_NFT:
-		return run_nft(NULL, NULL, NULL, ret_error, error_size);
+		return run_nft(nft_commit, NULL, NULL, NULL, ret_error, error_size);
 	case RULES_NONE:
 		break;
 	}

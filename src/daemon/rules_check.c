@@ -161,7 +161,7 @@ struct rules_look rules_look(const struct rules_config *config, const struct rul
 	case RULES_NONE:
 		break;
 	}
-	return (struct rules_look){sum, is_less(&size, installed)};
+	return (struct rules_look){sum, is_less(&size, installed), size};
 }
 
 /* ---- has anybody changed anything ---- */

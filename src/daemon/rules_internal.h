@@ -17,6 +17,7 @@
  *   rules_iptables.c  reading what rules there are, and replacing them
  *   rules_apply.c     rules_install() and rules_remove()
  *   rules_counts.c    rules_read_counts()
+ *   rules_try.c       what iptables and ipset would need, asked of the kernel
  */
 
 /* Which packets of a connection user space must see. */
@@ -173,6 +174,9 @@ enum run_result {
 enum run_result rules_run(const char *const *argv, const char *input, size_t input_bytes, char **ret_output,
 			  char *ret_error, size_t error_size);
 
+/* The same, without input; *ret_words gets what it said to standard error, also where all went well. May be NULL. */
+enum run_result rules_run_for_words(const char *const *argv, char **ret_words, char *ret_error, size_t error_size);
+
 /*
  * One line from what a command said, the line of its input that it did not like, and the
  * kernel's option that is missing where that is why.
@@ -206,6 +210,14 @@ int rules_replace(const struct rules_config *config, enum family family, const s
 
 /* Back to what was present before. */
 void rules_put_back(const struct rules_config *config, enum family family, const struct present *before);
+
+/*
+ * rules_try.c. Whether the kernel and the commands have what these texts need: every match and target of a family's chains,
+ * every type of the sets. Returns 0, or -1 with one line in ret_error.
+ */
+int rules_try_chains(const struct rules_config *config, enum family family, const char *chains, char *ret_error,
+		     size_t error_size);
+int rules_try_sets(const char *sets, char *ret_error, size_t error_size);
 
 /* rules_check.c. Adds what these texts would install: chains for iptables-restore, sets for ipset; a script for nft. */
 void rules_measure_iptables(const char *chains, struct rules_size *sum);

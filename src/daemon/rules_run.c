@@ -190,8 +190,9 @@ static void close_pair(const int fds[2])
 			close(fds[i]);
 }
 
-enum run_result rules_run(const char *const *argv, const char *input, size_t input_bytes, char **ret_output,
-			  char *ret_error, size_t error_size)
+/* *ret_output and *ret_words, where wanted: what it printed, and what it said to standard error. */
+static enum run_result run(const char *const *argv, const char *input, size_t input_bytes, char **ret_output,
+			   char **ret_words, char *ret_error, size_t error_size)
 {
 	struct stream output = {.fd = -1, .max = ret_output ? OUTPUT_BYTES_MAX : 0};
 	struct stream words = {.fd = -1, .max = WORDS_BYTES_MAX};
@@ -202,6 +203,8 @@ enum run_result rules_run(const char *const *argv, const char *input, size_t inp
 	pid_t pid;
 	int error;
 
+	if (ret_words)
+		*ret_words = NULL;
 	if (input_fd < 0 || pipe2(output_fds, O_CLOEXEC) != 0 || pipe2(words_fds, O_CLOEXEC) != 0) {
 		snprintf(ret_error, error_size, "%s: cannot be started: %s", argv[0], strerror(errno));
 		close_pair(output_fds);
@@ -236,10 +239,24 @@ enum run_result rules_run(const char *const *argv, const char *input, size_t inp
 		close(output.fd);
 	if (words.fd >= 0)
 		close(words.fd);
-	free(words.text);
+	if (ret_words)
+		*ret_words = words.text;
+	else
+		free(words.text);
 	if (ret_output)
 		*ret_output = output.text;
 	else
 		free(output.text);
 	return result;
+}
+
+enum run_result rules_run(const char *const *argv, const char *input, size_t input_bytes, char **ret_output,
+			  char *ret_error, size_t error_size)
+{
+	return run(argv, input, input_bytes, ret_output, NULL, ret_error, error_size);
+}
+
+enum run_result rules_run_for_words(const char *const *argv, char **ret_words, char *ret_error, size_t error_size)
+{
+	return run(argv, NULL, 0, NULL, ret_words, ret_error, error_size);
 }

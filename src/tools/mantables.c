@@ -6,6 +6,7 @@
 #include "../daemon/config_options.h"
 
 #include "diagnosis.h"
+#include "doctor.h"
 #include "event_kind.h"
 #include "flow.h"
 #include "metrics.h"
@@ -23,6 +24,7 @@
  *   .\" @FINDINGS@            list of what can be found about a server
  *   .\" @SIGNS@               list of what is counted of one
  *   .\" @KINDS@               list of the kinds of events
+ *   .\" @DOCTOR@              list of what --doctor looks at
  */
 
 enum {
@@ -136,6 +138,22 @@ static void print_states(void)
 	puts(".El");
 }
 
+static void print_doctor(void)
+{
+#define X(subject, needs_config, help) {#subject, help},
+	static const struct {
+		const char *name, *help;
+	} subjects[] = {DOCTOR_TABLE(X)};
+#undef X
+
+	puts(".Bl -tag -width Ds");
+	for (size_t i = 0; i < sizeof(subjects) / sizeof(subjects[0]); i++) {
+		printf(".It Sy %s\n", subjects[i].name);
+		print_sentence(subjects[i].help);
+	}
+	puts(".El");
+}
+
 static void print_metrics(void)
 {
 	puts(".Bl -tag -width Ds");
@@ -206,7 +224,8 @@ static bool print_marker(char *name)
 		      {"METRICS", print_metrics},
 		      {"FINDINGS", print_findings},
 		      {"SIGNS", print_signs},
-		      {"KINDS", print_kinds}};
+		      {"KINDS", print_kinds},
+		      {"DOCTOR", print_doctor}};
 
 	name[strcspn(name, "@")] = '\0';
 	if (strncmp(name, "OPTIONS ", strlen("OPTIONS ")) == 0)

@@ -47,9 +47,18 @@ stands_still() {
 	return 0
 }
 
+# doctor_says REGEX
+doctor_says() {
+	in_ns "$GW" "$PAWSD" -c "$WORK/pawsd.conf" --doctor >"$WORK/doctor" || true
+	cat "$WORK/doctor"
+	grep -qE "$1" "$WORK/doctor"
+}
+
 part_flowtable() {
 	phase "flow table"
 	config_rewrite "$WORK/pawsd.conf" forward
+	check "doctor: the kernel takes the rules" doctor_says '^ok    rules: .* by nft$'
+	check "doctor: no flow table" doctor_says '^ok    surroundings: hazard_flowtable: none$'
 	pawsd_up "$WORK/pawsd.conf"
 	remember
 	check "flow table: none yet" hazard_is 0
@@ -70,6 +79,7 @@ part_flowtable() {
 	check "flow table for all: transfer begins" flow_start $REST_SERVER
 	flowtable all
 	check "flow table for all: found" wait_until 10 hazard_is 1
+	check "flow table for all: by the doctor, too" doctor_says '^warn  surroundings: hazard_flowtable: fast devices = .*lan0'
 	check "flow table for all: transfer is offloaded" wait_until 10 is_offloaded $REST_SERVER
 	check "flow table for all: its packets go past pawsd" stands_still
 	flowtable_goes

@@ -130,6 +130,15 @@ rewrites() {
 		[ "$(counted "" syn_rewritten)" = $((before + 16)) ]
 }
 
+# doctor_says REGEX...: pawsd --doctor, which finds nothing to change, has each.
+doctor_says() {
+	local regex
+	/usr/local/sbin/pawsd --doctor >"$WORK/doctor" || { cat "$WORK/doctor"; return 1; }
+	cat "$WORK/doctor"
+	for regex; do grep -qE "$regex" "$WORK/doctor" || return 1; done
+	! grep -E '^(warn|fail)' "$WORK/doctor"
+}
+
 set_up() {
 	local pid helper user
 	phase "set up"
@@ -158,6 +167,9 @@ set_up() {
 	check "the rules are there" grep -q 'queue flags bypass to 9470' <<<"$(rules_text)"
 	check "connections are rewritten" rewrites
 	check "nothing odd" nothing_odd
+	check "doctor: all is well" doctor_says "^ok    runtime_dir: .* as process $(main_pid)$" "^ok    nfqueue: .* holds 2 of 2$" \
+		'^ok    rules: .* by nft$' '^ok    rules_present: [0-9]+ rules of pawsd by nft' '^ok    service: .*enabled$' \
+		'^ok    service: user pawsd may read'
 }
 
 # ---- exporter --------------------------------------------------------------------------------
