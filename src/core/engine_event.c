@@ -44,7 +44,7 @@ void engine_tell(struct passage *p, bool outbound, enum reason reason)
 
 	if ((packet->flags & TCP_FIN) && p->flow && p->is_second_fin)
 		event.flags |= EVENT_SERVER_FIRST;
-	if (p->is_in_handshake)
+	if (!(packet->flags & TCP_SYN) && p->flow && p->is_in_handshake)
 		event.flags |= EVENT_HANDSHAKE;
 	if (packet->ts || reason == REASON_SYN_STRIPPED || reason == REASON_SYNACK_STRIPPED) {
 		event.flags |= EVENT_TIMESTAMPS;
