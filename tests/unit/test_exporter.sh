@@ -77,7 +77,7 @@ fake_start() {
 # run WORDS...: the exporter's words go to $DIR/err, its status to $STATUS.
 run() {
 	STATUS=0
-	"$EXPORTER" --socket "$SOCKET" "$@" >"$DIR/out" 2>"$DIR/err" || STATUS=$?
+	timeout 20 "$EXPORTER" --socket "$SOCKET" "$@" >"$DIR/out" 2>"$DIR/err" || STATUS=$?
 }
 
 # start WORDS...: until exporter_stop; leaves its status in $STATUS.
@@ -195,7 +195,10 @@ test_down() {
 	same_as_served "pawsd down: the bytes of /metrics"
 }
 
+has_asked() { [ "$(wc -l <"$DIR/requests")" -ge "$1" ]; }
+
 test_interval() {
+	local asked
 	fake_start 200
 	start --textfile "$FILE" --interval 1
 	check "interval: the first text at once" await has_syns 200
@@ -207,7 +210,10 @@ test_interval() {
 	check "interval: pawsd answers again" await has_syns 202
 	check "interval: down was said once, and up" eval 'err_has "no pawsd answers" && err_has "pawsd answers again"'
 	mv "$FOLDER" "$FOLDER.away"
+	asked=$(wc -l <"$DIR/requests")
 	check "interval: the folder is gone: said" await err_has "cannot write $FILE: No such file or directory; it is tried again"
+	check "interval: it is tried again" await has_asked $((asked + 3))
+	check "interval: said once" err_has "cannot write"
 	mv "$FOLDER.away" "$FOLDER"
 	check "interval: the folder is there: said" await err_has "$FILE is written again"
 	exporter_stop TERM
