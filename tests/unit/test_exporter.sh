@@ -86,9 +86,13 @@ start() {
 	EXPORTER_PID=$!
 }
 
+is_over() { ! grep -qs '^State:.[^Z]' "/proc/$1/status"; }
+
+# Who is deaf to that signal is ended all the same.
 exporter_stop() {
 	STATUS=0
 	kill "-$1" "$EXPORTER_PID"
+	await is_over "$EXPORTER_PID" || kill -KILL "$EXPORTER_PID"
 	wait "$EXPORTER_PID" || STATUS=$?
 	EXPORTER_PID=''
 }
