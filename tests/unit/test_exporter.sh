@@ -142,6 +142,8 @@ test_once() {
 	check "once: what pawsd said" has_syns 100
 	check "once: everybody may read it, whatever the umask" test "$(stat -c %a "$FILE")" = 644
 	check "once: nothing else is in the folder" folder_has pawsd.prom
+	(cd /proc && run --textfile "$FILE" && echo "$STATUS" >"$DIR/status")
+	check "once: from where nothing can be written" test "$(cat "$DIR/status")" = 0
 	same_as_served "once: the bytes of /metrics"
 	if command -v promtool >/dev/null; then
 		check "once: promtool has nothing to say" test -z "$(promtool check metrics <"$FILE" 2>&1)"
