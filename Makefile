@@ -253,7 +253,7 @@ fuzz: fuzz-deps
 	@tests/fuzz/run build-fuzz $(SECONDS) $(or $(TARGET),$(FUZZ_TARGETS))
 
 lint: lint-deps
-	@$(MAKE) -s --no-print-directory all test-programs
+	@$(MAKE) -s --no-print-directory all test-programs $(BUILD)/promtool
 	@tests/lint/run $(BUILD)
 
 .PHONY: conf
@@ -276,6 +276,7 @@ install: all
 	install -m 0644 README.md NEWS conf/pawsd.conf $(DESTDIR)$(DOCDIR)
 	cp -R conf/examples $(DESTDIR)$(DOCDIR)
 	chmod -R u=rwX,go=rX $(DESTDIR)$(DOCDIR)/examples
+	install -m 0644 conf/prometheus-alerts.yml conf/grafana-dashboard.json $(DESTDIR)$(DOCDIR)
 	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR)
 	$(BUILD)/pawsctl --completion bash >$(DESTDIR)$(BASHDIR)/pawsctl
 	$(BUILD)/pawsctl --completion zsh >$(DESTDIR)$(ZSHDIR)/_pawsctl

@@ -14,32 +14,31 @@
 
 /*
  * pawsd-exporter: asks pawsd's control socket once for each scrape, and says the answer in the
- * Prometheus text format over HTTP. It is a program of its own so that nothing that speaks HTTP
- * has pawsd's rights. It keeps nothing between two scrapes.
+ * Prometheus text format over HTTP, or in a file (exporter_textfile.c). It is a program of its own
+ * so that nothing that speaks HTTP has pawsd's rights. It keeps nothing between two scrapes.
  *
  * One thread serves all connections in turn, so that a scrape can hold up the next by no more
  * than FETCH_TIMEOUT_MS; main() only waits for the signal to stop.
  */
 
 enum {
-	EXIT_USAGE = 2,
 	FETCH_TIMEOUT_MS = 2000,
 	CONNECTIONS_MAX = 16, /* each may hold a whole answer, 5 MB with 1000 destinations */
 	CONNECTION_TIMEOUT_S = 10,
 	CONNECTION_MEMORY_BYTES = 16 << 10, /* for the request */
 	LISTEN_BACKLOG = 64,
 	LISTEN_TEXT_MAX = 128,
+	INTERVAL_MAX_S = 86400,
 };
 
-struct exporter {
-	const char *socket_path;
-	enum { PAWSD_UNKNOWN, PAWSD_UP, PAWSD_DOWN } last;
-};
-
-static const char usage[] = "usage: pawsd-exporter [--socket PATH] [--listen ADDRESS:PORT]\n"
-			    "       pawsd-exporter --help | --version\n"
-			    "  --socket  pawsd's control socket (/run/pawsd/control.sock)\n"
-			    "  --listen  where /metrics is served (127.0.0.1:9473; IPv6 as [::1]:9473)\n";
+static const char usage[] =
+	"usage: pawsd-exporter [--socket PATH] [--listen ADDRESS:PORT]\n"
+	"       pawsd-exporter [--socket PATH] --textfile FILE [--interval SECONDS]\n"
+	"       pawsd-exporter --help | --version\n"
+	"  --socket    pawsd's control socket (/run/pawsd/control.sock)\n"
+	"  --listen    where /metrics is served (127.0.0.1:9473; IPv6 as [::1]:9473)\n"
+	"  --textfile  write FILE instead, for the textfile collector of node_exporter\n"
+	"  --interval  write it every so many seconds until stopped, rather than once\n";
 
 static const char page[] =
 	"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>pawsd-exporter</title></head>\n"
@@ -56,8 +55,7 @@ static void exporter_note(struct exporter *exporter, const char *error)
 	exporter->last = error ? PAWSD_DOWN : PAWSD_UP;
 }
 
-/* The text of /metrics, to be freed. NULL when memory is short. */
-static char *exporter_scrape(struct exporter *exporter, size_t *ret_len)
+char *exporter_scrape(struct exporter *exporter, size_t *ret_len)
 {
 	struct snapshot snapshot;
 	char error[1024], *text = NULL;
@@ -214,17 +212,23 @@ static void listen_announce(int fd)
 		address.ss_family == AF_INET6 ? "[" : "", host, address.ss_family == AF_INET6 ? "]" : "", port);
 }
 
-static int exporter_run(struct exporter *exporter, int fd)
+sigset_t exporter_block_stop(void)
 {
-	struct MHD_Daemon *daemon;
 	sigset_t stop;
-	int number;
 
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGTERM);
 	sigaddset(&stop, SIGINT);
-	/* Before there is another thread that could be given one of them. */
 	pthread_sigmask(SIG_BLOCK, &stop, NULL);
+	return stop;
+}
+
+static int exporter_run(struct exporter *exporter, int fd)
+{
+	struct MHD_Daemon *daemon;
+	sigset_t stop = exporter_block_stop(); /* before there is another thread that could be given one of them */
+	int number;
+
 	signal(SIGPIPE, SIG_IGN);
 	daemon = MHD_start_daemon(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL,
 				  answer, exporter, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
@@ -242,22 +246,63 @@ static int exporter_run(struct exporter *exporter, int fd)
 	return EXIT_SUCCESS;
 }
 
+/* What is to be done, by the command line. */
+struct choice {
+	const char *listen, *textfile;
+	uint32_t interval_s; /* 0: once */
+};
+
+static int complain(const char *words)
+{
+	fprintf(stderr, "pawsd-exporter: %s\n", words);
+	return EXIT_USAGE;
+}
+
+static int interval_parse(const char *text, uint32_t *ret_s)
+{
+	*ret_s = strspn(text, "0123456789") == strlen(text) && strlen(text) <= 5 ? (uint32_t)strtoul(text, NULL, 10) : 0;
+	if (*ret_s >= 1 && *ret_s <= INTERVAL_MAX_S)
+		return 0;
+	fprintf(stderr, "pawsd-exporter: --interval %s: not a number of seconds from 1 to %d\n", text, INTERVAL_MAX_S);
+	return EXIT_USAGE;
+}
+
+static int exporter_start(struct exporter *exporter, const struct choice *choice)
+{
+	int fd;
+
+	if (choice->textfile && choice->listen)
+		return complain("--textfile is instead of --listen: start another for that");
+	if (choice->textfile)
+		return textfile_run(exporter, choice->textfile, choice->interval_s);
+	if (choice->interval_s)
+		return complain("--interval is for --textfile: over HTTP pawsd is asked once for each scrape");
+	fd = listen_open(choice->listen ? choice->listen : "127.0.0.1:9473");
+	return fd < 0 ? -fd : exporter_run(exporter, fd);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"socket", required_argument, NULL, 's'}, {"listen", required_argument, NULL, 'l'},
-		{"help", no_argument, NULL, 'h'},	  {"version", no_argument, NULL, 'V'},
+		{"socket", required_argument, NULL, 's'},   {"listen", required_argument, NULL, 'l'},
+		{"textfile", required_argument, NULL, 't'}, {"interval", required_argument, NULL, 'i'},
+		{"help", no_argument, NULL, 'h'},	    {"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
 	};
 	struct exporter exporter = {.socket_path = "/run/pawsd/control.sock"};
-	const char *where = "127.0.0.1:9473";
-	int option, fd;
+	struct choice choice = {0};
+	int option;
 
-	while ((option = getopt_long(argc, argv, "s:l:hV", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "s:l:t:i:hV", options, NULL)) != -1) {
 		if (option == 's') {
 			exporter.socket_path = optarg;
 		} else if (option == 'l') {
-			where = optarg;
+			choice.listen = optarg;
+		} else if (option == 't') {
+			choice.textfile = optarg;
+		} else if (option == 'i') {
+			if (interval_parse(optarg, &choice.interval_s))
+				return EXIT_USAGE;
 		} else if (option == 'h') {
 			fputs(usage, stdout);
 			return EXIT_SUCCESS;
@@ -273,6 +318,5 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
-	fd = listen_open(where);
-	return fd < 0 ? -fd : exporter_run(&exporter, fd);
+	return exporter_start(&exporter, &choice);
 }

@@ -186,6 +186,23 @@ exporter() {
 	check "exporter: no capability" status_is "$pid" CapPrm $NONE
 	check "exporter: no new privileges" status_is "$pid" NoNewPrivs 1
 	check "exporter: system calls are filtered" status_is "$pid" Seccomp 2
+	exporter_textfile
+}
+
+# The lines of pawsd-exporter(8), EXAMPLES.
+exporter_textfile() {
+	local file=/run/pawsd-exporter/pawsd.prom
+	mkdir -p /etc/default
+	echo "PAWSD_EXPORTER_OPTIONS=--textfile $file --interval 1" >/etc/default/pawsd-exporter
+	check "exporter, textfile: it starts" systemctl restart pawsd-exporter
+	check "exporter, textfile: pawsd's metrics" wait_until 10 grep -qxs "pawsd_up 1" $file
+	check "exporter, textfile: for everybody to read" [ "$(stat -c %a $file)" = 644 ]
+	check "exporter, textfile: in a folder that everybody may enter" [ "$(stat -L -c %a /run/pawsd-exporter)" = 755 ]
+	check "exporter, textfile: it stops" systemctl stop pawsd-exporter
+	check "exporter, textfile: the file is gone" [ ! -e $file ]
+	rm /etc/default/pawsd-exporter
+	check "exporter: it serves again" systemctl start pawsd-exporter
+	check "exporter: pawsd's metrics" wait_until 10 exports "pawsd_up 1"
 }
 
 # ---- reload ----------------------------------------------------------------------------------

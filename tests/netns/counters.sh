@@ -95,8 +95,10 @@ check "of mode off none came to user space" [ "$(grep -c '^off .* [1-9]' <<<"$pa
 if command -v promtool >/dev/null; then
 	metrics >"$WORK/metrics"
 	check "promtool finds nothing wrong" promtool check metrics <"$WORK/metrics"
+	check "nor would an alert" "$(dirname "$0")/../prometheus/run" "$BUILD_DIR" healthy "$WORK/metrics"
 else
 	tap_skip "promtool finds nothing wrong" "no promtool (package prometheus)"
+	tap_skip "nor would an alert" "no promtool (package prometheus)"
 fi
 
 # The comparison can fail: figures from before more traffic do not agree.
