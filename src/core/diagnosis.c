@@ -214,6 +214,18 @@ static bool is_answer(const struct attempt *attempt, const struct event *event)
 	return event->number - (attempt->isn + 1) < DATA_MOST;
 }
 
+/*
+ * True for a TSecr that an earlier or later copy of the SYN may have brought which was not seen: a capture begins in the
+ * midst of things, and loses packets.
+ */
+static bool may_echo_unseen(const struct diagnosis *diagnosis, const struct attempt *attempt, uint32_t tsecr)
+{
+	uint32_t first = attempt->first_left - ATTEMPT_KEEP_MS;
+	uint32_t last = attempt->last_left + (uint32_t)(diagnosis->tick - attempt->tick);
+
+	return !seq_after(first, tsecr) && !seq_after(tsecr, last);
+}
+
 /* The SYN/ACK comes though the client has not answered the ACK: that was the old connection's, late. */
 static void take_back_challenge(const struct diagnosis *diagnosis, struct server_evidence *server, struct attempt *attempt)
 {
@@ -234,7 +246,8 @@ static void take_synack(struct diagnosis *diagnosis, const struct event *event)
 	if (!server || !is_answer(attempt, event))
 		return;
 	is_foreign = has_ts && attempt->has_ts && event->tsecr && event->reason != REASON_SYNACK_REWRITTEN &&
-		     event->reason != REASON_SYNACK_OBSERVED && event->reason != REASON_SYNACK_UNKNOWN;
+		     event->reason != REASON_SYNACK_OBSERVED && event->reason != REASON_SYNACK_UNKNOWN &&
+		     !may_echo_unseen(diagnosis, attempt, event->tsecr);
 	if (has_ts && !event->tsval && !event->tsecr && !attempt->is_answered)
 		count(&server->signs[SIGN_ZERO]);
 	/* A repeated one may echo what came after the SYN, which is not seen of all connections. */

@@ -120,6 +120,33 @@ static void test_foreign_repaired(void **state)
 	assert_int_equal(judge(1, FINDING_FOREIGN_TSECR), CONFIDENCE_LIKELY);
 }
 
+/* What is echoed is of an earlier copy of the SYN, or a later one, which was not seen; to a client that is gone, too. */
+static void test_unseen_copy(void **state)
+{
+	static const struct {
+		uint32_t tsecr;
+		bool is_foreign;
+	} cases[] = {
+		{3000000 - 1000, false}, {3000000 - 63000, false}, {3000000 + 450, false},
+		{3000000 + 5000, true}, {3000000 - 1000000, true}, {3000000 ^ 0x80000000u, true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct endpoints ends = ends_of(1);
+
+		forget();
+		isn = 5;
+		syn(&ends, 3000000);
+		tick += 500;
+		tell(&ends, false, TCP_SYN | TCP_ACK, isn + 1, 777, cases[i].tsecr, cases[i].tsecr,
+		     REASON_SYNACK_OBSERVED_FOREIGN, EVENT_KNOWN);
+		reset(&ends, isn + 1);
+		finish();
+		assert_int_equal(judge(1, FINDING_FOREIGN_TSECR), cases[i].is_foreign ? CONFIDENCE_LIKELY : CONFIDENCE_NONE);
+	}
+}
+
 /* A server that lets the handshake's end wait repeats its SYN/ACK with what that said, which is not seen of observed connections. */
 static void test_repeated_synack(void **state)
 {
@@ -253,6 +280,7 @@ int main(void)
 		cmocka_unit_test_setup(test_no_challenge, begin),
 		cmocka_unit_test_setup(test_foreign, begin),
 		cmocka_unit_test_setup(test_foreign_repaired, begin),
+		cmocka_unit_test_setup(test_unseen_copy, begin),
 		cmocka_unit_test_setup(test_repeated_synack, begin),
 		cmocka_unit_test_setup(test_zero_is_no_fault, begin),
 		cmocka_unit_test_setup(test_closed_port, begin),
