@@ -6,6 +6,7 @@ enum {
 	SAMPLE_MAX = 400, /* larger counts are scaled down, which makes the judgement milder */
 	DROPPED_LEAST = 3,
 	SEEN_CERTAIN = 3,
+	ALIVE_MOST = 3,
 };
 
 const char *const syn_kind_names[SYN_KIND_COUNT] = {
@@ -200,6 +201,17 @@ static enum confidence judge_count(uint32_t seen, uint32_t confirmed)
 	return confirmed >= SEEN_CERTAIN ? CONFIDENCE_CERTAIN : CONFIDENCE_LIKELY;
 }
 
+/*
+ * What is alive at the server, or half closed, is challenged whatever the SYN's TSval is; so where SYNs that are not older are,
+ * older ones were for the same reason: as many, or some more by chance.
+ */
+static uint32_t count_time_wait(const uint32_t *signs)
+{
+	uint64_t explained = (uint64_t)ALIVE_MOST * signs[SIGN_CHALLENGED_OTHER];
+
+	return signs[SIGN_CHALLENGED_OLDER] > explained ? signs[SIGN_CHALLENGED_OLDER] - (uint32_t)explained : 0;
+}
+
 enum confidence diagnosis_judge(const struct server_evidence *server, enum finding finding, double *ret_chance)
 {
 	const uint32_t *signs = server->signs;
@@ -211,7 +223,7 @@ enum confidence diagnosis_judge(const struct server_evidence *server, enum findi
 	case FINDING_RECYCLE_BARE:
 		return judge_kind(server, SYN_BARE, ret_chance);
 	case FINDING_TIME_WAIT:
-		return judge_count(signs[SIGN_CHALLENGED_OLDER], signs[SIGN_CHALLENGED_OLDER]);
+		return judge_count(count_time_wait(signs), count_time_wait(signs));
 	case FINDING_BUSY_TUPLE:
 		return judge_count(signs[SIGN_CHALLENGED_OTHER], signs[SIGN_CHALLENGED_OTHER]);
 	case FINDING_FOREIGN_TSECR:

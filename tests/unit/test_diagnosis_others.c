@@ -68,6 +68,23 @@ static void test_busy_tuple(void **state)
 	assert_int_equal(server_at(1)->signs[SIGN_CHALLENGED_OTHER], 2);
 }
 
+/* Where connections are alive whose four-tuples are given away, TSvals make no difference. */
+static void test_alive(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 12; i++) {
+		const struct endpoints ends = ends_of(1);
+
+		isn = (uint32_t)test_random64();
+		syn(&ends, 2000000);
+		challenge(&ends, i % 2 ? 1000000 : 3000000);
+		reset(&ends, isn + 0x40000000);
+	}
+	finish();
+	assert_int_equal(judge(1, FINDING_TIME_WAIT), CONFIDENCE_NONE);
+	assert_int_equal(judge(1, FINDING_BUSY_TUPLE), CONFIDENCE_CERTAIN);
+}
+
 /* The ACK that completes a handshake, or keeps one alive, is no challenge. */
 static void test_no_challenge(void **state)
 {
@@ -277,6 +294,7 @@ int main(void)
 		cmocka_unit_test_setup(test_time_wait, begin),
 		cmocka_unit_test_setup(test_late_segment, begin),
 		cmocka_unit_test_setup(test_busy_tuple, begin),
+		cmocka_unit_test_setup(test_alive, begin),
 		cmocka_unit_test_setup(test_no_challenge, begin),
 		cmocka_unit_test_setup(test_foreign, begin),
 		cmocka_unit_test_setup(test_foreign_repaired, begin),
