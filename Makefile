@@ -41,6 +41,8 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/t
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
 # A tool whose folder tests/tools/NAME exists is linked with what is in there.
 parts = $(call objects,tests/tools/$(1)/*.c)
+# What else it is linked with, of another's.
+BORROWED_handcap := $(call objects,tests/tools/replay/text.c tests/tools/replay/segment.c tests/tools/replay/build.c)
 
 # The simulator: its own program, whose head (tests/sim/main.c) says how it is built.
 SIM := $(BUILD)/tests/sim
@@ -95,7 +97,7 @@ tool = $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/tools/$(patsubst test_%,%,$(1)
 $(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $$(filter-out $(ANSWERS),$$(call tool,%)) $(ANSWERS) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
-$(TEST_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/tools/%.o $$(call parts,%) $(LIBRARY)
+$(TEST_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/tools/%.o $$(call parts,%) $$(BORROWED_%) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
 # Not beside the program, which has the name of its folder.

@@ -16,7 +16,7 @@
  * closed first, for 60 s; what it may remember is known from the FINs. A SYN is
  *
  *   older   its TSval is behind that by more than one: such a server drops it
- *   newer   it is not
+ *   newer   it is not; and meanwhile, if one that is older, or bare, was sent a quarter of a minute before at most
  *   bare    it has no timestamp while there is something remembered: the RHEL 7 family drops it
  *   plain   nothing is remembered
  *
@@ -24,9 +24,12 @@
  * So loss, a closed port, a dead host or a firewall that drops all, which do not look at TSvals, are not mistaken for it,
  * nor is the kind of anything that too little is known of.
  *
- * A connection that tries and gets no answer is counted once for each kind of its SYNs, for the fate of a SYN's copies hangs
- * together. So does that of a client, which may be filtered: where those that are dropped are never served, clients are
- * counted instead. And each port is judged by itself.
+ * Chance is not all that parts them: the older ones may be those of other clients, or of other times. So they have to fare much
+ * worse than newer ones, and than newer ones at the same time. A connection that tries and gets no answer is counted once for
+ * each kind of its SYNs, for the fate of a SYN's copies hangs together. So does that of a client, which may be filtered: where
+ * those that are dropped are not served afterwards by another kind of SYN, clients are counted instead; and one that had been
+ * served by this kind before has been cut off. A bare SYN that is never sent again is a flood's or a scanner's, and tells
+ * nothing. And each port is judged by itself.
  *
  * Evidence fades: all counts are halved every two hours.
  */
@@ -34,6 +37,7 @@
 #define SYN_KIND_TABLE(X) \
 	X(PLAIN, "plain") \
 	X(NEWER, "newer") \
+	X(MEANWHILE, "meanwhile") \
 	X(OLDER, "older") \
 	X(BARE, "bare")
 
@@ -152,9 +156,10 @@ struct server_evidence {
 	uint16_t port;
 	struct addr client; /* all zero: the clients together */
 	uint64_t first_tick, last_tick; /* last_tick 0: the place is free */
-	uint64_t halved_tick;
+	uint64_t halved_tick, suspicious_tick; /* suspicious_tick: of the last SYN that it may drop, 0: none */
 	uint32_t syns[SYN_KIND_COUNT][2]; /* connections' tries, by kind: [0] without an answer, [1] answered */
 	struct client_set clients[SYN_KIND_COUNT][2]; /* whose they were */
+	struct client_set returned[SYN_KIND_COUNT];   /* of those without an answer, who had one later on, to a SYN of another kind */
 	uint32_t signs[SIGN_COUNT];
 	uint32_t example_count[FINDING_COUNT];
 	struct example examples[FINDING_COUNT][DIAGNOSIS_EXAMPLES];
@@ -178,7 +183,7 @@ struct attempt {
 	uint8_t kind, first_kind; /* of the last SYN, of the first */
 	uint8_t dropped;	  /* bit per kind: a SYN of it has had no answer, which is counted */
 	uint8_t excluded;	  /* bit per kind: is not counted any more, whatever comes */
-	bool has_ts, is_answered, is_challenged, is_foreign;
+	bool has_ts, is_answered, is_challenged, is_foreign, is_repeated;
 	uint8_t challenge;	  /* what was counted of it: enum sign */
 	uint32_t behind; /* what the last SYN was older than */
 };
@@ -197,7 +202,7 @@ struct diagnosis {
 	void *context;
 	uint64_t secret, tick;
 	bool is_by_client; /* clients' addresses are those that servers see: each by itself */
-	uint32_t sweep_hand;
+	uint64_t swept_tick;
 	uint64_t events, evicted; /* evidence that had to make room */
 	uint32_t halve_hand;
 	struct server_evidence servers[DIAGNOSIS_SERVERS];
@@ -217,6 +222,12 @@ void diagnosis_take(struct diagnosis *diagnosis, const struct event *event);
 
 /* Says that `tick` has come: SYNs that have waited for long enough are without an answer. Cheap; call it now and then. */
 void diagnosis_advance(struct diagnosis *diagnosis, uint64_t tick);
+
+/* Connects with a TSval that is not older, sent meanwhile or not: without an answer (0) or with one (1). */
+static inline uint64_t diagnosis_newer(const struct server_evidence *server, int outcome)
+{
+	return (uint64_t)server->syns[SYN_NEWER][outcome] + server->syns[SYN_MEANWHILE][outcome];
+}
 
 /* Forgets what was seen of a server's port, and SYNs that are under way to it; what it may remember stays. */
 void diagnosis_forget(struct diagnosis *diagnosis, struct server_evidence *server);

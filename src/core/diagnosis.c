@@ -11,8 +11,9 @@ enum {
 	STAMP_GONE_MS = 61000,	/* so that in between nobody can tell */
 	NO_ANSWER_MS = 3000,	/* a SYN that has had no answer for so long has none */
 	ATTEMPT_KEEP_MS = 130000, /* for a late answer, or the next SYN: as long as Linux tries by default */
+	MEANWHILE_MS = 15000,	/* so long after one that it may drop a SYN tells what it does otherwise */
 	RATE_LEAST_MS = 10000,	/* how long a connection has to be to tell its client's clock */
-	SWEEP_PLACES = 64,
+	SWEEP_MS = 1000,
 	HALVE_MS = 2 * 3600 * 1000,
 	DATA_MOST = 65536,	/* in a SYN (RFC 7413), which its answer acknowledges */
 };
@@ -74,11 +75,19 @@ static void count(uint32_t *counter)
 		++*counter;
 }
 
-static void add_client(const struct diagnosis *diagnosis, struct client_set *set, const struct addr *client)
+static uint32_t number_of_client(const struct diagnosis *diagnosis, const struct addr *client)
 {
-	uint64_t bit = hash_bytes16(client->byte, diagnosis->secret + 2) % (64 * CLIENT_SET_WORDS);
+	return (uint32_t)(hash_bytes16(client->byte, diagnosis->secret + 2) % (64 * CLIENT_SET_WORDS));
+}
 
-	set->words[bit / 64] |= 1ull << bit % 64;
+static void add_client(struct client_set *set, uint32_t number)
+{
+	set->words[number / 64] |= 1ull << number % 64;
+}
+
+static bool has_client(const struct client_set *set, uint32_t number)
+{
+	return set->words[number / 64] >> number % 64 & 1;
 }
 
 static uint8_t bit_of(uint8_t kind)
@@ -93,9 +102,12 @@ static void note_dropped(struct diagnosis *diagnosis, struct attempt *attempt)
 
 	if (attempt->is_answered || !server || ((attempt->dropped | attempt->excluded) & bit_of(attempt->kind)))
 		return;
+	/* Without timestamps and never sent again: no TCP does that, but floods and scanners do, and are filtered for it. */
+	if (attempt->kind == SYN_BARE && !attempt->is_repeated)
+		return;
 	attempt->dropped |= bit_of(attempt->kind);
 	count(&server->syns[attempt->kind][0]);
-	add_client(diagnosis, &server->clients[attempt->kind][0], &attempt->ends.src);
+	add_client(&server->clients[attempt->kind][0], number_of_client(diagnosis, &attempt->ends.src));
 	if (finding_of(attempt->kind) != FINDING_COUNT)
 		add_example(diagnosis, server, finding_of(attempt->kind), attempt, 0, attempt->behind);
 }
@@ -103,6 +115,8 @@ static void note_dropped(struct diagnosis *diagnosis, struct attempt *attempt)
 /* A SYN of that kind has had an answer: at once, or after all, for it was on its way for long. Once for each kind, too. */
 static void note_answered(const struct diagnosis *diagnosis, struct server_evidence *server, struct attempt *attempt, uint8_t kind)
 {
+	const uint32_t client = number_of_client(diagnosis, &attempt->ends.src);
+
 	if (attempt->dropped & bit_of(kind)) {
 		server->syns[kind][0] -= server->syns[kind][0] > 0;
 		if (finding_of(kind) != FINDING_COUNT)
@@ -110,7 +124,11 @@ static void note_answered(const struct diagnosis *diagnosis, struct server_evide
 	}
 	if (!(attempt->excluded & bit_of(kind))) {
 		count(&server->syns[kind][1]);
-		add_client(diagnosis, &server->clients[kind][1], &attempt->ends.src);
+		add_client(&server->clients[kind][1], client);
+	}
+	for (int other = 0; other < SYN_KIND_COUNT; other++) {
+		if (other != kind && has_client(&server->clients[other][0], client))
+			add_client(&server->returned[other], client);
 	}
 	attempt->dropped &= (uint8_t)~bit_of(kind);
 	attempt->excluded |= bit_of(kind);
@@ -130,6 +148,12 @@ static bool classify(const struct server_memory *memory, uint64_t tick, const st
 	else
 		*ret_kind = seq_after(memory->tsval, syn->left + 1) ? SYN_OLDER : SYN_NEWER;
 	return age_ms <= STAMP_SURE_MS;
+}
+
+/* A SYN that is newer is all the more worth comparing with for being sent at about the time of one that may be dropped. */
+static bool is_meanwhile(const struct diagnosis *diagnosis, const struct server_evidence *server)
+{
+	return server->suspicious_tick && diagnosis->tick - server->suspicious_tick <= MEANWHILE_MS;
 }
 
 /* Gives up what was known on the place. */
@@ -156,10 +180,13 @@ static void take_syn(struct diagnosis *diagnosis, const struct event *event)
 	struct server_evidence *server = diagnosis_find_server(diagnosis, &event->ends);
 	const struct server_memory *memory = diagnosis_find_memory(diagnosis, &event->ends);
 	struct attempt *attempt = diagnosis_find_attempt(diagnosis, &event->ends);
-	bool is_repeated = attempt && attempt->isn == event->number && diagnosis->tick - attempt->tick <= ATTEMPT_KEEP_MS;
+	bool is_repeated = attempt && attempt->isn == event->number && diagnosis->tick - attempt->tick <= ATTEMPT_KEEP_MS, is_sure;
+	uint8_t kind;
 
-	if (is_repeated && !attempt->is_answered)
+	if (is_repeated && !attempt->is_answered) {
+		attempt->is_repeated = true;
 		note_dropped(diagnosis, attempt);
+	}
 	if (!is_repeated)
 		attempt = begin_attempt(diagnosis, event);
 	attempt->tick = diagnosis->tick;
@@ -168,8 +195,14 @@ static void take_syn(struct diagnosis *diagnosis, const struct event *event)
 	attempt->last_left = event->left;
 	attempt->has_ts = event->flags & EVENT_LEFT_WITH;
 	attempt->behind = memory ? memory->tsval : 0;
-	if (!classify(memory, diagnosis->tick, event, &attempt->kind))
-		attempt->excluded |= bit_of(attempt->kind);
+	is_sure = classify(memory, diagnosis->tick, event, &kind);
+	if (finding_of(kind) != FINDING_COUNT)
+		server->suspicious_tick = diagnosis->tick;
+	else if (kind == SYN_NEWER && (is_repeated ? attempt->kind == SYN_MEANWHILE : is_meanwhile(diagnosis, server)))
+		kind = SYN_MEANWHILE;
+	attempt->kind = kind;
+	if (!is_sure)
+		attempt->excluded |= bit_of(kind);
 	if (is_repeated)
 		return;
 	attempt->first_left = event->left;
@@ -179,6 +212,18 @@ static void take_syn(struct diagnosis *diagnosis, const struct event *event)
 static bool is_answer(const struct attempt *attempt, const struct event *event)
 {
 	return event->number - (attempt->isn + 1) < DATA_MOST;
+}
+
+/*
+ * True for a TSecr that an earlier or later copy of the SYN may have brought which was not seen: a capture begins in the
+ * midst of things, and loses packets.
+ */
+static bool may_echo_unseen(const struct diagnosis *diagnosis, const struct attempt *attempt, uint32_t tsecr)
+{
+	uint32_t first = attempt->first_left - ATTEMPT_KEEP_MS;
+	uint32_t last = attempt->last_left + (uint32_t)(diagnosis->tick - attempt->tick);
+
+	return !seq_after(first, tsecr) && !seq_after(tsecr, last);
 }
 
 /* The SYN/ACK comes though the client has not answered the ACK: that was the old connection's, late. */
@@ -201,7 +246,8 @@ static void take_synack(struct diagnosis *diagnosis, const struct event *event)
 	if (!server || !is_answer(attempt, event))
 		return;
 	is_foreign = has_ts && attempt->has_ts && event->tsecr && event->reason != REASON_SYNACK_REWRITTEN &&
-		     event->reason != REASON_SYNACK_OBSERVED && event->reason != REASON_SYNACK_UNKNOWN;
+		     event->reason != REASON_SYNACK_OBSERVED && event->reason != REASON_SYNACK_UNKNOWN &&
+		     !may_echo_unseen(diagnosis, attempt, event->tsecr);
 	if (has_ts && !event->tsval && !event->tsecr && !attempt->is_answered)
 		count(&server->signs[SIGN_ZERO]);
 	/* A repeated one may echo what came after the SYN, which is not seen of all connections. */
@@ -323,6 +369,7 @@ void diagnosis_forget(struct diagnosis *diagnosis, struct server_evidence *serve
 	}
 	memset(server->syns, 0, sizeof(server->syns));
 	memset(server->clients, 0, sizeof(server->clients));
+	memset(server->returned, 0, sizeof(server->returned));
 	memset(server->signs, 0, sizeof(server->signs));
 	memset(server->examples, 0, sizeof(server->examples));
 }
@@ -338,9 +385,25 @@ static void fade(struct diagnosis *diagnosis, struct server_evidence *server)
 			if (!server->syns[kind][outcome])
 				server->clients[kind][outcome] = (struct client_set){{0}};
 		}
+		if (!server->syns[kind][0])
+			server->returned[kind] = (struct client_set){{0}};
 	}
 	for (int sign = 0; sign < SIGN_COUNT; sign++)
 		server->signs[sign] /= 2;
+}
+
+/* So often that it is known that a SYN has no answer before much else is heard of its client. */
+static void sweep(struct diagnosis *diagnosis)
+{
+	diagnosis->swept_tick = diagnosis->tick;
+	for (uint32_t i = 0; i < DIAGNOSIS_ATTEMPTS; i++) {
+		struct attempt *attempt = &diagnosis->attempts[i];
+
+		if (attempt->tick && diagnosis->tick - attempt->tick >= NO_ANSWER_MS)
+			note_dropped(diagnosis, attempt);
+		if (attempt->tick && diagnosis->tick - attempt->tick > ATTEMPT_KEEP_MS)
+			attempt->tick = 0;
+	}
 }
 
 void diagnosis_advance(struct diagnosis *diagnosis, uint64_t tick)
@@ -348,14 +411,8 @@ void diagnosis_advance(struct diagnosis *diagnosis, uint64_t tick)
 	if (tick > diagnosis->tick)
 		diagnosis->tick = tick;
 	fade(diagnosis, &diagnosis->servers[diagnosis->halve_hand++ % DIAGNOSIS_SERVERS]);
-	for (uint32_t i = 0; i < SWEEP_PLACES; i++) {
-		struct attempt *attempt = &diagnosis->attempts[diagnosis->sweep_hand++ % DIAGNOSIS_ATTEMPTS];
-
-		if (attempt->tick && diagnosis->tick - attempt->tick >= NO_ANSWER_MS)
-			note_dropped(diagnosis, attempt);
-		if (attempt->tick && diagnosis->tick - attempt->tick > ATTEMPT_KEEP_MS)
-			attempt->tick = 0;
-	}
+	if (diagnosis->tick - diagnosis->swept_tick >= SWEEP_MS)
+		sweep(diagnosis);
 }
 
 void diagnosis_finish(struct diagnosis *diagnosis)

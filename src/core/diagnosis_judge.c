@@ -6,6 +6,7 @@ enum {
 	SAMPLE_MAX = 400, /* larger counts are scaled down, which makes the judgement milder */
 	DROPPED_LEAST = 3,
 	SEEN_CERTAIN = 3,
+	ALIVE_MOST = 3,
 };
 
 const char *const syn_kind_names[SYN_KIND_COUNT] = {
@@ -91,14 +92,25 @@ double diagnosis_chance(uint32_t failed, uint32_t good, uint32_t others_failed, 
 	return chance_of_sample((struct sample){failed, good, others_failed, others_good});
 }
 
+static double share(double part, double other)
+{
+	return part + other > 0 ? part / (part + other) : 0;
+}
+
+/*
+ * Such a server drops them all; but now and then one is not what it was taken for, and behind one address there may be
+ * servers of both kinds: so of the answers that others get no more than half, in proportion. What drops both, if one more than
+ * the other, is something else, however many there are: an overloaded server's impatient clients, say.
+ */
+static bool is_difference_large(const struct sample *sample)
+{
+	return 2 * share(sample->answered, sample->dropped) <= share(sample->others_answered, sample->others_dropped);
+}
+
 static enum confidence judge_sample(struct sample sample, double *ret_chance)
 {
 	*ret_chance = 1;
-	/*
-	 * Such a server drops them all; but now and then one is not what it was taken for, and behind one address there may be
-	 * servers of both kinds.
-	 */
-	if (sample.dropped < DROPPED_LEAST || sample.answered > sample.dropped)
+	if (sample.dropped < DROPPED_LEAST || sample.others_answered == 0 || !is_difference_large(&sample))
 		return CONFIDENCE_NONE;
 	*ret_chance = chance_of_sample(sample);
 	if (*ret_chance < 1e-4)
@@ -117,42 +129,74 @@ static uint32_t count_bits(const struct client_set *set)
 	return count;
 }
 
-static uint32_t count_common_bits(const struct client_set *a, const struct client_set *b)
+static struct client_set set_union(const struct client_set *a, const struct client_set *b)
 {
-	struct client_set common;
+	struct client_set both;
 
 	for (uint32_t i = 0; i < CLIENT_SET_WORDS; i++)
-		common.words[i] = a->words[i] & b->words[i];
-	return count_bits(&common);
+		both.words[i] = a->words[i] | b->words[i];
+	return both;
 }
 
-/* Whether most of the clients whose SYNs of that kind were dropped have had an answer otherwise. */
+static struct client_set set_without(const struct client_set *a, const struct client_set *b)
+{
+	struct client_set rest;
+
+	for (uint32_t i = 0; i < CLIENT_SET_WORDS; i++)
+		rest.words[i] = a->words[i] & ~b->words[i];
+	return rest;
+}
+
+/* Whether most of the clients whose SYNs of that kind were dropped have had an answer since, to another kind. */
 static bool are_clients_served(const struct server_evidence *server, enum syn_kind kind)
 {
-	struct client_set answered = {{0}};
+	const struct client_set gone = set_without(&server->clients[kind][0], &server->returned[kind]);
 
-	for (int other = 0; other < SYN_KIND_COUNT; other++) {
-		for (uint32_t i = 0; i < CLIENT_SET_WORDS; i++)
-			answered.words[i] |= server->clients[other][1].words[i];
-	}
-	return 2 * count_common_bits(&server->clients[kind][0], &answered) >= count_bits(&server->clients[kind][0]);
+	return 2 * count_bits(&gone) <= count_bits(&server->clients[kind][0]);
+}
+
+/* A client is served, or it never is. */
+static struct sample count_clients(const struct server_evidence *server, enum syn_kind kind)
+{
+	const struct client_set answered = server->clients[kind][1];
+	const struct client_set others_answered = set_union(&server->clients[SYN_NEWER][1], &server->clients[SYN_MEANWHILE][1]);
+	const struct client_set others_dropped = set_union(&server->clients[SYN_NEWER][0], &server->clients[SYN_MEANWHILE][0]);
+	const struct client_set never = set_without(&server->clients[kind][0], &answered);
+	const struct client_set others_never = set_without(&others_dropped, &others_answered);
+
+	return (struct sample){count_bits(&never), count_bits(&answered), count_bits(&others_never), count_bits(&others_answered)};
+}
+
+static uint32_t to_count(uint64_t count)
+{
+	return count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
 }
 
 /*
- * By connections; but where those that are dropped are of clients that are never served, it may be the client, and clients are
- * what is counted.
+ * Times differ: a server may be overloaded just when many connect that are behind. So it is held against what became of newer
+ * ones meanwhile, too.
+ */
+static bool is_different_meanwhile(const struct server_evidence *server, enum syn_kind kind)
+{
+	const uint32_t *these = server->syns[kind], *others = server->syns[SYN_MEANWHILE];
+	const struct sample sample = {these[0], these[1], others[0], others[1]};
+
+	return (others[0] == 0 && others[1] == 0) || is_difference_large(&sample);
+}
+
+/*
+ * By connections; but where those that are dropped are of clients that are not served again, it may be the client, and
+ * clients are what is counted: one that has had answers to that very kind of SYN before has been cut off.
  */
 static enum confidence judge_kind(const struct server_evidence *server, enum syn_kind kind, double *ret_chance)
 {
-	const struct sample connections = {server->syns[kind][0], server->syns[kind][1], server->syns[SYN_NEWER][0],
-					   server->syns[SYN_NEWER][1]};
-	const struct sample clients = {count_bits(&server->clients[kind][0]), count_bits(&server->clients[kind][1]),
-				       count_bits(&server->clients[SYN_NEWER][0]), count_bits(&server->clients[SYN_NEWER][1])};
+	const struct sample connections = {server->syns[kind][0], server->syns[kind][1], to_count(diagnosis_newer(server, 0)),
+					   to_count(diagnosis_newer(server, 1))};
 
 	*ret_chance = 1;
-	if (connections.dropped < DROPPED_LEAST)
+	if (connections.dropped < DROPPED_LEAST || !is_different_meanwhile(server, kind))
 		return CONFIDENCE_NONE;
-	return judge_sample(are_clients_served(server, kind) ? connections : clients, ret_chance);
+	return judge_sample(are_clients_served(server, kind) ? connections : count_clients(server, kind), ret_chance);
 }
 
 static enum confidence judge_count(uint32_t seen, uint32_t confirmed)
@@ -162,6 +206,17 @@ static enum confidence judge_count(uint32_t seen, uint32_t confirmed)
 	if (!confirmed)
 		return CONFIDENCE_POSSIBLE;
 	return confirmed >= SEEN_CERTAIN ? CONFIDENCE_CERTAIN : CONFIDENCE_LIKELY;
+}
+
+/*
+ * What is alive at the server, or half closed, is challenged whatever the SYN's TSval is; so where SYNs that are not older are,
+ * older ones were for the same reason: as many, or some more by chance.
+ */
+static uint32_t count_time_wait(const uint32_t *signs)
+{
+	uint64_t explained = (uint64_t)ALIVE_MOST * signs[SIGN_CHALLENGED_OTHER];
+
+	return signs[SIGN_CHALLENGED_OLDER] > explained ? signs[SIGN_CHALLENGED_OLDER] - (uint32_t)explained : 0;
 }
 
 enum confidence diagnosis_judge(const struct server_evidence *server, enum finding finding, double *ret_chance)
@@ -175,7 +230,7 @@ enum confidence diagnosis_judge(const struct server_evidence *server, enum findi
 	case FINDING_RECYCLE_BARE:
 		return judge_kind(server, SYN_BARE, ret_chance);
 	case FINDING_TIME_WAIT:
-		return judge_count(signs[SIGN_CHALLENGED_OLDER], signs[SIGN_CHALLENGED_OLDER]);
+		return judge_count(count_time_wait(signs), count_time_wait(signs));
 	case FINDING_BUSY_TUPLE:
 		return judge_count(signs[SIGN_CHALLENGED_OTHER], signs[SIGN_CHALLENGED_OTHER]);
 	case FINDING_FOREIGN_TSECR:

@@ -449,6 +449,9 @@ static enum reason dispatch(struct passage *p)
 		p->slot = p->flow->slot;
 	if (!p->flow || (p->packet.flags & TCP_SYN))
 		return handle_opening(p);
+	/* The elder may be established, and answer for the younger. */
+	if (p->younger && is_answer_to_syn(p))
+		return handle_turn(p);
 	return handle_flow_segment(p);
 }
 

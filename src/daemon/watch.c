@@ -139,13 +139,18 @@ static void write_examples(const struct watch *watch, const struct server_eviden
 }
 
 /* The clients' bits as numbers, with dots between. */
+static void write_clients(FILE *out, const struct client_set *clients)
+{
+	for (uint32_t i = 0; i < CLIENT_SET_WORDS; i++)
+		fprintf(out, i ? ".%" PRIx64 : "%" PRIx64, clients->words[i]);
+}
+
 static void write_kind(FILE *out, const char *kind, const char *outcome, uint32_t count, const struct client_set *clients)
 {
 	if (!count)
 		return;
 	fprintf(out, " %s_%s=%u %s_%s_clients=", kind, outcome, count, kind, outcome);
-	for (uint32_t i = 0; i < CLIENT_SET_WORDS; i++)
-		fprintf(out, i ? ".%" PRIx64 : "%" PRIx64, clients->words[i]);
+	write_clients(out, clients);
 }
 
 static void write_server(const struct watch *watch, const struct server_evidence *server, FILE *out)
@@ -163,6 +168,10 @@ static void write_server(const struct watch *watch, const struct server_evidence
 	for (int kind = 0; kind < SYN_KIND_COUNT; kind++) {
 		write_kind(out, syn_kind_names[kind], "unanswered", server->syns[kind][0], &server->clients[kind][0]);
 		write_kind(out, syn_kind_names[kind], "answered", server->syns[kind][1], &server->clients[kind][1]);
+		if (server->syns[kind][0]) {
+			fprintf(out, " %s_returned_clients=", syn_kind_names[kind]);
+			write_clients(out, &server->returned[kind]);
+		}
 	}
 	for (int sign = 0; sign < SIGN_COUNT; sign++)
 		fprintf(out, " %s=%u", sign_table[sign].name, server->signs[sign]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "analysis.h"
 
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,8 @@ enum {
 	SWEEP_PLACES = 64,
 	IPV4_HEADER = 20,
 	IPV6_HEADER = 40,
+	TCP_HEADER = 20,
+	TCP_LENGTH_AT = 12,
 };
 
 static const uint32_t default_timeouts[FLOW_STATE_COUNT] = {
@@ -99,6 +102,11 @@ uint64_t analysis_count_older(const struct analysis *analysis)
 	return count;
 }
 
+static uint32_t load16(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 8 | at[1];
+}
+
 static void store16(uint8_t *at, uint32_t value)
 {
 	at[0] = (uint8_t)(value >> 8);
@@ -113,16 +121,32 @@ static uint8_t *find_length(const struct capture_packet *packet)
 {
 	uint8_t *ip = packet->ip;
 
-	if (packet->len >= IPV4_HEADER && ip[0] >> 4 == 4 && ((uint32_t)ip[2] << 8 | ip[3]) > packet->len)
+	if (packet->len >= IPV4_HEADER && ip[0] >> 4 == 4 && load16(ip + 2) > packet->len)
 		return ip + 2;
-	if (packet->len >= IPV6_HEADER && ip[0] >> 4 == 6 && ((uint32_t)ip[4] << 8 | ip[5]) + IPV6_HEADER > packet->len)
+	if (packet->len >= IPV6_HEADER && ip[0] >> 4 == 6 && load16(ip + 4) + IPV6_HEADER > packet->len)
 		return ip + 4;
 	return NULL;
 }
 
-/* The two bytes that were there, and where; NULL: nothing was changed. */
+/*
+ * And it may leave but a part of the TCP header: 96 bytes of a SYN over IPv6 and VLAN. The timestamps are not last in it. The place of
+ * its length, where more is said to be there than is, or NULL. Behind IPv6's extension headers nobody looks.
+ */
+static uint8_t *find_tcp_length(const struct capture_packet *packet)
+{
+	const uint8_t *ip = packet->ip;
+	bool is_ipv4 = ip[0] >> 4 == 4;
+	uint32_t at = is_ipv4 ? 4u * (ip[0] & 15) : IPV6_HEADER;
+
+	if (ip[is_ipv4 ? 9 : 6] != IPPROTO_TCP || packet->len < at + TCP_HEADER)
+		return NULL;
+	return at + 4u * (ip[at + TCP_LENGTH_AT] >> 4) > packet->len ? packet->ip + at + TCP_LENGTH_AT : NULL;
+}
+
+/* The bytes that were there, and where; NULL: nothing was changed. */
 struct fit {
 	uint8_t *at, was[2];
+	uint8_t *tcp_at, tcp_was;
 };
 
 static struct fit fit_length(const struct capture_packet *packet)
@@ -131,8 +155,15 @@ static struct fit fit_length(const struct capture_packet *packet)
 
 	if (!fit.at)
 		return fit;
+	fit.tcp_at = find_tcp_length(packet);
 	memcpy(fit.was, fit.at, sizeof(fit.was));
 	store16(fit.at, packet->len - (packet->ip[0] >> 4 == 6 ? IPV6_HEADER : 0));
+	if (fit.tcp_at) {
+		uint32_t left = packet->len - (uint32_t)(fit.tcp_at - packet->ip) + TCP_LENGTH_AT;
+
+		fit.tcp_was = *fit.tcp_at;
+		*fit.tcp_at = (uint8_t)(left / 4 << 4 | (fit.tcp_was & 15));
+	}
 	return fit;
 }
 
@@ -140,6 +171,8 @@ static void restore_length(const struct fit *fit)
 {
 	if (fit->at)
 		memcpy(fit->at, fit->was, sizeof(fit->was));
+	if (fit->tcp_at)
+		*fit->tcp_at = fit->tcp_was;
 }
 
 static void hear(struct analysis *analysis)

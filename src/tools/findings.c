@@ -96,10 +96,11 @@ size_t reports_of_address(const struct server_report *reports, size_t count)
 
 static void print_sample(FILE *out, const struct server_evidence *server, enum syn_kind kind, const char *words, double chance)
 {
-	const uint32_t *these = server->syns[kind], *others = server->syns[SYN_NEWER];
+	const uint32_t *these = server->syns[kind];
+	const uint64_t others_dropped = diagnosis_newer(server, 0), others = others_dropped + diagnosis_newer(server, 1);
 
-	fprintf(out, "    %u of %u connects %s had no answer, of those with a newer one %u of %u", these[0], these[0] + these[1],
-		words, others[0], others[0] + others[1]);
+	fprintf(out, "    %u of %u connects %s had no answer, of those with a newer one %" PRIu64 " of %" PRIu64, these[0],
+		these[0] + these[1], words, others_dropped, others);
 	if (chance >= 1e-15)
 		fprintf(out, "; by chance: once in %.3g times\n", 1 / chance);
 	else

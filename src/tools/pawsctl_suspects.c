@@ -57,13 +57,15 @@ bool evidence_read(const struct record *record, struct server_evidence *ret)
 	ret->port = (uint16_t)record_number(record, "port");
 	record_addr(record, "client", &ret->client);
 	for (int kind = 0; kind < SYN_KIND_COUNT; kind++) {
-		for (int outcome = 0; outcome < 2; outcome++) {
-			char key[32];
+		char key[32];
 
+		for (int outcome = 0; outcome < 2; outcome++) {
 			ret->syns[kind][outcome] = count_of(record, syn_kind_names[kind], outcome ? "_answered" : "_unanswered");
 			snprintf(key, sizeof(key), "%s_%s_clients", syn_kind_names[kind], outcome ? "answered" : "unanswered");
 			read_clients(record_text(record, key), &ret->clients[kind][outcome]);
 		}
+		snprintf(key, sizeof(key), "%s_returned_clients", syn_kind_names[kind]);
+		read_clients(record_text(record, key), &ret->returned[kind]);
 	}
 	for (int sign = 0; sign < SIGN_COUNT; sign++)
 		ret->signs[sign] = count_of(record, sign_table[sign].name, "");

@@ -98,24 +98,24 @@ static void judge(struct world *world, const struct server_evidence *evidence)
 			continue;
 		tally->wrong[finding] += confidence >= CONFIDENCE_LIKELY;
 		tally->wrong_possible[finding] += confidence == CONFIDENCE_POSSIBLE;
-		printf("# world %llu, server address %02x%02x: %s %s (chance %g) is wrong: older %u of %u, newer %u of %u, bare %u of %u dropped\n",
+		printf("# world %llu, server address %02x%02x: %s %s (chance %g) is wrong: older %u of %u, newer %llu of %llu, bare %u of %u dropped\n",
 		       (unsigned long long)world->scenario->seed, evidence->addr.byte[14], evidence->addr.byte[15],
 		       finding_table[finding].name, confidence_names[confidence], chance, evidence->syns[SYN_OLDER][0],
-		       evidence->syns[SYN_OLDER][0] + evidence->syns[SYN_OLDER][1], evidence->syns[SYN_NEWER][0],
-		       evidence->syns[SYN_NEWER][0] + evidence->syns[SYN_NEWER][1], evidence->syns[SYN_BARE][0],
+		       evidence->syns[SYN_OLDER][0] + evidence->syns[SYN_OLDER][1], (unsigned long long)diagnosis_newer(evidence, 0),
+		       (unsigned long long)(diagnosis_newer(evidence, 0) + diagnosis_newer(evidence, 1)), evidence->syns[SYN_BARE][0],
 		       evidence->syns[SYN_BARE][0] + evidence->syns[SYN_BARE][1]);
 	}
 	if (!truth.is_all_by_pair || (!world->scenario->postnat && world->scenario->public_count > 1) || evidence->syns[SYN_OLDER][0] < ENOUGH ||
-	    evidence->syns[SYN_NEWER][1] < ENOUGH)
+	    diagnosis_newer(evidence, 1) < ENOUGH)
 		return;
 	tally->to_be_found++;
 	if (diagnosis_judge(evidence, FINDING_RECYCLE, &chance) >= CONFIDENCE_LIKELY)
 		return;
 	tally->missed++;
-	printf("# world %llu, server address %02x%02x: missed: older %u of %u, newer %u of %u dropped\n",
+	printf("# world %llu, server address %02x%02x: missed: older %u of %u, newer %llu of %llu dropped\n",
 	       (unsigned long long)world->scenario->seed, evidence->addr.byte[14], evidence->addr.byte[15], evidence->syns[SYN_OLDER][0],
-	       evidence->syns[SYN_OLDER][0] + evidence->syns[SYN_OLDER][1], evidence->syns[SYN_NEWER][0],
-	       evidence->syns[SYN_NEWER][0] + evidence->syns[SYN_NEWER][1]);
+	       evidence->syns[SYN_OLDER][0] + evidence->syns[SYN_OLDER][1], (unsigned long long)diagnosis_newer(evidence, 0),
+	       (unsigned long long)(diagnosis_newer(evidence, 0) + diagnosis_newer(evidence, 1)));
 }
 
 void watch_close(struct world *world)

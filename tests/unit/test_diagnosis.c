@@ -23,7 +23,7 @@ static void test_recycle(void **state)
 	assert_int_equal(judge(1, FINDING_RECYCLE_BARE), CONFIDENCE_NONE);
 	assert_int_equal(server_at(1)->syns[SYN_OLDER][0], 10);
 	assert_int_equal(server_at(1)->syns[SYN_OLDER][1], 0);
-	assert_int_equal(server_at(1)->syns[SYN_NEWER][1], 9); /* the first met no stamp */
+	assert_int_equal(diagnosis_newer(server_at(1), 1), 9); /* the first met no stamp */
 	assert_int_equal(server_at(1)->syns[SYN_PLAIN][1], 1);
 }
 
@@ -181,7 +181,7 @@ static void test_one_behind(void **state)
 	fails(1, 5000009, 1);
 	fails(1, 5000008, 1);
 	finish();
-	assert_int_equal(server_at(1)->syns[SYN_NEWER][0], 1);
+	assert_int_equal(diagnosis_newer(server_at(1), 0), 1);
 	assert_int_equal(server_at(1)->syns[SYN_OLDER][0], 1);
 }
 
@@ -298,6 +298,112 @@ static void test_filtered_client(void **state)
 	assert_true(judge(1, FINDING_RECYCLE) >= CONFIDENCE_LIKELY);
 }
 
+/* Clients that were served, first while nothing was remembered, then though they are behind, or bare, and are cut off. */
+static void test_cut_off(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 8; i++) {
+		struct endpoints ends;
+
+		try_client = 10 + i;
+		ends = ends_of(1);
+		isn = i;
+		syn(&ends, 1000000);
+		synack(&ends, 1000000);
+	}
+	for (uint32_t i = 0; i < 200; i++) {
+		try_client = i % 20 < 10 ? i % 20 : 0;
+		connects(1, 5000000 + (uint32_t)tick);
+		try_client = 10 + i % 8;
+		if (i < 40)
+			connects(1, try_client % 3 ? 1000000 : 0);
+		else
+			fails(1, try_client % 3 ? 1000000 : 0, 2);
+	}
+	try_client = 0;
+	finish();
+	nothing_found(1);
+	assert_true(server_at(1)->syns[SYN_OLDER][0] > 3 * server_at(1)->syns[SYN_OLDER][1]);
+}
+
+/* Single SYNs without timestamps, of one client that is served as well, and of many that are not. */
+static void test_flood(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 300; i++) {
+		try_client = i % 3;
+		connects(1, 5000000 + (uint32_t)tick);
+		try_client = i % 2 ? 0 : 100 + i;
+		fails(1, 0, 1);
+	}
+	try_client = 0;
+	finish();
+	nothing_found(1);
+	assert_int_equal(server_at(1)->syns[SYN_BARE][0], 0);
+}
+
+static enum confidence judge_counts(const uint32_t counts[static 6])
+{
+	struct server_evidence evidence;
+	double chance;
+
+	memset(&evidence, 0, sizeof(evidence));
+	memcpy(evidence.syns[SYN_OLDER], counts, 2 * sizeof(uint32_t));
+	memcpy(evidence.syns[SYN_NEWER], counts + 2, 2 * sizeof(uint32_t));
+	memcpy(evidence.syns[SYN_MEANWHILE], counts + 4, 2 * sizeof(uint32_t));
+	return diagnosis_judge(&evidence, FINDING_RECYCLE, &chance);
+}
+
+/* Whatever chance says: what drops newer ones as well is something else, all the time or meanwhile. */
+static void test_overload(void **state)
+{
+	static const struct {
+		uint32_t counts[6]; /* older, newer, meanwhile: unanswered, answered */
+		enum confidence confidence;
+	} cases[] = {
+		{{590, 413, 598, 554, 0, 0}, CONFIDENCE_NONE},	    /* less patient clients */
+		{{2548, 2090, 0, 3000, 137, 223}, CONFIDENCE_NONE}, /* a rush */
+		{{2548, 2090, 0, 3000, 0, 0}, CONFIDENCE_CERTAIN},
+		{{2548, 2090, 0, 3000, 3, 357}, CONFIDENCE_CERTAIN}, /* every other server behind the address */
+		{{300, 2, 400, 600, 40, 60}, CONFIDENCE_CERTAIN},    /* in a network that loses two of five */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(judge_counts(cases[i].counts), cases[i].confidence);
+}
+
+/* A quarter of a minute is meanwhile, and a SYN's copies are of its kind. */
+static void test_meanwhile(void **state)
+{
+	struct endpoints ends;
+
+	(void)state;
+	connects(1, 5000000);
+	connects(1, 5001000);
+	fails(1, 1000000, 1);
+	connects(1, 5002000);
+	tick += 13000;
+	connects(1, 5003000);
+	tick += 2000;
+	connects(1, 5004000);
+	finish();
+	assert_int_equal(server_at(1)->syns[SYN_PLAIN][1], 1);
+	assert_int_equal(server_at(1)->syns[SYN_NEWER][1], 2);
+	assert_int_equal(server_at(1)->syns[SYN_MEANWHILE][1], 2);
+	tick += 20000;
+	ends = ends_of(1);
+	isn = 7;
+	syn(&ends, 5030000);
+	fails(1, 1000000, 1);
+	isn = 7;
+	syn(&ends, 5031000);
+	fails(1, 5032000, 2);
+	finish();
+	assert_int_equal(server_at(1)->syns[SYN_NEWER][0], 1);
+	assert_int_equal(server_at(1)->syns[SYN_MEANWHILE][0], 1);
+}
+
 /* Its answer acknowledges the data in the SYN (RFC 7413). */
 static void test_fast_open(void **state)
 {
@@ -350,6 +456,10 @@ int main(void)
 		cmocka_unit_test_setup(test_large_counts, begin),
 		cmocka_unit_test_setup(test_filtered_port, begin),
 		cmocka_unit_test_setup(test_filtered_client, begin),
+		cmocka_unit_test_setup(test_cut_off, begin),
+		cmocka_unit_test_setup(test_flood, begin),
+		cmocka_unit_test_setup(test_overload, begin),
+		cmocka_unit_test_setup(test_meanwhile, begin),
 		cmocka_unit_test_setup(test_fast_open, begin),
 		cmocka_unit_test_setup(test_evidence_fades, begin),
 	};

@@ -68,6 +68,23 @@ static void test_busy_tuple(void **state)
 	assert_int_equal(server_at(1)->signs[SIGN_CHALLENGED_OTHER], 2);
 }
 
+/* Where connections are alive whose four-tuples are given away, TSvals make no difference. */
+static void test_alive(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 12; i++) {
+		const struct endpoints ends = ends_of(1);
+
+		isn = (uint32_t)test_random64();
+		syn(&ends, 2000000);
+		challenge(&ends, i % 2 ? 1000000 : 3000000);
+		reset(&ends, isn + 0x40000000);
+	}
+	finish();
+	assert_int_equal(judge(1, FINDING_TIME_WAIT), CONFIDENCE_NONE);
+	assert_int_equal(judge(1, FINDING_BUSY_TUPLE), CONFIDENCE_CERTAIN);
+}
+
 /* The ACK that completes a handshake, or keeps one alive, is no challenge. */
 static void test_no_challenge(void **state)
 {
@@ -118,6 +135,33 @@ static void test_foreign_repaired(void **state)
 	finish();
 	assert_int_equal(server_at(1)->signs[SIGN_FOREIGN_REPAIRED], 1);
 	assert_int_equal(judge(1, FINDING_FOREIGN_TSECR), CONFIDENCE_LIKELY);
+}
+
+/* What is echoed is of an earlier copy of the SYN, or a later one, which was not seen; to a client that is gone, too. */
+static void test_unseen_copy(void **state)
+{
+	static const struct {
+		uint32_t tsecr;
+		bool is_foreign;
+	} cases[] = {
+		{3000000 - 1000, false}, {3000000 - 63000, false}, {3000000 + 450, false},
+		{3000000 + 5000, true}, {3000000 - 1000000, true}, {3000000 ^ 0x80000000u, true},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct endpoints ends = ends_of(1);
+
+		forget();
+		isn = 5;
+		syn(&ends, 3000000);
+		tick += 500;
+		tell(&ends, false, TCP_SYN | TCP_ACK, isn + 1, 777, cases[i].tsecr, cases[i].tsecr,
+		     REASON_SYNACK_OBSERVED_FOREIGN, EVENT_KNOWN);
+		reset(&ends, isn + 1);
+		finish();
+		assert_int_equal(judge(1, FINDING_FOREIGN_TSECR), cases[i].is_foreign ? CONFIDENCE_LIKELY : CONFIDENCE_NONE);
+	}
 }
 
 /* A server that lets the handshake's end wait repeats its SYN/ACK with what that said, which is not seen of observed connections. */
@@ -250,9 +294,11 @@ int main(void)
 		cmocka_unit_test_setup(test_time_wait, begin),
 		cmocka_unit_test_setup(test_late_segment, begin),
 		cmocka_unit_test_setup(test_busy_tuple, begin),
+		cmocka_unit_test_setup(test_alive, begin),
 		cmocka_unit_test_setup(test_no_challenge, begin),
 		cmocka_unit_test_setup(test_foreign, begin),
 		cmocka_unit_test_setup(test_foreign_repaired, begin),
+		cmocka_unit_test_setup(test_unseen_copy, begin),
 		cmocka_unit_test_setup(test_repeated_synack, begin),
 		cmocka_unit_test_setup(test_zero_is_no_fault, begin),
 		cmocka_unit_test_setup(test_closed_port, begin),

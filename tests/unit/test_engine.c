@@ -2,6 +2,7 @@
 #include "core_test.h"
 
 #include "engine.h"
+#include "event.h"
 #include "engine_world.h"
 #include "seq.h"
 
@@ -423,6 +424,51 @@ static void test_look_ahead(void **state)
 	world_free(&world);
 }
 
+/* One packet of the client's connection at port 1 to the observed port. */
+static void pass_segment(struct engine_world *world, bool is_outbound, uint8_t flags, uint32_t seq, uint32_t ack, uint32_t tsval,
+			 uint32_t tsecr)
+{
+	const struct addr client = test_addr(false, 1), server = test_addr(false, WORLD_NET + 2);
+	struct test_segment segment = {.src = is_outbound ? client : server, .dst = is_outbound ? server : client,
+				       .src_port = is_outbound ? 1 : 81, .dst_port = is_outbound ? 81 : 1,
+				       .seq = seq, .ack = ack, .flags = flags};
+	uint8_t data[TEST_PACKET_MAX];
+	struct packet_input input = {.data = data, .direction = is_outbound ? DIRECTION_OUT : DIRECTION_IN};
+	uint32_t tcp_at;
+
+	test_segment_ts(&segment, tsval, tsecr);
+	input.len = test_build(&segment, data, &tcp_at);
+	engine_handle(&world->engine, &input, world->tick);
+}
+
+/* A server that still knows the connection on the four-tuple answers the next one's SYN with an ACK: it is told of. */
+static void test_elder_answers(void **state)
+{
+	static struct engine_world world;
+	static struct event_ring ring;
+	struct event event, last = {0};
+	(void)state;
+
+	world_make(&world, 64, 5000000);
+	world.engine.events = &ring;
+	pass_segment(&world, true, TCP_SYN, 1000, 0, 100, 0);
+	pass_segment(&world, false, TCP_SYN | TCP_ACK, 9000, 1001, 55, 100);
+	pass_segment(&world, true, TCP_ACK, 1001, 9001, 101, 55);
+	world.tick += 90000;
+	pass_segment(&world, true, TCP_SYN, 3000000000u, 0, 777, 0);
+	while (event_take(&ring, &event))
+		;
+	pass_segment(&world, false, TCP_ACK, 9001, 1001, 90055, 101);
+	assert_true(event_take(&ring, &last));
+	assert_int_equal(last.tcp_flags, TCP_ACK);
+	assert_int_equal(last.number, 1001);
+	assert_false(last.flags & EVENT_OUTBOUND);
+	/* It runs on, and of that nothing is told. */
+	pass_segment(&world, true, TCP_ACK, 1001, 9001, 90102, 90055);
+	assert_false(event_take(&ring, &event));
+	world_free(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -432,6 +478,7 @@ int main(void)
 		cmocka_unit_test(test_rules_that_lag),
 		cmocka_unit_test(test_draining),
 		cmocka_unit_test(test_look_ahead),
+		cmocka_unit_test(test_elder_answers),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
