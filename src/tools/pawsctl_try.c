@@ -42,6 +42,7 @@ struct experiment {
 	struct question question;
 	const char *mode, *repair;
 	struct fate before, after;
+	bool has_begun;
 };
 
 static volatile sig_atomic_t has_to_end;
@@ -115,13 +116,25 @@ static int change(const struct call *call, const char *request)
 	return EXIT_SUCCESS;
 }
 
-static int begin(const struct experiment *trial, const char *mode, const char *repair, unsigned int seconds)
+static int begin(struct experiment *trial, const char *mode, const char *repair, unsigned int seconds)
 {
 	char request[REQUEST_SIZE];
+	int status;
 
 	snprintf(request, sizeof(request), "try %s %s %s %s %u", trial->question.server, trial->question.port, mode, repair,
 		 seconds + GRACE_S);
-	return change(trial->call, request);
+	status = change(trial->call, request);
+	if (!status)
+		trial->has_begun = true;
+	return status;
+}
+
+static int finish(const struct experiment *trial)
+{
+	char request[REQUEST_SIZE];
+
+	snprintf(request, sizeof(request), "try end %s %s", trial->question.server, trial->question.port);
+	return trial->has_begun ? change(trial->call, request) : EXIT_SUCCESS;
 }
 
 /* To its end, or until it is interrupted. */
@@ -299,7 +312,7 @@ int try_server(const struct call *call)
 	status = find_before(&trial, before_s);
 	if (!status)
 		status = find_after(&trial, settle_s, seconds);
-	end_status = change(call, "try end");
+	end_status = finish(&trial);
 	if (status || end_status)
 		return status ? status : end_status;
 	if (call->json)

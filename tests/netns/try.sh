@@ -60,6 +60,10 @@ check "try: enough is known, so it is rewritten at once" wait_until 5 in_trial "
 cases_fresh # and forgets what was before
 check "status shows it" grep -qE "^trial +$SICK, mode rewrite, for [0-9]+ s more\$" <(pawsctl status)
 check "a trial of another server is refused" refused 'there is a trial of another server already' try "$WELL" --before 0 --seconds 5
+check "and does not end this one" in_trial "$SICK" rewrite
+check "nor does who names another" request "try end $WELL -"
+check "which goes on" in_trial "$SICK" rewrite
+check "the end of what server has to be said" fails request "try end"
 check "it counts anew" wait_until 10 grep -q '^mode = rewrite for 8 s' "$WORK/sick"
 check "the same connects" case_run F1-vanilla 4 with $ATTEMPTS
 check "try ends" ended "$TRIAL"
