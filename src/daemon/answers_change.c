@@ -147,5 +147,7 @@ const char *answer_try(struct daemon *daemon, const struct words *words, FILE *o
 		return wrong;
 	if (*words->progress == 0 && is_of_another(daemon, &change.trial))
 		return "try: there is a trial of another server already; `pawsctl status` shows it";
+	if (*words->progress == 0 && state_is_draining(&daemon->state)) /* be it to observe first */
+		return "try: pawsd drains, and rewrites no new connection; `pawsctl resume` ends that";
 	return carry_out(daemon, words, &change, out);
 }

@@ -101,6 +101,17 @@ static int look(struct experiment *trial, struct fate *fate)
 	return ask_records(trial->call, request, TIMEOUT_MS, take, fate);
 }
 
+/* What is known where the trial is still in force: else it is told of another mode's connections too. */
+static int look_in_trial(struct experiment *trial, struct fate *fate)
+{
+	int status = look(trial, fate);
+
+	if (status || strcmp(fate->destination, TRIAL_NAME) == 0)
+		return status;
+	fprintf(stderr, "pawsctl: the trial has ended before its time, as by a reload: nothing can be said\n");
+	return EXIT_FAILURE;
+}
+
 /* ---- the trial ---- */
 
 static int change(const struct call *call, const char *request)
@@ -251,7 +262,7 @@ static int find_before(struct experiment *trial, unsigned int seconds)
 		if (status)
 			return status;
 		pause_for(seconds);
-		status = look(trial, &trial->before);
+		status = look_in_trial(trial, &trial->before);
 	}
 	if (!status && has_to_end)
 		fprintf(stderr, "pawsctl: interrupted\n");
@@ -280,7 +291,7 @@ static int find_after(struct experiment *trial, unsigned int settle_s, unsigned 
 		say(trial, words, seconds);
 		pause_for(seconds);
 	}
-	return look(trial, &trial->after);
+	return look_in_trial(trial, &trial->after);
 }
 
 int try_server(const struct call *call)

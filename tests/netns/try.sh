@@ -107,5 +107,16 @@ kill -INT "$TRIAL"
 check "interrupted it tells what it knows" ended "$TRIAL"
 check "that is" grep -qE '^rewrite +[0-9]+ connects' "$WORK/cut"
 check "and is over" trial_over
+
+start "$GW" "$PAWSCTL" -s "$WORK/run/control.sock" try "$SICK" --before 0 --settle 0 --seconds 6 >"$WORK/lost" 2>&1
+TRIAL=$STARTED
+wait_until 5 in_trial "$SICK" rewrite
+check "a reload in its midst" pawsctl reload
+check "a trial that was ended is no proof" fails ended "$TRIAL"
+check "and that is said" grep -q 'the trial has ended before its time, as by a reload' "$WORK/lost"
+check "nothing is told of it" fails grep -q '^rewrite' "$WORK/lost"
+check "pawsd drains" pawsctl drain --no-wait
+check "and tries nothing meanwhile" refused 'pawsd drains, and rewrites no new connection' try "$SICK" --before 0 --seconds 1
+check "there is no trial" trial_over
 check "pawsd stops" pawsd_stop
 tap_done
