@@ -195,6 +195,7 @@ follow third
 follow fourth
 wait_until 10 lines third 1 && wait_until 10 lines fourth 1
 check "events: four may watch at a time" refused 'busy: as many others watch already as may' events --count 1
+check "and who may not is told of nothing" [ "$(pawsctl events --last 8192 2>/dev/null | wc -l)" = 0 ]
 check "and others are answered" json '.metrics.workers == 1' status
 finish "$FOLLOWED" || true
 check "one goes, another comes" wait_until 10 says . events --last 10 --count 1
