@@ -211,6 +211,10 @@ static void test_another_mode(void **state)
 	assert_int_equal(helper_set_mode(helper, slot, MODE_REWRITE, &config, &names, error, sizeof(error)), 0);
 	assert_false(config->policy->destinations[1].is_overridden);
 	config_free(config);
+	/* One that a reload has taken away since it was asked for. */
+	assert_int_equal(helper_set_mode(helper, SLOT_NONE, MODE_OFF, &config, &names, error, sizeof(error)), -1);
+	assert_null(config);
+	assert_non_null(strstr(error, "no such destination"));
 	/* The file ends it. */
 	assert_int_equal(helper_load(helper, &config, &names, error, sizeof(error)), 0);
 	assert_false(config->policy->destinations[0].is_overridden);
