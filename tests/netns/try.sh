@@ -41,8 +41,9 @@ ended() { wait_until 30 process_gone "$1" && wait "$1"; }
 net_up
 cases_setup
 cases_fresh
-serve "$(endpoint 4 9 80)"
+serve "$(endpoint 4 9 80)" "$(endpoint 4 10 80)"
 SICK=$(server_addr 4 "$(case_server F1-vanilla)") WELL=$(server_addr 4 9)
+PAWSD_STRIP=auto
 pawsd_config "$WORK/pawsd.conf" <<-EOT
 	[default]
 	mode = observe
@@ -86,6 +87,13 @@ check "try ends well" ended "$TRIAL"
 check "both are counted, none failed" holds "$WORK/well" '.before.connects == 30 and .before.failed == 0 and .after.connects == 20 and
 	.after.failed == 0 and .chance == 1 and .mode == "strip"'
 check "and were stripped" [ "$(counted trial syn_stripped)" = 20 ]
+
+start "$GW" "$PAWSCTL" -s "$WORK/run/control.sock" try "$(server_addr 4 10)" --before 0 --settle 0 --seconds 4 --mode strip --json >"$WORK/strip" 2>&1
+TRIAL=$STARTED
+wait_until 5 in_trial "$(server_addr 4 10)" strip
+load --from "$(clients 4)" --to "$(endpoint 4 10 80)" --count 20 --timeout-ms 2000 >/dev/null
+check "try: of what nothing is known" ended "$TRIAL"
+check "is counted where rules could strip it" holds "$WORK/strip" '.after.connects == 20 and .after.failed == 0'
 
 check "what is rewritten already is not tried" pawsctl set well mode rewrite
 check "and that is said" refused '\[destination well\] has mode = rewrite for it already' try "$WELL"
