@@ -13,7 +13,7 @@
 enum {
 	TIMEOUT_MS = 5000,
 	ENOUGH = 20,	   /* connects that are known of already */
-	PORTS_MAX = 64,	   /* of the server, that are looked at */
+	SHOWN_MAX = 64,	   /* ports of the server, each with the clients together or one by one, of which findings are told */
 	GRACE_S = 30,	   /* by which pawsd ends a trial itself where nobody else does */
 	SECONDS_MOST = 80000,
 };
@@ -30,8 +30,8 @@ const struct command_option try_options[] = {
 /* What is known of the server's connects. */
 struct fate {
 	uint32_t connects, failed;
-	struct server_evidence evidence[PORTS_MAX];
-	struct server_report reports[PORTS_MAX];
+	struct server_evidence evidence[SHOWN_MAX];
+	struct server_report reports[SHOWN_MAX];
 	size_t count;
 	char mode[16], repair[16], destination[64];
 	uint16_t port; /* 0: all */
@@ -77,18 +77,21 @@ static void add_evidence(struct fate *fate, const struct server_evidence *eviden
 static void take(void *context, const struct record *record)
 {
 	struct fate *fate = context;
-	struct server_evidence *evidence = &fate->evidence[fate->count];
+	struct server_evidence evidence;
 
 	if (strcmp(record->kind, "match") == 0) {
 		snprintf(fate->mode, sizeof(fate->mode), "%s", text_of(record, "mode"));
 		snprintf(fate->repair, sizeof(fate->repair), "%s", text_of(record, "synack_tsecr"));
 		snprintf(fate->destination, sizeof(fate->destination), "%s", text_of(record, "destination"));
 	}
-	if (strcmp(record->kind, "server") != 0 || fate->count == PORTS_MAX || !evidence_read(record, evidence) ||
-	    (fate->port && fate->port != evidence->port))
+	if (strcmp(record->kind, "server") != 0 || !evidence_read(record, &evidence) || (fate->port && fate->port != evidence.port))
 		return;
-	add_evidence(fate, evidence);
-	report_judge(&fate->reports[fate->count++], evidence);
+	add_evidence(fate, &evidence);
+	if (fate->count == SHOWN_MAX)
+		return;
+	fate->evidence[fate->count] = evidence;
+	report_judge(&fate->reports[fate->count], &fate->evidence[fate->count]);
+	fate->count++;
 }
 
 static int look(struct experiment *trial, struct fate *fate)
