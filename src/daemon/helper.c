@@ -143,7 +143,7 @@ static bool load(struct server *server)
 static bool try_one(struct server *server)
 {
 	struct config_report none = {0};
-	struct policy_trial wanted;
+	struct policy_trial wanted = {0};
 	const struct policy_trial *trial = server->bytes ? &wanted : NULL;
 	uint16_t slot = SLOT_NONE;
 
