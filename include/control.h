@@ -24,7 +24,7 @@ enum {
 struct control_request {
 	const char *text;
 	bool may_change;   /* the peer may do more than ask */
-	uint64_t progress; /* 0 when it is answered first; from then on the answerer's own */
+	uint64_t progress; /* 0 when it is answered first; from then on the answerer's own: not 0 where something is begun */
 };
 
 /* What control_answer_fn returns where it has to be asked again later; nothing that it has written counts then. */

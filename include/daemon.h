@@ -43,7 +43,7 @@ struct change {
 	} kind;
 	uint16_t slot; /* CHANGE_MODE: of the destination */
 	enum mode mode;
-	struct policy_trial trial; /* CHANGE_TRIAL */
+	struct policy_trial trial; /* CHANGE_TRIAL; CHANGE_TRIAL_END: of what server and port */
 	uint32_t trial_s;   /* how long */
 	uint64_t begun, done; /* how many there have been, this one included */
 	char problem[1024];   /* why the last one was refused; "": it was not */
@@ -62,6 +62,7 @@ struct daemon {
 	struct listing listing;
 	struct change change;
 	uint64_t trial_until; /* shared clock; 0: there is no trial */
+	struct policy_trial trial; /* the one that there is */
 	struct control *control;
 	struct feeding feeding;
 	uint64_t now; /* the shared clock at the last look, ms; does not go back */

@@ -182,7 +182,7 @@ struct attempt {
 	uint16_t server;
 	uint8_t kind, first_kind; /* of the last SYN, of the first */
 	uint8_t dropped;	  /* bit per kind: a SYN of it has had no answer, which is counted */
-	uint8_t excluded;	  /* bit per kind: is not counted any more, whatever comes */
+	uint8_t excluded;	  /* bit per kind: is not counted any more, whatever comes; UINT8_MAX: nothing is, diagnosis_forget() */
 	bool has_ts, is_answered, is_challenged, is_foreign, is_repeated;
 	uint8_t challenge;	  /* what was counted of it: enum sign */
 	uint32_t behind; /* what the last SYN was older than */

@@ -85,6 +85,11 @@ struct policy_trial {
 	enum repair repair;
 };
 
+static inline bool policy_is_same_trial(const struct policy_trial *a, const struct policy_trial *b)
+{
+	return addr_equal(&a->server, &b->server) && a->port == b->port;
+}
+
 /* An address as a number: IPv4 in the upper 32 bits of `hi`, so that both families sort alike. */
 struct range_key {
 	uint64_t hi, lo;

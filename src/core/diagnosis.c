@@ -364,8 +364,6 @@ void diagnosis_forget(struct diagnosis *diagnosis, struct server_evidence *serve
 		if (!attempt->tick || &diagnosis->servers[attempt->server] != server)
 			continue;
 		attempt->excluded = UINT8_MAX;
-		attempt->dropped = 0;
-		attempt->is_challenged = attempt->is_foreign = false;
 	}
 	memset(server->syns, 0, sizeof(server->syns));
 	memset(server->clients, 0, sizeof(server->clients));

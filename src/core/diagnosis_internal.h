@@ -13,7 +13,7 @@ struct server_evidence *diagnosis_find_server(struct diagnosis *diagnosis, const
 struct server_memory *diagnosis_find_memory(struct diagnosis *diagnosis, const struct endpoints *ends);
 struct server_memory *diagnosis_make_memory(struct diagnosis *diagnosis, const struct endpoints *ends);
 
-/* The attempt's server; NULL where its place has been given to another meanwhile. */
+/* The attempt's server; NULL where its place has been given to another meanwhile, or the attempt is not to count any more. */
 struct server_evidence *diagnosis_server_of(struct diagnosis *diagnosis, const struct attempt *attempt);
 
 /* The attempt on these ends, or NULL; and the DIAGNOSIS_WAYS places that it may have. */

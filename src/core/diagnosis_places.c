@@ -102,7 +102,7 @@ struct server_evidence *diagnosis_server_of(struct diagnosis *diagnosis, const s
 {
 	struct server_evidence *server = &diagnosis->servers[attempt->server];
 
-	return is_about(diagnosis, server, &attempt->ends) ? server : NULL;
+	return attempt->excluded != UINT8_MAX && is_about(diagnosis, server, &attempt->ends) ? server : NULL;
 }
 
 bool diagnosis_ends_equal(const struct endpoints *a, const struct endpoints *b)

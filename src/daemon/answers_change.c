@@ -33,10 +33,8 @@ static const char *carry_out(struct daemon *daemon, const struct words *words, c
 		change->kind = wanted->kind;
 		change->slot = wanted->slot;
 		change->mode = wanted->mode;
-		if (wanted->kind == CHANGE_TRIAL) {
-			change->trial = wanted->trial;
-			change->trial_s = wanted->trial_s;
-		}
+		change->trial = wanted->trial;
+		change->trial_s = wanted->trial_s;
 		*words->progress = ++change->begun;
 	}
 	if (change->done < *words->progress)
@@ -98,22 +96,31 @@ const char *answer_set(struct daemon *daemon, const struct words *words, FILE *o
 	return carry_out(daemon, words, &change, out);
 }
 
+static bool read_server(const char *server, const char *port, struct policy_trial *ret)
+{
+	struct prefix prefix;
+
+	if (strchr(server, '/') || prefix_parse(server, &prefix) || !words_port(port, &ret->port))
+		return false;
+	ret->server = prefix.addr;
+	return true;
+}
+
+static const char usage_of_try[] = "try needs an address, a port or -, a mode, off, echo or zero, and a number of seconds; or, to "
+				   "end it, the word end, the address, and the port or -";
+
 /* ADDRESS PORT MODE REPAIR SECONDS. What is wrong with it, or NULL. */
 static const char *read_trial(const struct words *words, struct change *ret)
 {
-	static const char usage[] = "try needs an address, a port or -, a mode, off, echo or zero, and a number of seconds; or end";
-	struct prefix prefix;
 	char *end;
 	unsigned long seconds;
 
-	if (words->count != 6 || strchr(words->word[1], '/') || prefix_parse(words->word[1], &prefix) ||
-	    !words_port(words->word[2], &ret->trial.port) || !find_mode(words->word[3], &ret->trial.mode) ||
-	    !find_repair(words->word[4], &ret->trial.repair))
-		return usage;
+	if (words->count != 6 || !read_server(words->word[1], words->word[2], &ret->trial) ||
+	    !find_mode(words->word[3], &ret->trial.mode) || !find_repair(words->word[4], &ret->trial.repair))
+		return usage_of_try;
 	seconds = strtoul(words->word[5], &end, 10);
 	if (*words->word[5] < '0' || *words->word[5] > '9' || *end || seconds < 1 || seconds > TRIAL_MOST_S)
 		return "try: a trial takes 1 to 86400 seconds";
-	ret->trial.server = prefix.addr;
 	ret->trial_s = (uint32_t)seconds;
 	return NULL;
 }
@@ -121,9 +128,7 @@ static const char *read_trial(const struct words *words, struct change *ret)
 /* Another one's trial is not replaced; one's own is, by its next part. */
 static bool is_of_another(const struct daemon *daemon, const struct policy_trial *trial)
 {
-	const struct policy_trial *now = &daemon->change.trial;
-
-	return daemon->trial_until && (!addr_equal(&now->server, &trial->server) || now->port != trial->port);
+	return daemon->trial_until && !policy_is_same_trial(&daemon->trial, trial);
 }
 
 const char *answer_try(struct daemon *daemon, const struct words *words, FILE *out)
@@ -131,12 +136,18 @@ const char *answer_try(struct daemon *daemon, const struct words *words, FILE *o
 	struct change change = {.kind = CHANGE_TRIAL};
 	const char *wrong;
 
-	if (words->count == 2 && strcmp(words->word[1], "end") == 0)
-		return carry_out(daemon, words, &(struct change){.kind = CHANGE_TRIAL_END}, out);
+	if (words->count > 1 && strcmp(words->word[1], "end") == 0) {
+		if (words->count != 4 || !read_server(words->word[2], words->word[3], &change.trial))
+			return usage_of_try;
+		change.kind = CHANGE_TRIAL_END;
+		return carry_out(daemon, words, &change, out);
+	}
 	wrong = read_trial(words, &change);
 	if (wrong)
 		return wrong;
 	if (*words->progress == 0 && is_of_another(daemon, &change.trial))
 		return "try: there is a trial of another server already; `pawsctl status` shows it";
+	if (*words->progress == 0 && state_is_draining(&daemon->state)) /* be it to observe first */
+		return "try: pawsd drains, and rewrites no new connection; `pawsctl resume` ends that";
 	return carry_out(daemon, words, &change, out);
 }

@@ -153,7 +153,11 @@ const char *answer_events(struct daemon *daemon, const struct words *words, FILE
 
 	if (wrong)
 		return wrong;
-	next = *words->progress ? *words->progress - 1 : begin_at(watch, &query);
+	if (*words->progress == 0) { /* whether there is a place for one more is not known yet */
+		*words->progress = begin_at(watch, &query) + 1;
+		return control_more;
+	}
+	next = *words->progress - 1;
 	if (watch->told_count - next > WATCH_TOLD) {
 		fprintf(out, "lost events=%" PRIu64 "\n", watch->told_count - WATCH_TOLD - next);
 		next = watch->told_count - WATCH_TOLD;

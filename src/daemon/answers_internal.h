@@ -60,7 +60,7 @@ const char *answer_drain(struct daemon *daemon, const struct words *words, FILE 
 const char *answer_reload(struct daemon *daemon, const struct words *words, FILE *out);
 const char *answer_set(struct daemon *daemon, const struct words *words, FILE *out);
 
-/* "try SERVER PORT MODE REPAIR SECONDS", "-" for no port; "try end". */
+/* "try SERVER PORT MODE REPAIR SECONDS", "-" for no port; "try end SERVER PORT", which ends no other's. */
 const char *answer_try(struct daemon *daemon, const struct words *words, FILE *out);
 
 /*

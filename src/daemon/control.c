@@ -246,12 +246,12 @@ static size_t count_streams(const struct control *control)
 	return count;
 }
 
-/* What it says for the answer, or that it cannot be had now for others are before it. */
+/* What it says for the answer, or that it cannot be had now for others are before it. What is begun is done, whoever waits. */
 static const char *ask(struct control *control, struct client *client, FILE *out)
 {
 	const char *problem = control->answer(control->context, &client->request, out);
 
-	if (problem == control_later && count_waiting(control, client->turn) >= WAITING_MAX)
+	if (problem == control_later && client->request.progress == 0 && count_waiting(control, client->turn) >= WAITING_MAX)
 		return "busy: others wait already for a change that is under way";
 	if (problem == control_more && !client->is_stream && count_streams(control) >= CONTROL_STREAMS)
 		return "busy: as many others watch already as may";

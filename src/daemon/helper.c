@@ -131,7 +131,7 @@ static bool load(struct server *server)
 static bool try_one(struct server *server)
 {
 	struct config_report none = {0};
-	struct policy_trial wanted = {.port = 0};
+	struct policy_trial wanted = {0};
 	const struct policy_trial *trial = server->bytes ? &wanted : NULL;
 	uint16_t slot = SLOT_NONE;
 
@@ -155,11 +155,20 @@ static bool try_one(struct server *server)
 	return answer_next(server, &none, &none);
 }
 
-static void override_mode(struct destination *destination, enum mode mode)
+/* False: there is no such destination. */
+static bool override_mode(struct policy *policy, uint16_t slot, enum mode mode)
 {
-	destination->written = destination_written_mode(destination);
-	destination->mode = mode;
-	destination->is_overridden = destination->written != mode;
+	for (size_t i = 0; i < policy->destination_count; i++) {
+		struct destination *destination = &policy->destinations[i];
+
+		if (destination->slot != slot)
+			continue;
+		destination->written = destination_written_mode(destination);
+		destination->mode = mode;
+		destination->is_overridden = destination->written != mode;
+		return true;
+	}
+	return false;
 }
 
 static bool set_mode(struct server *server)
@@ -175,10 +184,8 @@ static bool set_mode(struct server *server)
 	server->next = wire_copy_config(server->current);
 	if (server->next) {
 		policy = server->next->policy;
-		for (size_t i = 0; i < policy->destination_count; i++) {
-			if (policy->destinations[i].slot == body.slot)
-				override_mode(&policy->destinations[i], (enum mode)body.mode);
-		}
+		if (!override_mode(policy, body.slot, (enum mode)body.mode))
+			config_report_add(&errors, "no such destination: a reload has taken it away");
 		config_check(server->path, server->next, policy->destinations, policy->destination_count, &errors, &warnings);
 	}
 	if (errors.count) {

@@ -106,7 +106,7 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 
 static void write_trial(const struct daemon *daemon, FILE *out)
 {
-	const struct policy_trial *trial = &daemon->change.trial;
+	const struct policy_trial *trial = &daemon->trial;
 	char addr[64];
 
 	addr_format(&trial->server, addr, sizeof(addr));

@@ -25,7 +25,7 @@ struct span {
 	struct range_key first;
 	uint16_t destination;
 	uint8_t len;
-	bool without_ports;
+	bool comes_last; /* of those with the same prefix: it has no ports, and is no trial */
 };
 
 struct open_prefix {
@@ -162,8 +162,8 @@ static int compare_spans(const void *left, const void *right)
 		return by_address;
 	if (a->len != b->len)
 		return a->len < b->len ? -1 : 1;
-	if (a->without_ports != b->without_ports)
-		return a->without_ports ? 1 : -1;
+	if (a->comes_last != b->comes_last)
+		return a->comes_last ? 1 : -1;
 	return (a->destination > b->destination) - (a->destination < b->destination);
 }
 
@@ -183,7 +183,7 @@ static size_t collect_spans(const struct policy *policy, enum family family, str
 				.first = range_key_first(addr_to_key(&prefix->addr, family), prefix->len),
 				.destination = (uint16_t)i,
 				.len = prefix->len,
-				.without_ports = destination->port_count == 0,
+				.comes_last = destination->port_count == 0 && !destination->is_trial,
 			};
 		}
 	}

@@ -300,6 +300,7 @@ static bool change_trial(struct daemon *daemon, const struct policy_trial *trial
 		return false;
 	daemon->trial_until = 0;
 	if (trial) {
+		daemon->trial = *trial;
 		daemon->trial_until = state_now(&daemon->state) + seconds * 1000ull;
 		watch_forget_server(&daemon->watch, &trial->server, trial->port);
 		addr_format(&trial->server, addr, sizeof(addr));
@@ -344,7 +345,9 @@ void reload_carry_out(struct daemon *daemon)
 		good = change_trial(daemon, &change->trial, change->trial_s, change->problem, sizeof(change->problem));
 		break;
 	case CHANGE_TRIAL_END:
-		good = !daemon->trial_until || change_trial(daemon, NULL, 0, change->problem, sizeof(change->problem));
+		/* One that has ended is no more, whoever has begun another since. */
+		good = !daemon->trial_until || !policy_is_same_trial(&daemon->trial, &change->trial) ||
+		       change_trial(daemon, NULL, 0, change->problem, sizeof(change->problem));
 		break;
 	}
 	if (good)

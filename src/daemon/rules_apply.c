@@ -322,7 +322,7 @@ static int install_plans(const struct request *request, bool kernel_strips, stru
 bool rules_can_strip(const struct rules_config *config, const struct policy *policy)
 {
 	for (size_t i = 0; i < policy->destination_count && config->strip != STRIP_QUEUE; i++)
-		if (policy->destinations[i].mode == MODE_STRIP)
+		if (policy->destinations[i].mode == MODE_STRIP && !policy->destinations[i].is_trial)
 			return true;
 	return false;
 }

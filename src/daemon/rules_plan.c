@@ -9,14 +9,16 @@ enum {
 	NO_CONDITION = UINT16_MAX,
 };
 
-/* As a word of a list: CLASS_STRIP and the number of the destination are one. */
+/* As a word of a list: CLASS_STRIP and the number of the destination are one. Of a trial pawsd is to see what comes. */
 static uint16_t class_word(const struct rules_plan *plan, uint16_t number)
 {
-	switch (plan->policy->destinations[number].mode) {
+	const struct destination *destination = &plan->policy->destinations[number];
+
+	switch (destination->mode) {
 	case MODE_REWRITE:
 		return CLASS_FULL;
 	case MODE_STRIP:
-		return plan->kernel_strips ? (uint16_t)(CLASS_STRIP + number) : CLASS_HANDSHAKE;
+		return plan->kernel_strips && !destination->is_trial ? (uint16_t)(CLASS_STRIP + number) : CLASS_HANDSHAKE;
 	case MODE_OBSERVE:
 		return CLASS_WATCH;
 	case MODE_OFF:

@@ -3,6 +3,7 @@
 #include <curses.h>
 #include <errno.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,6 +171,16 @@ static bool take_key(int key, enum view_order *order, bool *is_held)
 	return key != 'q' && key != 'Q' && key != 3;
 }
 
+/* ERR: none in KEY_WAIT_MS; 'q' where the terminal is no more, of which getch() says the same at once, again and again. */
+static int wait_for_key(void)
+{
+	struct pollfd terminal = {.fd = STDIN_FILENO, .events = POLLIN};
+
+	if (poll(&terminal, 1, KEY_WAIT_MS) > 0 && (terminal.revents & (POLLHUP | POLLERR | POLLNVAL)))
+		return 'q';
+	return getch();
+}
+
 static void show(struct top *top, double interval)
 {
 	enum view_order order = VIEW_BY_PACKETS;
@@ -180,7 +191,7 @@ static void show(struct top *top, double interval)
 	while (goes_on) {
 		draw(top, order, is_held, is_well ? NULL : top->error);
 		do {
-			key = getch();
+			key = wait_for_key();
 			goes_on = take_key(key, &order, &is_held);
 		} while (key == ERR && (seconds_now() < next || is_held));
 		if (!is_held && seconds_now() >= next) {
@@ -206,7 +217,7 @@ static int run_terminal(struct top *top, double interval)
 	noecho();
 	curs_set(0);
 	keypad(stdscr, TRUE);
-	timeout(KEY_WAIT_MS);
+	timeout(0);
 	top->error[0] = '\0';
 	show(top, interval);
 	endwin();
@@ -224,7 +235,7 @@ int show_top(const struct call *call)
 
 	if (text && (*end || !(interval >= 0.1 && interval <= 3600)))
 		return usage_error(call->command);
-	if (call->json || call_option(call, "once") || !isatty(STDOUT_FILENO))
+	if (call->json || call_option(call, "once") || !isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO))
 		status = print_once(&top, interval);
 	else
 		status = run_terminal(&top, interval);

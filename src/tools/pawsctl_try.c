@@ -13,7 +13,7 @@
 enum {
 	TIMEOUT_MS = 5000,
 	ENOUGH = 20,	   /* connects that are known of already */
-	PORTS_MAX = 64,	   /* of the server, that are looked at */
+	SHOWN_MAX = 64,	   /* ports of the server, each with the clients together or one by one, of which findings are told */
 	GRACE_S = 30,	   /* by which pawsd ends a trial itself where nobody else does */
 	SECONDS_MOST = 80000,
 };
@@ -30,8 +30,8 @@ const struct command_option try_options[] = {
 /* What is known of the server's connects. */
 struct fate {
 	uint32_t connects, failed;
-	struct server_evidence evidence[PORTS_MAX];
-	struct server_report reports[PORTS_MAX];
+	struct server_evidence evidence[SHOWN_MAX];
+	struct server_report reports[SHOWN_MAX];
 	size_t count;
 	char mode[16], repair[16], destination[64];
 	uint16_t port; /* 0: all */
@@ -42,6 +42,7 @@ struct experiment {
 	struct question question;
 	const char *mode, *repair;
 	struct fate before, after;
+	bool has_begun;
 };
 
 static volatile sig_atomic_t has_to_end;
@@ -76,18 +77,21 @@ static void add_evidence(struct fate *fate, const struct server_evidence *eviden
 static void take(void *context, const struct record *record)
 {
 	struct fate *fate = context;
-	struct server_evidence *evidence = &fate->evidence[fate->count];
+	struct server_evidence evidence;
 
 	if (strcmp(record->kind, "match") == 0) {
 		snprintf(fate->mode, sizeof(fate->mode), "%s", text_of(record, "mode"));
 		snprintf(fate->repair, sizeof(fate->repair), "%s", text_of(record, "synack_tsecr"));
 		snprintf(fate->destination, sizeof(fate->destination), "%s", text_of(record, "destination"));
 	}
-	if (strcmp(record->kind, "server") != 0 || fate->count == PORTS_MAX || !evidence_read(record, evidence) ||
-	    (fate->port && fate->port != evidence->port))
+	if (strcmp(record->kind, "server") != 0 || !evidence_read(record, &evidence) || (fate->port && fate->port != evidence.port))
 		return;
-	add_evidence(fate, evidence);
-	report_judge(&fate->reports[fate->count++], evidence);
+	add_evidence(fate, &evidence);
+	if (fate->count == SHOWN_MAX)
+		return;
+	fate->evidence[fate->count] = evidence;
+	report_judge(&fate->reports[fate->count], &fate->evidence[fate->count]);
+	fate->count++;
 }
 
 static int look(struct experiment *trial, struct fate *fate)
@@ -98,6 +102,17 @@ static int look(struct experiment *trial, struct fate *fate)
 	fate->port = (uint16_t)strtoul(trial->question.port, NULL, 10);
 	snprintf(request, sizeof(request), "explain %s %s -", trial->question.server, trial->question.port);
 	return ask_records(trial->call, request, TIMEOUT_MS, take, fate);
+}
+
+/* What is known where the trial is still in force: else it is told of another mode's connections too. */
+static int look_in_trial(struct experiment *trial, struct fate *fate)
+{
+	int status = look(trial, fate);
+
+	if (status || strcmp(fate->destination, TRIAL_NAME) == 0)
+		return status;
+	fprintf(stderr, "pawsctl: the trial has ended before its time, as by a reload: nothing can be said\n");
+	return EXIT_FAILURE;
 }
 
 /* ---- the trial ---- */
@@ -115,13 +130,25 @@ static int change(const struct call *call, const char *request)
 	return EXIT_SUCCESS;
 }
 
-static int begin(const struct experiment *trial, const char *mode, const char *repair, unsigned int seconds)
+static int begin(struct experiment *trial, const char *mode, const char *repair, unsigned int seconds)
 {
 	char request[REQUEST_SIZE];
+	int status;
 
 	snprintf(request, sizeof(request), "try %s %s %s %s %u", trial->question.server, trial->question.port, mode, repair,
 		 seconds + GRACE_S);
-	return change(trial->call, request);
+	status = change(trial->call, request);
+	if (!status)
+		trial->has_begun = true;
+	return status;
+}
+
+static int finish(const struct experiment *trial)
+{
+	char request[REQUEST_SIZE];
+
+	snprintf(request, sizeof(request), "try end %s %s", trial->question.server, trial->question.port);
+	return trial->has_begun ? change(trial->call, request) : EXIT_SUCCESS;
 }
 
 /* To its end, or until it is interrupted. */
@@ -238,7 +265,7 @@ static int find_before(struct experiment *trial, unsigned int seconds)
 		if (status)
 			return status;
 		pause_for(seconds);
-		status = look(trial, &trial->before);
+		status = look_in_trial(trial, &trial->before);
 	}
 	if (!status && has_to_end)
 		fprintf(stderr, "pawsctl: interrupted\n");
@@ -267,7 +294,7 @@ static int find_after(struct experiment *trial, unsigned int settle_s, unsigned 
 		say(trial, words, seconds);
 		pause_for(seconds);
 	}
-	return look(trial, &trial->after);
+	return look_in_trial(trial, &trial->after);
 }
 
 int try_server(const struct call *call)
@@ -299,7 +326,7 @@ int try_server(const struct call *call)
 	status = find_before(&trial, before_s);
 	if (!status)
 		status = find_after(&trial, settle_s, seconds);
-	end_status = change(call, "try end");
+	end_status = finish(&trial);
 	if (status || end_status)
 		return status ? status : end_status;
 	if (call->json)

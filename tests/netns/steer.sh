@@ -169,6 +169,7 @@ follow third
 follow fourth
 wait_until 10 lines third 1 && wait_until 10 lines fourth 1
 check "events: four may watch at a time" refused 'busy: as many others watch already as may' events --count 1
+check "and who may not is told of nothing" [ "$(pawsctl events --last 8192 2>/dev/null | wc -l)" = 0 ]
 check "and others are answered" json '.metrics.workers == 1' status
 finish "$FOLLOWED" || true
 check "one goes, another comes" wait_until 10 says . events --last 10 --count 1
@@ -190,6 +191,21 @@ check "top on a terminal" wait_until 10 grep -q 'suspect (pawsctl suspects)' "$W
 printf 'sfn q' >&9
 check "which ends with q" ended "$SCREEN"
 exec 9>&-
+on_terminal() {
+	TERM=xterm COLUMNS=130 LINES=30 script -qefc "echo \$\$ >'$WORK/top.pid'; exec $1" /dev/null </dev/null >"$WORK/terminal" 2>&1 &
+	SCREEN=$!
+	wait_until 10 test -s "$WORK/top.pid"
+	STARTED_PIDS+=("$SCREEN" "$(cat "$WORK/top.pid")")
+}
+on_terminal "'$PAWSCTL' -s '$WORK/run/control.sock' top --interval 0.2 </dev/null"
+check "top: without keys to wait for it is once, too" ended "$SCREEN"
+check "that is" grep -q '^flow table' "$WORK/terminal"
+rm "$WORK/top.pid"
+on_terminal "sh -c \"trap '' HUP; exec '$PAWSCTL' -s '$WORK/run/control.sock' top --interval 0.2\""
+wait_until 10 grep -q 'flow table' "$WORK/terminal"
+kill -KILL "$SCREEN"
+wait "$SCREEN" || true
+check "top ends with its terminal" wait_until 10 process_gone "$(cat "$WORK/top.pid")"
 
 # --- the end ---------------------------------------------------------------------------------
 

@@ -35,8 +35,9 @@ ended() { wait_until 30 process_gone "$1" && wait "$1"; }
 net_up
 cases_setup
 cases_fresh
-serve "$(endpoint 4 9 80)"
+serve "$(endpoint 4 9 80)" "$(endpoint 4 10 80)"
 SICK=$(server_addr 4 "$(case_server F1-vanilla)") WELL=$(server_addr 4 9)
+PAWSD_STRIP=auto
 pawsd_config "$WORK/pawsd.conf" <<-EOT
 	[default]
 	mode = observe
@@ -54,6 +55,10 @@ check "try: enough is known, so it is rewritten at once" wait_until 5 in_trial "
 cases_fresh # and forgets what was before
 check "status shows it" grep -qE "^trial +$SICK, mode rewrite, for [0-9]+ s more\$" <(pawsctl status)
 check "a trial of another server is refused" refused 'there is a trial of another server already' try "$WELL" --before 0 --seconds 5
+check "and does not end this one" in_trial "$SICK" rewrite
+check "nor does who names another" request "try end $WELL -"
+check "which goes on" in_trial "$SICK" rewrite
+check "the end of what server has to be said" fails request "try end"
 check "it counts anew" wait_until 10 grep -q '^mode = rewrite for 8 s' "$WORK/sick"
 check "the same connects" case_run F1-vanilla 4 with $ATTEMPTS
 check "try ends" ended "$TRIAL"
@@ -77,6 +82,13 @@ check "both are counted, none failed" holds "$WORK/well" '.before.connects == 30
 	.after.failed == 0 and .chance == 1 and .mode == "strip"'
 check "and were stripped" [ "$(counted trial syn_stripped)" = 20 ]
 
+start "$GW" "$PAWSCTL" -s "$WORK/run/control.sock" try "$(server_addr 4 10)" --before 0 --settle 0 --seconds 4 --mode strip --json >"$WORK/strip" 2>&1
+TRIAL=$STARTED
+wait_until 5 in_trial "$(server_addr 4 10)" strip
+load --from "$(clients 4)" --to "$(endpoint 4 10 80)" --count 20 --timeout-ms 2000 >/dev/null
+check "try: of what nothing is known" ended "$TRIAL"
+check "is counted where rules could strip it" holds "$WORK/strip" '.after.connects == 20 and .after.failed == 0'
+
 check "what is rewritten already is not tried" pawsctl set well mode rewrite
 check "and that is said" refused '\[destination well\] has mode = rewrite for it already' try "$WELL"
 check "an address is needed" refused 'usage: pawsctl try' try example.org
@@ -97,5 +109,16 @@ kill -INT "$TRIAL"
 check "interrupted it tells what it knows" ended "$TRIAL"
 check "that is" grep -qE '^rewrite +[0-9]+ connects' "$WORK/cut"
 check "and is over" trial_over
+
+start "$GW" "$PAWSCTL" -s "$WORK/run/control.sock" try "$SICK" --before 0 --settle 0 --seconds 6 >"$WORK/lost" 2>&1
+TRIAL=$STARTED
+wait_until 5 in_trial "$SICK" rewrite
+check "a reload in its midst" pawsctl reload
+check "a trial that was ended is no proof" fails ended "$TRIAL"
+check "and that is said" grep -q 'the trial has ended before its time, as by a reload' "$WORK/lost"
+check "nothing is told of it" fails grep -q '^rewrite' "$WORK/lost"
+check "pawsd drains" pawsctl drain --no-wait
+check "and tries nothing meanwhile" refused 'pawsd drains, and rewrites no new connection' try "$SICK" --before 0 --seconds 1
+check "there is no trial" trial_over
 check "pawsd stops" pawsd_stop
 tap_done

@@ -44,12 +44,14 @@ static const char *answer(void *context, struct control_request *control_request
 			fprintf(out, "event number=%" PRIu64 "\n", control_request->progress);
 		return control_request->progress < happens_until ? control_more : "that is all";
 	}
+	if (strcmp(request, "reload") == 0 && !control_request->progress++)
+		return control_later;
 	if (strcmp(request, "stats") == 0 && takes_ms) {
 		now_ms += takes_ms;
 		takes_ms = 0;
 		for (int i = 0; i < 4; i++)
 			serve(now_ms);
-	} else if (strcmp(request, "stats") != 0 && is_busy) {
+	} else if (strcmp(request, "stats") != 0 && strcmp(request, "reload") != 0 && is_busy) {
 		return control_later;
 	}
 	snprintf(carried_out + len, sizeof(carried_out) - len, "%s ", request);
@@ -213,6 +215,25 @@ static void test_those_who_wait_leave_places(void **unused)
 	assert_int_equal(busy, CONTROL_CLIENTS / 2);
 }
 
+static void test_what_is_begun_is_answered(void **unused)
+{
+	int waiting[CONTROL_CLIENTS / 2], reload;
+
+	(void)unused;
+	is_busy = true;
+	for (size_t i = 0; i < CONTROL_CLIENTS / 2; i++) {
+		waiting[i] = ask("drain\n");
+		turns();
+	}
+	reload = ask("reload\n");
+	turns();
+	assert_non_null(strstr(told(reload), "info request reload"));
+	is_busy = false;
+	turns();
+	for (size_t i = 0; i < CONTROL_CLIENTS / 2; i++)
+		assert_non_null(strstr(told(waiting[i]), "info request drain"));
+}
+
 /* What has come of an answer without end. */
 static const char *heard(int fd)
 {
@@ -311,6 +332,7 @@ int main(void)
 		TEST(test_changes_come_in_their_order),
 		TEST(test_who_leaves_is_no_longer_meant),
 		TEST(test_those_who_wait_leave_places),
+		TEST(test_what_is_begun_is_answered),
 		TEST(test_answer_without_end),
 		TEST(test_slow_follower_is_dropped),
 		TEST(test_followers_leave_places),

@@ -124,6 +124,41 @@ static void test_foreign(void **state)
 	assert_int_equal(server_at(1)->syns[SYN_PLAIN][0], 0);
 }
 
+/* SYNs that are under way when what was seen is forgotten left by the mode of before, and tell nothing of the new one. */
+static void test_forgotten_while_under_way(void **state)
+{
+	const struct endpoints refused = ends_of(1), foreign = ends_of(1), late = ends_of(1);
+	struct server_evidence nothing = {0}, *server;
+
+	(void)state;
+	isn = 70;
+	syn(&refused, 1000000);
+	syn(&foreign, 1000000);
+	syn(&late, 1000000);
+	server = &diagnosis.servers[server_at(1) - diagnosis.servers];
+	challenge(&refused, 2000000);
+	diagnosis_forget(&diagnosis, server);
+	for (int i = 0; i < 3; i++) {
+		challenge(&refused, 2000000);
+		reset(&refused, isn + 0x40000000);
+		tell(&foreign, false, TCP_SYN | TCP_ACK, isn + 1, 0, 2174718965u, 2174718965u, REASON_SYNACK_OBSERVED_FOREIGN, EVENT_KNOWN);
+		reset(&foreign, isn + 1);
+		tick += 4000;
+		syn(&refused, 1004000);
+		syn(&foreign, 1004000);
+		syn(&late, 1004000);
+	}
+	synack(&late, 1004000);
+	finish();
+	assert_memory_equal(server->syns, nothing.syns, sizeof(nothing.syns));
+	assert_memory_equal(server->signs, nothing.signs, sizeof(nothing.signs));
+	/* The next one is another matter. */
+	isn = 71;
+	syn(&refused, 1000000);
+	challenge(&refused, 2000000);
+	assert_int_equal(server->signs[SIGN_CHALLENGED_OLDER], 1);
+}
+
 static void test_foreign_repaired(void **state)
 {
 	const struct endpoints ends = ends_of(1);
@@ -297,6 +332,7 @@ int main(void)
 		cmocka_unit_test_setup(test_alive, begin),
 		cmocka_unit_test_setup(test_no_challenge, begin),
 		cmocka_unit_test_setup(test_foreign, begin),
+		cmocka_unit_test_setup(test_forgotten_while_under_way, begin),
 		cmocka_unit_test_setup(test_foreign_repaired, begin),
 		cmocka_unit_test_setup(test_unseen_copy, begin),
 		cmocka_unit_test_setup(test_repeated_synack, begin),

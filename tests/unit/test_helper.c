@@ -211,6 +211,10 @@ static void test_another_mode(void **state)
 	assert_int_equal(helper_set_mode(helper, slot, MODE_REWRITE, &config, &names, error, sizeof(error)), 0);
 	assert_false(config->policy->destinations[1].is_overridden);
 	config_free(config);
+	/* One that a reload has taken away since it was asked for. */
+	assert_int_equal(helper_set_mode(helper, SLOT_NONE, MODE_OFF, &config, &names, error, sizeof(error)), -1);
+	assert_null(config);
+	assert_non_null(strstr(error, "no such destination"));
 	/* The file ends it. */
 	assert_int_equal(helper_load(helper, &config, &names, error, sizeof(error)), 0);
 	assert_false(config->policy->destinations[0].is_overridden);
@@ -266,6 +270,12 @@ static void test_trial(void **state)
 	assert_string_equal(match(config, "192.0.2.8", 80)->name, "default");
 	config_free(config);
 	put_in_force(helper);
+	/* Of all ports, before others that have the address, and ports. */
+	trial.port = 0;
+	assert_int_equal(helper_try(helper, &trial, &config, &names, error, sizeof(error)), 0);
+	assert_string_equal(match(config, "192.0.2.7", 80)->name, TRIAL_NAME);
+	assert_string_equal(match(config, "192.0.2.7", 81)->name, TRIAL_NAME);
+	config_free(config);
 	/* The next one takes its place. */
 	assert_null(prefix_parse("2001:db8::7", &prefix));
 	trial = (struct policy_trial){.server = prefix.addr, .mode = MODE_OFF};

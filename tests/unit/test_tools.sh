@@ -316,6 +316,22 @@ test_pawsctl_garbage() {
 	rm "$DIR/garbage"
 }
 
+# Behind the NAT each public address has evidence of its own.
+test_pawsctl_try() {
+	{
+		printf 'pawsd-control 1\nmatch destination=trial mode=observe synack_tsecr=off\n'
+		for ((i = 0; i < 100; i++)); do
+			echo "server address=192.0.2.7 port=80 client=203.0.113.$i since_ms=9 last_ms=9 newer_answered=2 newer_unanswered=1"
+		done
+		echo end
+	} >"$DIR/many"
+	fake_start answer "$DIR/many"
+	run "$PAWSCTL" -s "$SOCKET" try 192.0.2.7 --before 0 --settle 0 --seconds 1 --json
+	check "try" status_is 0
+	check "try: of all its evidence" grep -q '"connects": 300' "$DIR/out"
+	check "try: what failed" grep -q '"failed": 100' "$DIR/out"
+}
+
 exporter_stop() {
 	[ -z "$EXPORTER_PID" ] && return
 	kill "$EXPORTER_PID" 2>/dev/null || true
@@ -489,6 +505,7 @@ test_pawsctl_usage
 test_completion
 test_pawsctl_trouble
 test_pawsctl_garbage
+test_pawsctl_try
 if command -v curl >/dev/null; then
 	test_exporter_metrics
 	test_exporter_http
