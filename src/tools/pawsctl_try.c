@@ -310,7 +310,9 @@ int try_server(const struct call *call)
 		return usage_error(call->command);
 	if (call_option(call, "mode"))
 		trial.mode = call_option(call, "mode");
-	if (strcmp(trial.mode, "rewrite") != 0 && strcmp(trial.mode, "strip") != 0)
+	trial.repair = call_option(call, "synack-tsecr");
+	if ((strcmp(trial.mode, "rewrite") != 0 && strcmp(trial.mode, "strip") != 0) ||
+	    (trial.repair && strcmp(trial.repair, "off") != 0 && strcmp(trial.repair, "echo") != 0 && strcmp(trial.repair, "zero") != 0))
 		return usage_error(call->command);
 	status = look(&trial, &trial.before);
 	if (status)
@@ -320,7 +322,8 @@ int try_server(const struct call *call)
 		return EXIT_FAILURE;
 	}
 	snprintf(repair, sizeof(repair), "%s", trial.before.repair);
-	trial.repair = call_option(call, "synack-tsecr") ? call_option(call, "synack-tsecr") : repair;
+	if (!trial.repair)
+		trial.repair = repair;
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	status = find_before(&trial, before_s);

@@ -92,6 +92,7 @@ check "is counted where rules could strip it" holds "$WORK/strip" '.after.connec
 check "what is rewritten already is not tried" pawsctl set well mode rewrite
 check "and that is said" refused '\[destination well\] has mode = rewrite for it already' try "$WELL"
 check "an address is needed" refused 'usage: pawsctl try' try example.org
+check "a repair is one of three" refused 'usage: pawsctl try' try "$WELL" --synack-tsecr often
 check "seconds are" refused 'usage: pawsctl try' try "$WELL" --seconds x
 
 check "a trial that nobody ends" request "try $SICK 80 rewrite echo 2"
