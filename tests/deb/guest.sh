@@ -31,14 +31,19 @@ apt_install() {
 	apt "$@" install "$folder"/*.deb
 }
 
-version_of() { dpkg-query -W -f '${Version}\n' "$1"; }
+# status_of PACKAGE: "ii" is installed, "rc" removed but for its configuration, "" or "un" unknown.
+status_of() { { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null || true; } | tr -d ' '; }
+
 # is_installed FOLDER: both, of that version and completely.
 is_installed() {
-	local deb
+	local deb package
 	for deb in /pawsd/"$1"/*.deb; do
-		[ "$(dpkg-deb -f "$deb" Version) ii" = "$(dpkg-query -W -f '${Version} ${db:Status-Abbrev}' "$(dpkg-deb -f "$deb" Package)" |
-			sed 's/ *$//')" ] || return 1
+		package=$(dpkg-deb -f "$deb" Package)
+		dpkg-query -W "$package"
+		[ "$(dpkg-query -W -f '${Version}' "$package")" = "$(dpkg-deb -f "$deb" Version)" ] &&
+			[ "$(status_of "$package")" = ii ] || return 1
 	done
+	dpkg --audit
 	[ -z "$(dpkg --audit)" ]
 }
 
@@ -63,7 +68,7 @@ nothing_runs() {
 nothing_is_enabled() {
 	local unit
 	for unit in "${UNITS[@]}"; do
-		[ "$(systemctl is-enabled "$unit")" = disabled ] || return 1
+		[ "$(systemctl is-enabled "$unit" || true)" = disabled ] || return 1
 	done
 	[ -z "$(links)" ]
 }
@@ -73,10 +78,11 @@ links() { find /etc/systemd/system -name 'pawsd*'; }
 
 # rules_of_pawsd: whatever there is of them, by any backend.
 rules_of_pawsd() {
-	local command
+	local family
 	nft list tables | grep -w pawsd || true
-	for command in {ip,ip6}tables-{nft,legacy}-save; do
-		"$command" -t mangle 2>/dev/null | grep PAWSD || true
+	for family in ip ip6; do
+		"${family}tables-nft-save" -t mangle 2>/dev/null | grep -w PAWSD || true
+		! grep -qx mangle "/proc/net/${family}_tables_names" || "${family}tables-legacy-save" -t mangle | grep -w PAWSD || true
 	done
 	ipset list -n | grep ^pawsd- || true
 }
@@ -229,7 +235,7 @@ remove() {
 	phase "remove"
 	check "remove: apt removes pawsd" apt remove pawsd
 	is_removed "remove"
-	check "remove: and the exporter" fails version_of pawsd-exporter
+	check "remove: and the exporter" [ "$(status_of pawsd-exporter)" = rc ]
 	check "remove: no runtime files" [ ! -e /run/pawsd ]
 }
 
@@ -249,14 +255,19 @@ remove_kept() {
 
 # ---- purge -----------------------------------------------------------------------------------
 
+# left_overs: files that have pawsd's name.
+left_overs() {
+	find /etc /var /usr -name '*pawsd*'
+	find /run -maxdepth 1 -name '*pawsd*'
+}
+
 purge() {
 	phase "purge"
 	check "purge: apt purges both" apt purge "${UNITS[@]}"
-	check "purge: nothing is left in /etc, /var, /run, /usr" \
-		[ -z "$(find /etc /var/lib /var/log /run /usr -name '*pawsd*' ! -path '/run/netns/*' -print)" ]
+	check "purge: no file is left: $(left_overs | xargs)" [ -z "$(left_overs)" ]
 	check "purge: no unit is known" property_is LoadState not-found
 	check "purge: the user stays" has_system_user
-	check "purge: dpkg knows nothing of it" fails dpkg-query -W "${UNITS[@]}"
+	check "purge: dpkg knows nothing of it" eval '[[ "$(status_of pawsd)$(status_of pawsd-exporter)" =~ ^(un)*$ ]]'
 }
 
 WORK=$(mktemp -d /tmp/pawsd-net.XXXXXX)
