@@ -270,8 +270,9 @@ purge() {
 	check "purge: dpkg knows nothing of it" eval '[[ "$(status_of pawsd)$(status_of pawsd-exporter)" =~ ^(un)*$ ]]'
 }
 
-WORK=$(mktemp -d /tmp/pawsd-net.XXXXXX)
+WORK=$(mktemp -d /tmp/net.XXXXXX)
 trap 'journalctl -q -b -o short-monotonic | grep -v " kernel: "' EXIT # for who reads the console
+echo # the firmware leaves a line without an end
 phase "$(uname -r), $(systemctl --version | head -1)"
 install_them
 start_them
