@@ -22,7 +22,7 @@ SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=
 CC ?= cc
 CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
-ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CFLAGS) $(SANITIZE_FLAGS) -fno-strict-aliasing -pthread -MMD -MP \
+ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CPPFLAGS) $(CFLAGS) $(SANITIZE_FLAGS) -fno-strict-aliasing -pthread -MMD -MP \
 	-Iinclude -Isrc/daemon -D_GNU_SOURCE -DPAWSD_VERSION='"$(VERSION)"'
 ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE_FLAGS) -pthread
 
@@ -137,11 +137,12 @@ $(REPLAY_PROGRAMS): $(BUILD)/corpus/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tes
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
-.PHONY: test-programs fuzz-programs
+.PHONY: unit-tests test-programs fuzz-programs
+unit-tests: $(UNIT_TESTS)
 test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(TIMESHIFT) $(SIM) $(REPLAY_PROGRAMS) $(BENCH_TOOLS)
 fuzz-programs: $(FUZZ_PROGRAMS)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -path '$(BUILD)/deb*' -prune -o -name '*.d' -print 2>/dev/null)
 
 # What `make` needs, and what the tests and the demo need besides (Debian's names).
 BUILD_PACKAGES := gcc libc6-dev libmnl-dev libnetfilter-queue-dev libnfnetlink-dev libiniparser-dev \
@@ -157,6 +158,8 @@ $(BUILD)/promtool:
 BENCH_PACKAGES := bsdextrautils
 KERNEL_PACKAGES := qemu-system-x86 busybox-static conntrack systemd
 FUZZ_PACKAGES := clang libclang-rt-dev llvm
+DEB_PACKAGES := debhelper dpkg-dev lintian
+DEB_TEST_PACKAGES := mmdebstrap e2fsprogs qemu-system-x86 binutils
 
 .PHONY: deps test-deps lint-deps kernel-deps bench-deps fuzz-deps
 deps:
@@ -170,7 +173,7 @@ bench-deps:
 fuzz-deps:
 	@tools/install-packages $(BUILD_PACKAGES) $(FUZZ_PACKAGES)
 lint-deps:
-	@tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES)
+	@tools/install-packages $(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES) $(DEB_PACKAGES)
 
 .PHONY: demo check check-unit check-netns check-kernels bench bench-engine coverage mutants fuzz lint
 demo: test-deps
@@ -257,6 +260,17 @@ fuzz: fuzz-deps
 lint: lint-deps
 	@$(MAKE) -s --no-print-directory all test-programs $(BUILD)/promtool
 	@tests/lint/run $(BUILD)
+
+# Debian packages of the tree as it is, in $(BUILD)/deb; and what they do on a system made for that, under qemu.
+.PHONY: deb check-deb deb-deps
+deb-deps:
+	@tools/install-packages $(BUILD_PACKAGES) $(DEB_PACKAGES)
+deb: deb-deps
+	@tools/build-deb $(BUILD)/deb
+check-deb: test-deps deb
+	@tools/install-packages $(DEB_TEST_PACKAGES)
+	@$(MAKE) -s --no-print-directory test-programs
+	@tests/deb/run $(BUILD)
 
 .PHONY: conf
 conf: $(BUILD)/pawsd
