@@ -36,6 +36,8 @@
 	  "1 while the netfilter rules of this configuration are in place by pawsd's own hand") \
 	X(RULES_CHANGED, "rules_changed_total", COUNTER, COUNT, \
 	  "times that somebody else had changed pawsd's rules or sets: put in place again, if so configured") \
+	X(RULES_FAILED, "rules_failed", GAUGE, COUNT, \
+	  "1 while somebody else has changed pawsd's rules or sets, and they cannot be put in place again") \
 	X(HELPER, "helper_up", GAUGE, COUNT, \
 	  "1 while the process is there that changes rules, reads the configuration and saves the clock") \
 	X(HELPER_BUSY, "helper_busy_seconds", GAUGE, MILLISECONDS, \

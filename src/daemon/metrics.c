@@ -82,6 +82,7 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	values[METRIC_TRIAL] = daemon->trial_until > tick ? daemon->trial_until - tick : 0;
 	values[METRIC_RULES_INSTALLED] = daemon->rules_installed;
 	values[METRIC_RULES_CHANGED] = daemon->rules_changed;
+	values[METRIC_RULES_FAILED] = daemon->has_failed_rules;
 	values[METRIC_HELPER] = helper_is_there(daemon->helper);
 	values[METRIC_HELPER_BUSY] = daemon->asking_since && tick > daemon->asking_since ? tick - daemon->asking_since : 0;
 	values[METRIC_CONFINED] = daemon->is_confined;

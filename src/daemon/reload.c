@@ -130,6 +130,7 @@ static int install(struct daemon *daemon, const struct config *config, const str
 	if (helper_install(daemon->helper, &request, &outcome, ret_error, error_size) < 0)
 		return -1;
 	daemon->is_in_force = true;
+	daemon->has_failed_rules = false;
 	if (rules->backend == RULES_NONE)
 		return 0;
 	if (config == daemon->config)
@@ -226,6 +227,7 @@ static bool put_in_force(struct daemon *daemon, struct config *next, char *ret_e
 	if (reload_apply(daemon, next, ret_error, error_size) < 0) {
 		give_policy(daemon, daemon->config, NULL, false, NULL);
 		config_free(next);
+		reload_note_digest(daemon);
 		return false;
 	}
 	config_free(daemon->config);

@@ -55,11 +55,12 @@ elsewhere() {
 }
 
 # ambush_bin: in front of what pawsd runs to put rules in place, a script that does so, and flushes them at once if there is a
-# file $WORK/ambush: as another tool does that comes just then, before pawsd has had a look at them.
+# file $WORK/ambush: as another tool does that comes just then, before pawsd has had a look at them. With $WORK/broken it fails.
 ambush_bin() {
 	mkdir -p "$WORK/bin"
 	cat >"$WORK/bin/iptables-$XT-restore" <<-EOT
 		#!/bin/sh
+		[ ! -e "$WORK/broken" ] || { echo "broken" >&2; exit 4; }
 		"$(command -v "iptables-$XT-restore")" "\$@" || exit
 		[ ! -e "$WORK/ambush" ] || { rm "$WORK/ambush" && iptables-$XT -w -t mangle -F; }
 	EOT
@@ -70,6 +71,11 @@ ambush() {
 	touch "$WORK/ambush"
 	kill -HUP "$PAWSD_PID"
 	wait_until 10 eval '! [ -e "$WORK/ambush" ]'
+}
+
+flush_in_vain() {
+	touch "$WORK/broken"
+	flush 4
 }
 
 flush_and_reload() {
@@ -124,6 +130,11 @@ for XT in legacy nft; do
 	BEFORE=$(rules)
 	mended "what it does itself, and others elsewhere, does not count, but a set emptied does" flush_set
 	check "$XT: IPv6, too" connects_rewritten 6
+	flush_in_vain
+	check "$XT: they cannot be put back: a figure says so" wait_until 10 metric_is rules_failed 1
+	rm "$WORK/broken"
+	check "$XT: and when they could" wait_until 10 metric_is rules_failed 0
+	check "$XT: new connections are rewritten again" connects_rewritten 4
 	sed -i 's/^\[rules\]/&\non_change = warn/' "$WORK/pawsd.conf"
 	kill -HUP "$PAWSD_PID"
 	wait_until 10 metric_is config_reloads_total 3
