@@ -126,15 +126,15 @@ for XT in legacy nft; do
 	mended "its rules are flushed in the midst of a reload" ambush
 	mended "they are flushed, and a reload comes at once" flush_and_reload
 	wait_until 10 metric_is config_reloads_total 2
-	elsewhere
-	BEFORE=$(rules)
-	mended "what it does itself, and others elsewhere, does not count, but a set emptied does" flush_set
-	check "$XT: IPv6, too" connects_rewritten 6
 	flush_in_vain
 	check "$XT: they cannot be put back: a figure says so" wait_until 10 metric_is rules_failed 1
 	rm "$WORK/broken"
 	check "$XT: and when they could" wait_until 10 metric_is rules_failed 0
 	check "$XT: new connections are rewritten again" connects_rewritten 4
+	elsewhere
+	BEFORE=$(rules)
+	mended "what it does itself, and others elsewhere, does not count, but a set emptied does" flush_set
+	check "$XT: IPv6, too" connects_rewritten 6
 	sed -i 's/^\[rules\]/&\non_change = warn/' "$WORK/pawsd.conf"
 	kill -HUP "$PAWSD_PID"
 	wait_until 10 metric_is config_reloads_total 3
