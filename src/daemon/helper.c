@@ -171,9 +171,27 @@ static bool override_mode(struct policy *policy, uint16_t slot, enum mode mode)
 	return false;
 }
 
+/* What has been said of the file is not said again. */
+static void forget_known(struct config_report *report, const struct config_report *known)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < report->count; i++) {
+		bool is_known = false;
+
+		for (size_t k = 0; k < known->count && !is_known; k++)
+			is_known = strcmp(report->lines[i], known->lines[k]) == 0;
+		if (is_known)
+			free(report->lines[i]);
+		else
+			report->lines[kept++] = report->lines[i];
+	}
+	report->count = kept;
+}
+
 static bool set_mode(struct server *server)
 {
-	struct config_report errors = {0}, warnings = {0};
+	struct config_report errors = {0}, warnings = {0}, known = {0}, ignored = {0};
 	struct helper_set_mode_body body;
 	struct policy *policy;
 
@@ -187,6 +205,11 @@ static bool set_mode(struct server *server)
 		if (!override_mode(policy, body.slot, (enum mode)body.mode))
 			config_report_add(&errors, "no such destination: a reload has taken it away");
 		config_check(server->path, server->next, policy->destinations, policy->destination_count, &errors, &warnings);
+		policy = server->current->policy;
+		config_check(server->path, server->current, policy->destinations, policy->destination_count, &ignored, &known);
+		forget_known(&warnings, &known);
+		config_report_free(&ignored);
+		config_report_free(&known);
 	}
 	if (errors.count) {
 		config_free(server->next);

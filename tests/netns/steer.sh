@@ -104,12 +104,14 @@ check "which is no longer another" [ "$(mode_of quiet)" = "off off" ]
 check "and no more is rewritten" fails counts quiet syn_rewritten 3
 check "set --json" json '.destinations[] | select(.name == "443") | .mode == "strip" and .written_mode == "observe"' set 443 mode strip
 check "stripped from now on" counts 443 syn_stripped 2
+check "set: what there is to be warned of is said once" [ "$(grep -c 'destination 443\] mode = strip cures no server' "$WORK/pawsd.log")" = 1 ]
 check "set: no such destination" refused 'no such destination; allowed: default, and' set nobody mode off
 check "set: no such mode" refused 'no such mode; allowed: off, observe, strip, rewrite' set bank mode slow
 check "set: nothing but the mode" refused 'usage: pawsctl set' set bank enabled no
 check "set: one that is disabled" refused 'that destination is disabled' set gone mode off
 check "set: refused where the file would be" refused 'twin\] and \[destination also\] both claim 198.51.100.11' set twin mode rewrite
 check "what is refused changes nothing" [ "$(mode_of quiet)/$(mode_of 443)" = "off off/strip observe" ]
+check "set: and nothing of the others" [ "$(grep -c 'mode = strip cures no server' "$WORK/pawsd.log")" = 1 ]
 check "set: default" says '^default: mode observe' set default mode observe
 
 # --- reload ----------------------------------------------------------------------------------
