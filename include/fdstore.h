@@ -26,8 +26,12 @@ void fdstore_begin(void);
 /* The descriptor that was kept under that name, to be closed by the caller; -1 if there is none, or none any more. */
 int fdstore_take(const char *name);
 
-/* Closes those that nobody has taken, and has the service manager do the same. */
-void fdstore_end(void);
+/*
+ * The first that is not wanted, to be closed by the caller, who may then have the service manager drop it, by the name in
+ * ret_name; -1: there is none any more.
+ */
+typedef bool (*fdstore_wanted_fn)(void *context, const char *name);
+int fdstore_take_other(fdstore_wanted_fn is_wanted, void *context, char ret_name[FDSTORE_NAME_SIZE]);
 
 /* Gives the service manager a duplicate. False when there is none or it cannot be told. */
 bool fdstore_keep(const char *name, int fd);

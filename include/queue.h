@@ -85,6 +85,9 @@ void queue_close(struct queue_pair *pair);
 int queue_fd(const struct queue_pair *pair);
 /* True for the queue_fd() of an earlier process whose pair had these numbers, in this network namespace. */
 bool queue_fd_has(int fd, const uint16_t numbers[QUEUE_ROLES]);
+
+/* Lets go of all queues that this socket has, whoever else holds it; what waits in them is dropped. */
+void queue_fd_let_go(int fd);
 /* True when the pair goes on with such a one. */
 bool queue_is_adopted(const struct queue_pair *pair);
 

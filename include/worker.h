@@ -54,6 +54,12 @@ struct worker {
 	bool stop;
 };
 
+/*
+ * Of the sockets that the service manager has kept, lets go of those that are not of this configuration's queues, so that
+ * their queues can be had anew. Before any worker is opened.
+ */
+void worker_let_go_of_others(struct config *config);
+
 /* Everything but the thread. Returns 0, or -1 with one line in ret_error. */
 int worker_open(struct worker *worker, uint32_t index, const struct config *config, struct state *state,
 		struct wan *wan, int done_fd, const uint16_t *slots, char *ret_error, size_t error_size);

@@ -59,6 +59,7 @@ static int open_workers(struct daemon *daemon, char *error)
 		daemon->config_digest = rules_digest(&daemon->config->rules, daemon->config->policy);
 	if (daemon->config_digest && daemon->config_digest == *daemon->state.rules_digest)
 		daemon->rules_policy = daemon->config->policy;
+	worker_let_go_of_others(daemon->config);
 	for (uint32_t i = 0; i < workers; i++) {
 		if (worker_open(&daemon->workers[i], i, daemon->config, &daemon->state, daemon->wan, daemon->done_fd,
 				slots, error, ERROR_SIZE) < 0)
@@ -69,7 +70,6 @@ static int open_workers(struct daemon *daemon, char *error)
 		known += daemon->workers[i].engine.table.used;
 		adopted += queue_is_adopted(daemon->workers[i].queues);
 	}
-	fdstore_end();
 	*daemon->state.names = *daemon->first_names;
 	if (known)
 		log_info("%u flows are known from before", known);

@@ -63,15 +63,15 @@ int fdstore_take(const char *name)
 	return -1;
 }
 
-void fdstore_end(void)
+int fdstore_take_other(fdstore_wanted_fn is_wanted, void *context, char ret_name[FDSTORE_NAME_SIZE])
 {
 	for (size_t i = 0; i < entry_count; i++) {
-		if (entries[i].fd < 0)
+		if (entries[i].fd < 0 || is_wanted(context, entries[i].name))
 			continue;
-		close(entries[i].fd);
-		entries[i].fd = -1;
-		fdstore_drop(entries[i].name);
+		memcpy(ret_name, entries[i].name, FDSTORE_NAME_SIZE);
+		return fdstore_take(ret_name);
 	}
+	return -1;
 }
 
 bool fdstore_keep(const char *name, int fd)

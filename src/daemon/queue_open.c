@@ -113,20 +113,49 @@ static void explain_refusal(uint16_t number, int error, char *ret_error, size_t 
 	}
 }
 
-bool queue_fd_has(int fd, const uint16_t numbers[QUEUE_ROLES])
+/* The port of a netfilter socket; 0: it is none. */
+static uint32_t netfilter_portid(int fd)
 {
 	struct sockaddr_nl address = {0};
 	int protocol = -1;
 	socklen_t protocol_size = sizeof(protocol), address_size = sizeof(address);
+
+	if (getsockname(fd, (struct sockaddr *)&address, &address_size) < 0 || address.nl_family != AF_NETLINK ||
+	    getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &protocol_size) < 0 || protocol != NETLINK_NETFILTER)
+		return 0;
+	return address.nl_pid;
+}
+
+bool queue_fd_has(int fd, const uint16_t numbers[QUEUE_ROLES])
+{
+	const uint32_t portid = netfilter_portid(fd);
 	struct queue_kernel_stats stats;
-	bool has_all = getsockname(fd, (struct sockaddr *)&address, &address_size) == 0 &&
-		       address.nl_family == AF_NETLINK &&
-		       getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &protocol_size) == 0 &&
-		       protocol == NETLINK_NETFILTER;
+	bool has_all = portid != 0;
 
 	for (int role = 0; has_all && role < QUEUE_ROLES; role++)
-		has_all = queue_kernel_stats_read(numbers[role], &stats) && stats.portid == address.nl_pid;
+		has_all = queue_kernel_stats_read(numbers[role], &stats) && stats.portid == portid;
 	return has_all;
+}
+
+void queue_fd_let_go(int fd)
+{
+	const uint32_t portid = netfilter_portid(fd);
+	char list[LIST_BYTES_MAX];
+	unsigned int number, owner;
+
+	if (!portid || !read_list(list, sizeof(list)))
+		return;
+	for (const char *line = list; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		uint8_t buffer[1024] = {0};
+		struct nlmsghdr *message;
+
+		if (sscanf(line, "%u %u", &number, &owner) != 2 || owner != portid)
+			continue;
+		message = nfq_nlmsg_put((char *)buffer, NFQNL_MSG_CONFIG, number);
+		nfq_nlmsg_cfg_put_cmd(message, AF_INET, NFQNL_CFG_CMD_UNBIND);
+		/* It is done when this returns. */
+		send(fd, message, message->nlmsg_len, 0);
+	}
 }
 
 static bool set_up_socket(struct queue_pair *pair, const struct queue_options *options)

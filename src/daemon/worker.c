@@ -58,6 +58,38 @@ static const char *kept_name(const uint16_t numbers[QUEUE_ROLES], char text[FDST
 	return text;
 }
 
+static void queue_numbers(const struct config *config, uint32_t index, uint16_t ret_numbers[QUEUE_ROLES])
+{
+	for (uint32_t role = 0; role < QUEUE_ROLES; role++)
+		ret_numbers[role] = (uint16_t)(config->rules.queue_first + index + role * config->rules.workers);
+}
+
+static bool is_pair_of_config(void *context, const char *name)
+{
+	const struct config *config = context;
+	uint16_t numbers[QUEUE_ROLES];
+	char text[FDSTORE_NAME_SIZE];
+
+	for (uint32_t i = 0; i < config->rules.workers; i++) {
+		queue_numbers(config, i, numbers);
+		if (strcmp(name, kept_name(numbers, text)) == 0)
+			return true;
+	}
+	return false;
+}
+
+void worker_let_go_of_others(struct config *config)
+{
+	char name[FDSTORE_NAME_SIZE];
+	int fd;
+
+	while ((fd = fdstore_take_other(is_pair_of_config, config, name)) >= 0) {
+		queue_fd_let_go(fd);
+		close(fd);
+		fdstore_drop(name);
+	}
+}
+
 static int open_queues(struct worker *worker, struct queue_options *options, char *ret_error, size_t error_size)
 {
 	char text[FDSTORE_NAME_SIZE];
@@ -65,6 +97,7 @@ static int open_queues(struct worker *worker, struct queue_options *options, cha
 
 	options->kept_fd = fdstore_take(name);
 	if (options->kept_fd >= 0 && !queue_fd_has(options->kept_fd, options->numbers)) {
+		queue_fd_let_go(options->kept_fd);
 		close(options->kept_fd);
 		fdstore_drop(name);
 		options->kept_fd = -1;
@@ -109,8 +142,7 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 	worker->engine.rules_lag = true; /* until reload_apply() */
 	worker->swept_tick = state_now(state);
 	memcpy(worker->engine.timeout_s, config->timeout_s, sizeof(worker->engine.timeout_s));
-	for (uint32_t role = 0; role < QUEUE_ROLES; role++)
-		options.numbers[role] = (uint16_t)(config->rules.queue_first + index + role * config->rules.workers);
+	queue_numbers(config, index, options.numbers);
 	return open_queues(worker, &options, ret_error, error_size);
 }
 

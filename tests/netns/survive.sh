@@ -168,6 +168,16 @@ dies_with_packets() {
 	[ -e "$WORK/ready" ]
 }
 
+# with_workers N SIGNAL: another number of queues than those that the stand-in has kept.
+with_workers() {
+	sed -i "s/^workers = .*/workers = $1/" "$WORK/pawsd.conf"
+	again "$2" && metric_is workers "$1" && load --from "$CLIENTS_4" --to "$(endpoint 4 3 80)" --count 32 >/dev/null &&
+		[ "$(counted all syn_rewritten)" -ge 32 ] && nothing_waits
+}
+check "with three workers it comes up again" with_workers 3 KILL
+check "and with two" with_workers 2 TERM
+check "and with one, as before" with_workers 1 KILL
+
 finish_minder() { kill -TERM "$MINDER" && wait_until 15 process_gone "$MINDER"; }
 check "the stand-in ends" finish_minder
 

@@ -22,6 +22,22 @@
 static char manager_path[] = "/tmp/pawsd-manager-XXXXXX";
 static int manager;
 
+static bool is_wanted(void *wanted, const char *name)
+{
+	return wanted && strcmp(name, wanted) == 0;
+}
+
+static void let_go_of_the_rest(void)
+{
+	char name[FDSTORE_NAME_SIZE];
+	int fd;
+
+	while ((fd = fdstore_take_other(is_wanted, NULL, name)) >= 0) {
+		close(fd);
+		fdstore_drop(name);
+	}
+}
+
 static int open_manager(void **state)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -136,6 +152,7 @@ static void take_back(const int by_fd[6])
 static void test_found_again(void **state)
 {
 	char pid[16];
+	char name[FDSTORE_NAME_SIZE];
 	int by_fd[6], passed, fd;
 	(void)state;
 
@@ -146,6 +163,14 @@ static void test_found_again(void **state)
 	assert_null(getenv("LISTEN_FDS"));
 	assert_null(getenv("LISTEN_FDNAMES"));
 	assert_int_equal(fdstore_take("second"), -1);
+	for (int i = 0; i < 2; i++) /* what is wanted stays */
+		assert_int_equal(fdstore_take_other(is_wanted, "first", name), i == 0 ? 4 : 5);
+	assert_int_equal(fdstore_take_other(is_wanted, "first", name), -1);
+	assert_string_equal(name, "third");
+	assert_int_equal(fdstore_take("first"), 3);
+	take_back(by_fd);
+	hand_over(pid, "3", "first:other:third", by_fd);
+	fdstore_begin();
 	fd = fdstore_take("third");
 	assert_int_equal(fd, 5);
 	assert_true(is_same_file(fd, by_fd[5]));
@@ -153,7 +178,7 @@ static void test_found_again(void **state)
 	assert_int_equal(fdstore_take("third"), -1);
 	assert_int_equal(fdstore_take("first"), 3);
 	/* What nobody has taken is nobody's. */
-	fdstore_end();
+	let_go_of_the_rest();
 	assert_false(is_open(4));
 	assert_true(is_open(3));
 	assert_string_equal(receive(&passed), "FDSTOREREMOVE=1\nFDNAME=other");
@@ -170,7 +195,7 @@ static void test_for_another_process(void **state)
 	hand_over("1", "3", "first:other:third", by_fd);
 	fdstore_begin();
 	assert_int_equal(fdstore_take("first"), -1);
-	fdstore_end();
+	let_go_of_the_rest();
 	assert_true(is_open(3) && is_open(4) && is_open(5));
 	assert_string_equal(receive(&passed), "");
 	assert_null(getenv("LISTEN_FDS"));
@@ -191,7 +216,7 @@ static void test_odd_variables(void **state)
 		fdstore_begin();
 		assert_int_equal(fdstore_take("first"), names[i] && strncmp(names[i], "first", 5) == 0 ? 3 : -1);
 		assert_int_equal(fdstore_take("third"), i == 5 ? 5 : -1);
-		fdstore_end();
+		let_go_of_the_rest();
 		take_back(by_fd);
 	}
 	hand_over(pid, "none", NULL, by_fd);
