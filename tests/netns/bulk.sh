@@ -10,7 +10,7 @@ set -euo pipefail
 net_require iperf3:iperf3 jq:jq nstat:iproute2 ss:iproute2
 pawsd_require
 
-SECONDS_EACH=1 ROUNDS=5
+SECONDS_EACH=1 ROUNDS=5 ROUNDS_MOST=15
 
 is_listening() { in_ns "$SV" ss -Hltn | grep -q ":$1 "; }
 
@@ -82,8 +82,24 @@ contents() {
 	check "and none left as it was" [ "$(left_alone)" = "$before" ]
 }
 
-# In turn, for the machine may have other things to do; medians are compared.
-for ((round = 1; round <= ROUNDS; round++)); do
+# half_as_fast FAMILY up|down: by the medians of what was measured so far.
+half_as_fast() {
+	local plain rewritten
+	read -ra plain <<<"${RATES[plain.$1.$2]}"
+	read -ra rewritten <<<"${RATES[rewritten.$1.$2]}"
+	echo "IPv$1 $2, Mbit/s, median of ${#plain[@]} rounds (spread): $(spread "${plain[@]}") plain, $(spread \
+		"${rewritten[@]}") rewritten: $((100 * $(median "${rewritten[@]}") / $(median "${plain[@]}"))) %"
+	[ $((2 * $(median "${rewritten[@]}"))) -ge "$(median "${plain[@]}")" ]
+}
+
+all_half_as_fast() { half_as_fast 4 up && half_as_fast 4 down && half_as_fast 6 up && half_as_fast 6 down; } >/dev/null
+
+# A sanitizer's time is not what is measured here.
+has_measured() { [ "$1" -gt $ROUNDS_MOST ] || { [ "$1" -gt $ROUNDS ] && { is_sanitized || all_half_as_fast; }; }; }
+
+# In turn, for the machine may have other things to do; medians are compared. Where these leave a doubt it is measured for longer.
+for ((round = 1; round <= ROUNDS_MOST; round++)); do
+	! has_measured $round || break
 	measure plain
 	pawsd_up "$WORK/pawsd.conf"
 	measure rewritten
@@ -92,13 +108,8 @@ for ((round = 1; round <= ROUNDS; round++)); do
 done
 for family in 4 6; do
 	for way in up down; do
-		read -ra plain <<<"${RATES[plain.$family.$way]}"
-		read -ra rewritten <<<"${RATES[rewritten.$family.$way]}"
-		diag "IPv$family $way, Mbit/s, median of $ROUNDS rounds (spread): $(spread "${plain[@]}") plain, $(spread \
-			"${rewritten[@]}") rewritten: $((100 * $(median "${rewritten[@]}") / $(median "${plain[@]}"))) %"
-		# A sanitizer's time is not what is measured here.
-		is_sanitized || check "IPv$family $way: rewritten at least half as fast as plain" \
-			[ $((2 * $(median "${rewritten[@]}"))) -ge "$(median "${plain[@]}")" ]
+		diag "$(half_as_fast $family $way || true)"
+		is_sanitized || check "IPv$family $way: rewritten at least half as fast as plain" half_as_fast $family $way
 	done
 done
 check "no checksum errors" none_bad
