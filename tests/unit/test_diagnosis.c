@@ -326,6 +326,25 @@ static void test_cut_off(void **state)
 	assert_true(server_at(1)->syns[SYN_OLDER][0] > 3 * server_at(1)->syns[SYN_OLDER][1]);
 }
 
+/* Clients whose way loses most, and that are always behind: what comes through is of the same kind. */
+static void test_lossy_way(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 160; i++) {
+		try_client = i % 10;
+		connects(1, 5000000 + (uint32_t)tick);
+		try_client = 10 + i % 8;
+		if (i / 8 % 4 == 3)
+			connects(1, 1000000);
+		else
+			fails(1, 1000000, 2);
+	}
+	try_client = 0;
+	finish();
+	nothing_found(1);
+	assert_true(server_at(1)->syns[SYN_OLDER][0] > 2 * server_at(1)->syns[SYN_OLDER][1]);
+}
+
 /* Single SYNs without timestamps, of one client that is served as well, and of many that are not. */
 static void test_flood(void **state)
 {
@@ -457,6 +476,7 @@ int main(void)
 		cmocka_unit_test_setup(test_filtered_port, begin),
 		cmocka_unit_test_setup(test_filtered_client, begin),
 		cmocka_unit_test_setup(test_cut_off, begin),
+		cmocka_unit_test_setup(test_lossy_way, begin),
 		cmocka_unit_test_setup(test_flood, begin),
 		cmocka_unit_test_setup(test_overload, begin),
 		cmocka_unit_test_setup(test_meanwhile, begin),
