@@ -88,7 +88,7 @@ static void test_alive(void **state)
 /* The ACK that completes a handshake, or keeps one alive, is no challenge. */
 static void test_no_challenge(void **state)
 {
-	const struct endpoints ends = ends_of(1), late = ends_of(1);
+	const struct endpoints ends = ends_of(1), late = ends_of(1), unseen = ends_of(1);
 
 	(void)state;
 	isn = 80;
@@ -99,6 +99,8 @@ static void test_no_challenge(void **state)
 	syn(&late, 3000000);
 	tick += 4000;
 	challenge(&late, 4000000);
+	syn(&unseen, 3000000); /* its SYN/ACK is not seen */
+	tell(&unseen, false, TCP_ACK, isn + 1, 900, 3000000, 3000000, REASON_FLOW_NOT_REWRITTEN, EVENT_KNOWN);
 	finish();
 	nothing_found(1);
 }
