@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "hash.h"
+#include "flow_key.h"
 #include "policy.h"
 
 enum {
@@ -64,33 +64,14 @@ size_t flow_table_index_bytes(uint32_t capacity)
 	return head_count(capacity) * sizeof(uint32_t) + client_use_count(capacity) * sizeof(struct client_use);
 }
 
-/* Both ends as numbers, which is how they are hashed and compared. */
-struct key {
-	uint64_t src[2], dst[2];
-	uint32_t src_port, dst_port;
-};
-
-static inline struct key key_of(const struct endpoints *ends)
+static inline uint32_t *find_head(const struct flow_table *table, const struct flow_key *key)
 {
-	struct key key = {.src_port = ends->src_port, .dst_port = ends->dst_port};
-
-	memcpy(key.src, ends->src.byte, sizeof(key.src));
-	memcpy(key.dst, ends->dst.byte, sizeof(key.dst));
-	return key;
-}
-
-/* The same for both directions, so that one look finds the flow whoever is the client. */
-static inline uint32_t *find_head(const struct flow_table *table, const struct key *key)
-{
-	uint64_t sum = hash_multiply(key->src[0] ^ table->secret[0], key->src[1] ^ table->secret[1] ^ key->src_port) +
-		       hash_multiply(key->dst[0] ^ table->secret[0], key->dst[1] ^ table->secret[1] ^ key->dst_port);
-
-	return &table->heads[(sum ^ sum >> 32) & table->head_mask];
+	return &table->heads[flow_key_hash(key, table->secret) & table->head_mask];
 }
 
 static uint32_t *head_of_flow(const struct flow_table *table, const struct flow *flow)
 {
-	struct key key = key_of(&(const struct endpoints){flow->client, flow->server, flow->client_port, flow->server_port});
+	struct flow_key key = flow_key_of(&(const struct endpoints){flow->client, flow->server, flow->client_port, flow->server_port});
 
 	return find_head(table, &key);
 }
@@ -257,28 +238,18 @@ void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t
 	rebuild_index(table);
 }
 
-static inline bool is_at(const struct addr *addr, const uint64_t number[2])
-{
-	uint64_t half[2];
-
-	memcpy(half, addr->byte, sizeof(half));
-	return half[0] == number[0] && half[1] == number[1];
-}
-
 struct flow *flow_table_look_up(const struct flow_table *table, const struct endpoints *ends, bool *ret_outbound)
 {
-	const struct key key = key_of(ends);
+	const struct flow_key key = flow_key_of(ends);
 
 	for (uint32_t next = *find_head(table, &key); next;) {
 		struct flow *flow = &table->flows[next - 1];
 
-		if (flow->client_port == key.src_port && flow->server_port == key.dst_port &&
-		    is_at(&flow->client, key.src) && is_at(&flow->server, key.dst)) {
+		if (flow_key_is_outbound(&key, flow)) {
 			*ret_outbound = true;
 			return flow;
 		}
-		if (flow->client_port == key.dst_port && flow->server_port == key.src_port &&
-		    is_at(&flow->client, key.dst) && is_at(&flow->server, key.src)) {
+		if (flow_key_is_inbound(&key, flow)) {
 			*ret_outbound = false;
 			return flow;
 		}
@@ -289,7 +260,7 @@ struct flow *flow_table_look_up(const struct flow_table *table, const struct end
 
 const uint32_t *flow_table_prefetch_head(const struct flow_table *table, const struct endpoints *ends)
 {
-	const struct key key = key_of(ends);
+	const struct flow_key key = flow_key_of(ends);
 	const uint32_t *head = find_head(table, &key);
 
 	__builtin_prefetch(head);
