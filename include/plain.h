@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "flow.h"
+#include "policy.h"
 #include "reason.h"
 #include "seq.h"
 
@@ -22,7 +23,19 @@ enum {
 	PLAIN_HANDSHAKE_BYTES_MAX = 128 * 1024,
 	/* How far an echo of what went past may be behind what the client said since: a guess at it is right once in 1200. */
 	PLAIN_GONE_PAST_MS = 3600000,
+	PLAIN_SILENCE_S = 2, /* what runs, or was on its way, is heard before */
 };
+
+/*
+ * True for a flow all of whose packets may be handled by what is in here: one that is rewritten, and whose offset and one SYN
+ * explain all that it has sent.
+ */
+static inline bool plain_is(const struct flow *flow)
+{
+	const uint16_t thoughtful = FLOW_ANCHOR_PENDING | FLOW_SYN_ZERO | FLOW_SCALED | FLOW_HAS_ELDER | FLOW_SIMULTANEOUS;
+
+	return flow->mode == MODE_REWRITE && !flow->block && !(flow->flags & thoughtful);
+}
 
 /* Time since the flow's last SYN. */
 static inline uint64_t plain_syn_age_ms(const struct flow_syn *syn, uint64_t tick)

@@ -23,52 +23,64 @@ static inline bool tcpopt_is_usual(const uint8_t *options, uint32_t len)
 {
 	static const uint8_t usual[] = {TCPOPT_NOP, TCPOPT_NOP, TCPOPT_TIMESTAMPS, TCPOPT_TIMESTAMPS_LEN};
 
-	return len == 12 && memcmp(options, usual, sizeof(usual)) == 0;
+	uint32_t begins, begins_usually;
+
+	if (len != 12)
+		return false;
+	memcpy(&begins, options, sizeof(begins));
+	memcpy(&begins_usually, usual, sizeof(begins_usually));
+	return begins == begins_usually;
+}
+
+/* How far one has got, looking for the timestamp option. Begins with `found` nowhere and all else 0. */
+struct tcpopt_scan {
+	uint32_t at;
+	uint32_t found;	    /* where its kind byte is, ten bytes of the option readable, or TCPOPT_NOWHERE */
+	enum reason reason; /* at the end: REASON_COUNT, or why the segment must pass: MALFORMED_OPTIONS, DUPLICATE_TIMESTAMPS, TCP_AO */
+};
+
+static inline bool tcpopt_stop(struct tcpopt_scan *scan, enum reason reason)
+{
+	scan->reason = reason;
+	return false;
 }
 
 /*
- * Looks for the timestamp option among the `len` bytes of TCP options at `options`, at most TCPOPT_LEN_MAX. This is the
- * only code in pawsd that reads option lengths.
- *
- * Returns REASON_COUNT when the options are sound, and *ret_at is where the option's kind byte is, ten bytes of the option
- * readable, or TCPOPT_NOWHERE. Otherwise the reason why the segment must pass unmodified: MALFORMED_OPTIONS,
- * DUPLICATE_TIMESTAMPS or TCP_AO.
+ * Looks at the next of the options, `len` bytes at `options`, at most TCPOPT_LEN_MAX. This is the only code in pawsd that
+ * reads option lengths. False at the end, which comes after as many steps as there are bytes, and one.
  */
-static inline enum reason tcpopt_scan(const uint8_t *options, uint32_t len, uint32_t *ret_at)
+static inline bool tcpopt_step(const uint8_t *options, uint32_t len, struct tcpopt_scan *scan)
 {
-	uint32_t at = 0;
+	const uint32_t at = scan->at;
+	uint32_t option_len = 1;
+	uint8_t kind;
 
-	*ret_at = TCPOPT_NOWHERE;
-	for (uint32_t looked = 0; looked < TCPOPT_LEN_MAX && at < len; looked++) {
-		uint8_t kind = options[at];
-		uint32_t option_len;
-
-		if (kind == TCPOPT_EOL)
-			break;
-		if (kind == TCPOPT_NOP) {
-			at++;
-			continue;
-		}
+	if (at >= len || at >= TCPOPT_LEN_MAX)
+		return tcpopt_stop(scan, REASON_COUNT);
+	kind = options[at];
+	if (kind == TCPOPT_EOL)
+		return tcpopt_stop(scan, REASON_COUNT);
+	if (kind != TCPOPT_NOP) {
 		if (at + 1 >= len)
-			return REASON_MALFORMED_OPTIONS;
+			return tcpopt_stop(scan, REASON_MALFORMED_OPTIONS);
 		option_len = options[at + 1];
 		if (option_len < 2 || option_len > len - at)
-			return REASON_MALFORMED_OPTIONS;
+			return tcpopt_stop(scan, REASON_MALFORMED_OPTIONS);
 		if (kind == TCPOPT_AO)
-			return REASON_TCP_AO;
-		if (kind == TCPOPT_TIMESTAMPS) {
-			if (option_len != TCPOPT_TIMESTAMPS_LEN)
-				return REASON_MALFORMED_OPTIONS;
-			if (*ret_at != TCPOPT_NOWHERE)
-				return REASON_DUPLICATE_TIMESTAMPS;
-			*ret_at = at;
-		}
-		at += option_len;
+			return tcpopt_stop(scan, REASON_TCP_AO);
 	}
-	return REASON_COUNT;
+	if (kind == TCPOPT_TIMESTAMPS) {
+		if (option_len != TCPOPT_TIMESTAMPS_LEN)
+			return tcpopt_stop(scan, REASON_MALFORMED_OPTIONS);
+		if (scan->found != TCPOPT_NOWHERE)
+			return tcpopt_stop(scan, REASON_DUPLICATE_TIMESTAMPS);
+		scan->found = at;
+	}
+	scan->at = at + option_len;
+	return true;
 }
 
-/* The same, as a pointer: *ret_ts is the option's kind byte, or NULL. */
+/* All steps. *ret_ts is the option's kind byte, or NULL. Returns the reason. */
 enum reason tcpopt_find_timestamps(uint8_t *options, uint32_t len, uint8_t **ret_ts);
 
 #endif

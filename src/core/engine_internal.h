@@ -10,7 +10,7 @@
 enum {
 	SYN_SPAN_MAX_MS = PLAIN_SYN_SPAN_MAX_MS,
 	SYN_LATE_MAX_MS = SYN_SPAN_MAX_MS + 120000, /* and a copy of the last one, two minutes on its way (RFC 9293's MSL) */
-	SILENCE_S = 2,		  /* what runs, or was on its way, is heard before */
+	SILENCE_S = PLAIN_SILENCE_S,
 };
 
 /* One packet on its way through the engine. */

@@ -6,11 +6,12 @@
 /* Apart, so that the usual costs no more than it must. */
 __attribute__((noinline)) static enum reason find_among_others(uint8_t *options, uint32_t len, uint8_t **ret_ts)
 {
-	uint32_t at;
-	enum reason reason = tcpopt_scan(options, len, &at);
+	struct tcpopt_scan scan = {.found = TCPOPT_NOWHERE};
 
-	*ret_ts = at == TCPOPT_NOWHERE ? NULL : options + at;
-	return reason;
+	while (tcpopt_step(options, len, &scan))
+		;
+	*ret_ts = scan.found == TCPOPT_NOWHERE ? NULL : options + scan.found;
+	return scan.reason;
 }
 
 enum reason tcpopt_find_timestamps(uint8_t *options, uint32_t len, uint8_t **ret_ts)
