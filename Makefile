@@ -36,17 +36,19 @@ SNAPSHOT := $(ANSWERS) $(TABLES)
 PROGRAMS := $(BUILD)/pawsd $(BUILD)/pawsctl $(BUILD)/pawsd-exporter
 
 DAEMON_LIBS := -lnetfilter_queue -lnfnetlink -lmnl -liniparser -lcap-ng -lseccomp
-TEST_LIBS := $(DAEMON_LIBS) -lcmocka -lpcap -ljansson
+TEST_LIBS := $(DAEMON_LIBS) -lcmocka -lpcap -ljansson -lbpf
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
 # A tool whose folder tests/tools/NAME exists is linked with what is in there.
 parts = $(call objects,tests/tools/$(1)/*.c)
 # What else it is linked with, of another's.
+BORROWED_replay := $(BUILD)/tests/fastpath/front.o
 BORROWED_handcap := $(call objects,tests/tools/replay/text.c tests/tools/replay/segment.c tests/tools/replay/build.c)
 
 # The simulator: its own program, whose head (tests/sim/main.c) says how it is built.
 SIM := $(BUILD)/tests/sim
 SEED ?= 1
+SIM_FASTPATH = $(if $(FASTPATH),--fastpath $(BPF))
 
 MANUALS := $(patsubst man/%.in,$(BUILD)/man/%,$(wildcard man/*.in))
 UNITS := $(patsubst systemd/%.in,$(BUILD)/systemd/%,$(wildcard systemd/*.in))
@@ -106,8 +108,17 @@ $(SIM_OBJECTS): $(BUILD)/tests/objects/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(SIM): $(SIM_OBJECTS) $(BUILD)/src/tools/analysis.o $(LIBRARY)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^
+$(SIM): $(SIM_OBJECTS) $(BUILD)/tests/fastpath/front.o $(BUILD)/src/tools/analysis.o $(LIBRARY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lbpf
+
+# The fast path: programs for the kernel. No other compiler makes them.
+BPF := $(BUILD)/src/bpf/fastpath.bpf.o
+BPF_CLANG ?= clang
+BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -ffreestanding -fno-strict-aliasing -std=gnu11 -Wall -Wextra -Wno-unused-function \
+	-Isrc/bpf/freestanding -Iinclude -I/usr/include/$(shell uname -m)-linux-gnu
+$(BPF): src/bpf/fastpath.bpf.c
+	@mkdir -p $(@D)
+	$(BPF_CLANG) $(BPF_CFLAGS) $(filter -Werror,$(CFLAGS)) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 
 # Another time of day for the daemon under soak: preloaded, so with nothing of sanitizers in it.
 TIMESHIFT := $(BUILD)/tests/timeshift.so
@@ -139,7 +150,7 @@ $(REPLAY_PROGRAMS): $(BUILD)/corpus/%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tes
 
 .PHONY: unit-tests test-programs fuzz-programs
 unit-tests: $(UNIT_TESTS)
-test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(TIMESHIFT) $(SIM) $(REPLAY_PROGRAMS) $(BENCH_TOOLS)
+test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(TIMESHIFT) $(SIM) $(REPLAY_PROGRAMS) $(BENCH_TOOLS) $(BPF)
 fuzz-programs: $(FUZZ_PROGRAMS)
 
 -include $(shell find $(BUILD) -path '$(BUILD)/deb*' -prune -o -name '*.d' -print 2>/dev/null)
@@ -148,7 +159,7 @@ fuzz-programs: $(FUZZ_PROGRAMS)
 BUILD_PACKAGES := gcc libc6-dev libmnl-dev libnetfilter-queue-dev libnfnetlink-dev libiniparser-dev \
 	libjansson-dev libpcap-dev libmicrohttpd-dev libseccomp-dev libcap-ng-dev libncurses-dev
 RUN_PACKAGES := iptables ipset nftables iproute2
-TEST_PACKAGES := libcmocka-dev iperf3 tcpdump gnuplot-nox ethtool curl jq procps socat systemd valgrind
+TEST_PACKAGES := clang libbpf-dev libcmocka-dev iperf3 tcpdump gnuplot-nox ethtool curl jq procps socat systemd valgrind
 LINT_PACKAGES := clang clang-tidy cppcheck mandoc shellcheck systemd universal-ctags
 
 $(BUILD)/promtool:
@@ -192,11 +203,11 @@ check-unit:
 # PACKETS: of each world.
 .PHONY: sim sim-long
 sim:
-	@$(MAKE) -s --no-print-directory $(SIM)
-	@$(SIM) $(if $(WORLD),--world $(WORLD),--seed $(SEED)) $(if $(PACKETS),--packets $(PACKETS))
+	@$(MAKE) -s --no-print-directory $(SIM) $(if $(FASTPATH),$(BPF))
+	@$(SIM) $(if $(WORLD),--world $(WORLD),--seed $(SEED)) $(if $(PACKETS),--packets $(PACKETS)) $(SIM_FASTPATH)
 sim-long:
-	@$(MAKE) -s --no-print-directory $(SIM)
-	@$(SIM) --long --seed $(SEED) $(if $(PACKETS),--packets $(PACKETS))
+	@$(MAKE) -s --no-print-directory $(SIM) $(if $(FASTPATH),$(BPF))
+	@$(SIM) --long --seed $(SEED) $(if $(PACKETS),--packets $(PACKETS)) $(SIM_FASTPATH)
 
 # One namespace test: make check-netns TEST=strip
 check-netns: test-deps

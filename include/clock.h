@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "atomic.h"
 #include "seq.h"
 
 /*
@@ -71,7 +72,7 @@ void clock_raise(struct clock *clock, uint64_t tick, const struct addr *server, 
 /* True where clock_raise() with a TSval within the lead would find a fresh mark that is not older, and do nothing. */
 static inline bool clock_is_raised(const struct clock *clock, uint64_t tick, uint32_t tsval)
 {
-	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
+	uint64_t high = atomic_load(&clock->shared->high);
 
 	return high != 0 && (uint32_t)tick - (uint32_t)high <= CLOCK_MARK_REFRESH_MS &&
 	       !seq_after(tsval, (uint32_t)(high >> 32));

@@ -69,18 +69,23 @@ struct flow {
 	uint32_t tsval_high;
 	uint32_t syn_tsval;
 	uint32_t last_seen_s; /* shared clock, seconds */
+	uint32_t next;	      /* in its hash chain or the free list: index plus one, 0 at the end */
 	union {
 		struct {
-			uint16_t flags; /* enum flow_flag */
-			uint16_t block;
+			union {
+				struct {
+					uint16_t flags; /* enum flow_flag */
+					uint16_t block;
+				};
+				uint32_t flags_and_block; /* where both change, they do so at once */
+			};
+			uint16_t slot;	  /* of the destination's counters */
+			uint8_t state;	  /* enum flow_state */
+			uint8_t mode : 4; /* enum mode, as it was at the SYN */
+			uint8_t repair : 4; /* enum repair, likewise */
 		};
-		uint32_t flags_and_block; /* where both change, they do so at once */
+		uint64_t word; /* all that says what is to be done with its packets, at once */
 	};
-	uint16_t slot;	      /* of the destination's counters */
-	uint8_t state;	      /* enum flow_state */
-	uint8_t mode : 4;     /* enum mode, as it was at the SYN */
-	uint8_t repair : 4;   /* enum repair, likewise */
-	uint32_t next;	      /* in its hash chain or the free list: index plus one, 0 at the end */
 };
 
 _Static_assert(sizeof(struct flow) == 64, "a flow is one cache line");

@@ -6,14 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "atomic.h"
 #include "flow.h"
+#include "flow_loan.h"
 #include "scaled.h"
-
-/* What a client has of a table, or may have: flows, and blocks of either kind. */
-struct client_use {
-	uint32_t flows;
-	uint16_t pairs, scaled;
-};
 
 /*
  * One worker's flows: fixed memory that the caller provides (P9). The flows and what belongs to
@@ -32,6 +28,11 @@ struct flow_table {
 	uint32_t free_flow, free_pairs, free_scaled; /* free lists, index plus one */
 	uint32_t used, pairs_used, scaled_used;
 	uint32_t used_end; /* no flow in use, now or earlier, is at this place or behind it */
+	struct flow_loan *loan; /* NULL: the owner is alone */
+	uint64_t *lent;		/* numbers of the places that are lent: head is at [head & lent_mask] */
+	uint32_t lent_mask;
+	uint32_t limbo_first, limbo_last; /* a list of those that someone may still be looking at; plus one, 0 at the end */
+	uint32_t limbo_time, now;	  /* as flow_syn.time; the owner sets `now` */
 	uint32_t sweep_hand;
 	uint64_t secret[2];
 };
@@ -50,6 +51,34 @@ size_t flow_table_index_bytes(uint32_t capacity);
  * in an array that begins on a cache line.
  */
 void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t capacity, const uint64_t secret[2]);
+
+/*
+ * Has others open flows in the table, by places that flow_table_lend() puts into `lent`, of which there are `count`, a
+ * power of 2. Both live on with the table. For `limbo_ms` after a flow has gone its place is not given to another.
+ */
+void flow_table_share(struct flow_table *table, struct flow_loan *loan, uint64_t *lent, uint32_t count, uint32_t limbo_ms);
+
+/* Lends as many places as there is room for. To be called often: what is given back is lent again after a while. */
+void flow_table_lend(struct flow_table *table);
+
+/* How many flows there are. */
+static inline uint32_t flow_table_used(const struct flow_table *table)
+{
+	return table->used + (table->loan ? atomic_load(&table->loan->opened) : 0);
+}
+
+/* True where the first place in limbo may be used again. */
+static inline bool flow_table_is_limbo_over(const struct flow_table *table)
+{
+	return table->limbo_first && table->now - table->syns[table->limbo_first - 1].time >= table->limbo_time;
+}
+
+/* True where there is a place for one more. */
+static inline bool flow_table_has_room(const struct flow_table *table)
+{
+	return table->free_flow || flow_table_is_limbo_over(table) ||
+	       (table->loan && atomic_load(&table->loan->tail) != table->loan->head);
+}
 
 /*
  * Finds the flow between two endpoints, whichever is the client: *ret_outbound says whether
@@ -95,7 +124,7 @@ struct flow_syn *flow_table_syn(const struct flow_table *table, const struct flo
 const struct client_use *flow_table_use_of_client(const struct flow_table *table, const struct addr *client);
 
 /* A client's due where it may have `flows` flows: the same share of the blocks, one of each in any case. 0: no limit. */
-struct client_use flow_table_share(const struct flow_table *table, uint32_t flows);
+struct client_use flow_table_due(const struct flow_table *table, uint32_t flows);
 
 /* The flow's SYN pairs; NULL where it has none. */
 struct syn_pairs *flow_table_pairs(const struct flow_table *table, const struct flow *flow);

@@ -2,7 +2,9 @@
 #ifndef PAWSD_TCPOPT_H
 #define PAWSD_TCPOPT_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "reason.h"
 
@@ -12,16 +14,73 @@ enum {
 	TCPOPT_TIMESTAMPS = 8, /* RFC 7323, 3.2 */
 	TCPOPT_AO = 29,	       /* RFC 5925 */
 	TCPOPT_TIMESTAMPS_LEN = 10,
+	TCPOPT_LEN_MAX = 40, /* of all options of a segment */
+	TCPOPT_NOWHERE = UINT8_MAX,
 };
 
+/* NOP, NOP, timestamps and nothing else: how nearly all segments of a connection look (RFC 7323, appendix A). */
+static inline bool tcpopt_is_usual(const uint8_t *options, uint32_t len)
+{
+	static const uint8_t usual[] = {TCPOPT_NOP, TCPOPT_NOP, TCPOPT_TIMESTAMPS, TCPOPT_TIMESTAMPS_LEN};
+
+	uint32_t begins, begins_usually;
+
+	if (len != 12)
+		return false;
+	memcpy(&begins, options, sizeof(begins));
+	memcpy(&begins_usually, usual, sizeof(begins_usually));
+	return begins == begins_usually;
+}
+
+/* How far one has got, looking for the timestamp option. Begins with `found` nowhere and all else 0. */
+struct tcpopt_scan {
+	uint32_t at;
+	uint32_t found;	    /* where its kind byte is, ten bytes of the option readable, or TCPOPT_NOWHERE */
+	enum reason reason; /* at the end: REASON_COUNT, or why the segment must pass: MALFORMED_OPTIONS, DUPLICATE_TIMESTAMPS, TCP_AO */
+};
+
+static inline bool tcpopt_stop(struct tcpopt_scan *scan, enum reason reason)
+{
+	scan->reason = reason;
+	return false;
+}
+
 /*
- * Finds the timestamp option among the `len` bytes of TCP options at `options` (0 to 40, the
- * header's data offset decides). This is the only code in pawsd that reads option lengths.
- *
- * Returns REASON_COUNT when the options are sound, and *ret_ts points at the option's kind
- * byte, ten bytes of it readable, or is NULL where there is none. Otherwise the reason why
- * the segment must pass unmodified: MALFORMED_OPTIONS, DUPLICATE_TIMESTAMPS or TCP_AO.
+ * Looks at the next of the options, `len` bytes at `options`, at most TCPOPT_LEN_MAX. This is the only code in pawsd that
+ * reads option lengths. False at the end, which comes after as many steps as there are bytes, and one.
  */
+static inline bool tcpopt_step(const uint8_t *options, uint32_t len, struct tcpopt_scan *scan)
+{
+	const uint32_t at = scan->at;
+	uint32_t option_len = 1;
+	uint8_t kind;
+
+	if (at >= len || at >= TCPOPT_LEN_MAX)
+		return tcpopt_stop(scan, REASON_COUNT);
+	kind = options[at];
+	if (kind == TCPOPT_EOL)
+		return tcpopt_stop(scan, REASON_COUNT);
+	if (kind != TCPOPT_NOP) {
+		if (at + 1 >= len)
+			return tcpopt_stop(scan, REASON_MALFORMED_OPTIONS);
+		option_len = options[at + 1];
+		if (option_len < 2 || option_len > len - at)
+			return tcpopt_stop(scan, REASON_MALFORMED_OPTIONS);
+		if (kind == TCPOPT_AO)
+			return tcpopt_stop(scan, REASON_TCP_AO);
+	}
+	if (kind == TCPOPT_TIMESTAMPS) {
+		if (option_len != TCPOPT_TIMESTAMPS_LEN)
+			return tcpopt_stop(scan, REASON_MALFORMED_OPTIONS);
+		if (scan->found != TCPOPT_NOWHERE)
+			return tcpopt_stop(scan, REASON_DUPLICATE_TIMESTAMPS);
+		scan->found = at;
+	}
+	scan->at = at + option_len;
+	return true;
+}
+
+/* All steps. *ret_ts is the option's kind byte, or NULL. Returns the reason. */
 enum reason tcpopt_find_timestamps(uint8_t *options, uint32_t len, uint8_t **ret_ts);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "clock.h"
 
+#include "atomic.h"
 #include "hash.h"
 #include "seq.h"
 
@@ -56,19 +57,21 @@ static uint32_t ahead_ms(const struct clock *clock, uint64_t tick, uint32_t tsva
  */
 static void mark_raise(const struct clock *clock, uint64_t *mark, uint64_t tick, uint32_t max_age_ms, uint32_t tsval)
 {
-	uint64_t old = __atomic_load_n(mark, __ATOMIC_RELAXED), new;
+	uint64_t old = atomic_load(mark), new;
 	uint32_t ahead = ahead_ms(clock, tick, tsval);
 
 	if (ahead == 0)
 		return;
-	do {
+	for (uint32_t tries = 0; tries < ATOMIC_TRIES; tries++) {
 		new = mark_make(tsval, tick);
 		if (mark_is_fresh(old, tick, max_age_ms) && ahead <= ahead_ms(clock, tick, mark_tsval(old))) {
 			if (mark_age_ms(old, tick) <= CLOCK_MARK_REFRESH_MS)
 				return;
 			new = mark_make(mark_floor(old, tick), tick);
 		}
-	} while (!__atomic_compare_exchange_n(mark, &old, new, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+		if (atomic_exchange_if(mark, &old, new))
+			return;
+	}
 }
 
 uint32_t clock_slot(const struct clock *clock, const struct addr *server)
@@ -79,23 +82,22 @@ uint32_t clock_slot(const struct clock *clock, const struct addr *server)
 uint64_t clock_publish(struct clock *clock, uint64_t tick)
 {
 	uint64_t *published = &clock->shared->published;
-	uint64_t seen = __atomic_load_n(published, __ATOMIC_RELAXED);
+	uint64_t seen = atomic_load(published);
 
-	while (seen < tick) {
-		if (__atomic_compare_exchange_n(published, &seen, tick, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+	for (uint32_t tries = 0; tries < ATOMIC_TRIES && seen < tick; tries++)
+		if (atomic_exchange_if(published, &seen, tick))
 			return tick;
-	}
 	return seen;
 }
 
 uint32_t clock_syn_tsval(struct clock *clock, uint64_t tick, const struct addr *server, const uint32_t *previous)
 {
 	/* Another worker may have sent SYNs of a later batch than ours already. */
-	uint64_t published = __atomic_load_n(&clock->shared->published, __ATOMIC_RELAXED);
+	uint64_t published = atomic_load(&clock->shared->published);
 	/* Older than the lead, the high mark has been overtaken by the clock. */
-	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
+	uint64_t high = atomic_load(&clock->shared->high);
 	uint64_t *slot = &clock->shared->server[clock_slot(clock, server)];
-	uint64_t mark = __atomic_load_n(slot, __ATOMIC_RELAXED);
+	uint64_t mark = atomic_load(slot);
 	uint32_t ahead = 0, tsval;
 
 	if (published > tick)
@@ -138,17 +140,17 @@ uint32_t clock_furthest(const struct clock *clock, uint64_t tick, uint32_t tsval
 
 uint64_t clock_mark_ahead(const struct clock *clock, uint64_t tick, uint32_t slot)
 {
-	uint64_t mark = __atomic_load_n(&clock->shared->server[slot], __ATOMIC_RELAXED);
+	uint64_t mark = atomic_load(&clock->shared->server[slot]);
 
 	return mark_is_fresh(mark, tick, CLOCK_MARK_AGE_MS) && ahead_ms(clock, tick, mark_floor(mark, tick)) ? mark : 0;
 }
 
 static void forget_if_stale(uint64_t *mark, uint64_t tick)
 {
-	uint64_t seen = __atomic_load_n(mark, __ATOMIC_RELAXED);
+	uint64_t seen = atomic_load(mark);
 
 	if (seen && !mark_is_fresh(seen, tick, CLOCK_MARK_AGE_MS))
-		__atomic_compare_exchange_n(mark, &seen, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+		atomic_exchange_if(mark, &seen, 0);
 }
 
 void clock_sweep(struct clock *clock, uint64_t tick, uint32_t count, uint32_t *hand)
@@ -164,15 +166,15 @@ void clock_sweep(struct clock *clock, uint64_t tick, uint32_t count, uint32_t *h
 void clock_note_stamped(struct clock *clock, uint32_t seen_s, const struct addr *server)
 {
 	uint32_t *stamped_s = &clock->shared->stamped_s[clock_slot(clock, server)];
-	uint32_t before_s = __atomic_load_n(stamped_s, __ATOMIC_RELAXED);
+	uint32_t before_s = atomic_load(stamped_s);
 
 	if (before_s == 0 || seq_after(seen_s, before_s))
-		__atomic_store_n(stamped_s, seen_s, __ATOMIC_RELAXED);
+		atomic_store(stamped_s, seen_s);
 }
 
 bool clock_is_stamped(const struct clock *clock, uint64_t tick, const struct addr *server)
 {
-	uint32_t stamped_s = __atomic_load_n(&clock->shared->stamped_s[clock_slot(clock, server)], __ATOMIC_RELAXED);
+	uint32_t stamped_s = atomic_load(&clock->shared->stamped_s[clock_slot(clock, server)]);
 
 	/* Another worker's second may have begun before ours. */
 	return stamped_s && (uint32_t)(tick / 1000) - stamped_s + 1 <= CLOCK_MARK_AGE_MS / 1000 + 1;
@@ -180,7 +182,7 @@ bool clock_is_stamped(const struct clock *clock, uint64_t tick, const struct add
 
 uint32_t clock_lead_ms(const struct clock *clock, uint64_t tick)
 {
-	uint64_t high = __atomic_load_n(&clock->shared->high, __ATOMIC_RELAXED);
+	uint64_t high = atomic_load(&clock->shared->high);
 
 	return mark_is_fresh(high, tick, clock->max_lead_ms) ? ahead_ms(clock, tick, mark_tsval(high)) : 0;
 }

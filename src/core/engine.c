@@ -30,6 +30,7 @@
 #include "engine.h"
 
 #include "engine_internal.h"
+#include "plain.h"
 #include "seq.h"
 
 enum {
@@ -66,18 +67,6 @@ void engine_note_foreign_tsval(struct passage *p)
 	clock_note_stamped(clock, engine_seconds(p->tick), &p->packet.ends.dst);
 	if (p->packet.tsval)
 		clock_raise_server(clock, p->tick, &p->packet.ends.dst, p->packet.tsval);
-}
-
-uint64_t engine_syn_age_ms(const struct passage *p)
-{
-	uint32_t begin = flow_table_syn(&p->engine->table, p->flow)->time;
-
-	return (uint64_t)((uint32_t)(p->tick / FLOW_SYN_TIME_MS) - begin) * FLOW_SYN_TIME_MS;
-}
-
-bool engine_has_sent_only_syns(const struct flow *flow)
-{
-	return flow_in_handshake(flow) && !(flow->flags & FLOW_SIMULTANEOUS);
 }
 
 /* The destination on the far side of a packet that leaves (or comes in, for `outbound` false). */
@@ -157,19 +146,6 @@ static bool start_scaling(struct passage *p)
 	scaled_start(&start, flow->tsval_high - flow->offset, flow->tsval_high,
 		     clock_tsval(&p->engine->clock, p->tick));
 	return flow_table_add_scaled(table, flow, &start) != NULL;
-}
-
-/* Says to the clock that the flow sends `tsval`. */
-__attribute__((always_inline)) static inline void note_emitted(struct passage *p, uint32_t tsval)
-{
-	struct clock *clock = &p->engine->clock;
-
-	if (seq_after(tsval, clock_tsval(clock, p->tick)) && !clock_is_raised(clock, p->tick, tsval))
-		clock_raise(clock, p->tick, &p->flow->server, tsval);
-	if (seq_after(tsval, p->flow->tsval_high))
-		p->flow->tsval_high = tsval;
-	else if (seq_after(p->flow->syn_tsval, tsval))
-		p->flow->flags |= FLOW_WENT_BACK;
 }
 
 /*
@@ -258,7 +234,7 @@ __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 	}
 	if (tsval == 0) /* would be taken for "no timestamp" */
 		tsval = UINT32_MAX;
-	note_emitted(p, tsval);
+	plain_note_emitted(&p->engine->clock, p->tick, flow, tsval);
 	packet_set_tsval(&p->packet, tsval);
 	return reason;
 }
@@ -266,8 +242,8 @@ __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 __attribute__((always_inline)) static inline enum reason handle_segment_out(struct passage *p)
 {
 	struct flow *flow = p->flow;
-	const struct clock *clock = &p->engine->clock;
-	uint32_t tsval = p->packet.tsval + flow->offset;
+	struct clock *clock = &p->engine->clock;
+	uint32_t tsval;
 
 	if (flow->mode != MODE_REWRITE) {
 		engine_note_foreign_tsval(p);
@@ -277,10 +253,9 @@ __attribute__((always_inline)) static inline enum reason handle_segment_out(stru
 	}
 	if (!p->packet.ts)
 		return REASON_FLOW_NO_TIMESTAMPS;
-	if ((flow->flags & (FLOW_SYN_ZERO | FLOW_SCALED)) || tsval == 0 ||
-	    seq_after(tsval, clock_tsval(clock, p->tick) + clock->max_lead_ms))
+	if (!plain_shift_out(clock, p->tick, flow, p->packet.tsval, &tsval))
 		return emit_with_care(p);
-	note_emitted(p, tsval);
+	plain_note_emitted(clock, p->tick, flow, tsval);
 	packet_set_tsval(&p->packet, tsval);
 	return REASON_OUT_REWRITTEN;
 }
@@ -288,15 +263,6 @@ __attribute__((always_inline)) static inline enum reason handle_segment_out(stru
 enum reason engine_handle_segment_out(struct passage *p)
 {
 	return handle_segment_out(p);
-}
-
-/* Nearly all TSecrs: one that lies between the flow's SYN and its newest, all of one offset. */
-static inline bool is_plain_echo(const struct flow *flow, uint32_t tsecr)
-{
-	uint32_t back = flow->tsval_high - tsecr;
-
-	return flow->state == FLOW_ESTABLISHED && !flow->block && !(flow->flags & FLOW_SYN_ZERO) && back <= INT32_MAX &&
-	       back <= flow->tsval_high - flow->syn_tsval;
 }
 
 __attribute__((always_inline)) static inline enum reason handle_segment_in(struct passage *p)
@@ -313,7 +279,7 @@ __attribute__((always_inline)) static inline enum reason handle_segment_in(struc
 		return REASON_FLOW_NO_TIMESTAMPS;
 	if (tsecr == 0)
 		return REASON_IN_TSECR_ZERO;
-	if (is_plain_echo(flow, tsecr))
+	if (plain_is_echo(flow, tsecr))
 		tsval = tsecr - flow->offset;
 	else if (!engine_find_echo(p, tsecr, &tsval))
 		return engine_leave_if_gone_past(p, tsecr) ? REASON_IN_GONE_PAST : REASON_IN_FOREIGN_TSECR;

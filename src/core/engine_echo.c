@@ -2,12 +2,8 @@
 /* What a TSecr stands for: the pairs of a flow's SYNs, and its offset. See engine.c. */
 #include "engine_internal.h"
 
+#include "plain.h"
 #include "seq.h"
-
-enum {
-	/* How far an echo of what went past may be behind what the client said since: a guess at it is right once in 1200. */
-	GONE_PAST_MS = 3600000,
-};
 
 /* The client's TSval behind a TSecr that echoes one of several SYNs of the flow. */
 static bool find_syn_pair(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsval)
@@ -23,22 +19,6 @@ static bool find_syn_pair(const struct passage *p, uint32_t tsecr, uint32_t *ret
 	return false;
 }
 
-/*
- * True for a TSecr between the flow's SYNs and its newest TSval. Once the SYNs are too long ago, all that can be
- * said is that it is no newer than that.
- */
-static bool is_in_range(const struct passage *p, uint32_t tsecr)
-{
-	const struct flow *flow = p->flow;
-	uint32_t span = flow->tsval_high - flow->syn_tsval;
-	uint32_t before_syn = flow->flags & FLOW_ONE_OFFSET ? SYN_SPAN_MAX_MS : 0;
-
-	if (seq_after(tsecr, flow->tsval_high))
-		return false;
-	return flow->tsval_high - tsecr <= span || flow->tsval_high - tsecr - span <= before_syn ||
-	       (flow->flags & FLOW_WENT_BACK) || engine_syn_age_ms(p) > INT32_MAX;
-}
-
 /* See engine_internal.h. The order matters: SYNs first, whose offsets may have been others. */
 bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsval)
 {
@@ -52,32 +32,19 @@ bool engine_find_echo(const struct passage *p, uint32_t tsecr, uint32_t *ret_tsv
 		return true;
 	}
 	if (flow->flags & FLOW_SCALED)
-		return is_in_range(p, tsecr) &&
+		return plain_is_in_range(flow, flow_table_syn(&p->engine->table, flow), p->tick, tsecr) &&
 		       scaled_find_echo(flow_table_scaled(&p->engine->table, flow), tsecr, flow->offset, ret_tsval);
-	*ret_tsval = tsecr - flow->offset;
-	if (!engine_has_sent_only_syns(flow))
-		return is_in_range(p, tsecr);
-	if (flow->block)
+	/* With pairs, those are all that has been sent as long as that is SYNs alone. */
+	if (flow->block && engine_has_sent_only_syns(flow))
 		return false;
-	return tsecr == flow->syn_tsval ||
-	       ((flow->flags & FLOW_ONE_OFFSET) && flow->syn_tsval - tsecr <= SYN_SPAN_MAX_MS);
+	return plain_shift_in(flow, flow_table_syn(&p->engine->table, flow), p->tick, tsecr, ret_tsval);
 }
 
-/*
- * The server echoes a TSval that pawsd has not sent, and the client has said: while the rules were away, say, segments went
- * past, and were newer than all that pawsd had made of others. By PAWS the server takes nothing older any more, so that
- * the flow can only go on with the client's own TSvals. Where those are the older ones the server has dropped what went
- * past, and nothing tells of it.
- */
 bool engine_leave_if_gone_past(struct passage *p, uint32_t tsecr)
 {
-	struct flow *flow = p->flow;
-	uint32_t said = flow->tsval_high - flow->offset;
-
-	if (flow_in_handshake(flow) || (flow->flags & (FLOW_SCALED | FLOW_ANCHOR_PENDING)) || !seq_after(tsecr, flow->tsval_high) ||
-	    said - tsecr > GONE_PAST_MS)
+	if (!plain_has_gone_past(p->flow, tsecr))
 		return false;
-	flow->mode = MODE_OFF;
+	p->flow->mode = MODE_OFF;
 	return true;
 }
 

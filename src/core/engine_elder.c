@@ -11,11 +11,6 @@
  */
 #include "engine_internal.h"
 
-enum {
-	/* What a client may send before it is known that the server has taken its SYN: a window, and data in the SYN. */
-	HANDSHAKE_BYTES_MAX = 128 * 1024,
-};
-
 /* How much further than the first byte behind its SYN the flow would have come with this segment. */
 static uint32_t bytes_since_syn(const struct passage *p, const struct flow *flow)
 {
@@ -23,12 +18,12 @@ static uint32_t bytes_since_syn(const struct passage *p, const struct flow *flow
 
 	if (!p->outbound && !(p->packet.flags & TCP_ACK))
 		return UINT32_MAX;
-	return number - flow_table_syn(&p->engine->table, flow)->isn - 1;
+	return plain_bytes_since_syn(flow_table_syn(&p->engine->table, flow), number);
 }
 
 bool engine_is_of_connection(const struct passage *p, const struct flow *flow)
 {
-	return bytes_since_syn(p, flow) < HANDSHAKE_BYTES_MAX;
+	return bytes_since_syn(p, flow) < PLAIN_HANDSHAKE_BYTES_MAX;
 }
 
 bool engine_may_be_elder(const struct flow *flow)

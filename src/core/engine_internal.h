@@ -3,13 +3,14 @@
 #define PAWSD_ENGINE_INTERNAL_H
 
 #include "engine.h"
+#include "plain.h"
 
 /* What engine.c and its parts engine_*.c have in common. */
 
 enum {
-	SYN_SPAN_MAX_MS = 130000, /* from the first SYN to the last, by Linux's defaults and then some */
+	SYN_SPAN_MAX_MS = PLAIN_SYN_SPAN_MAX_MS,
 	SYN_LATE_MAX_MS = SYN_SPAN_MAX_MS + 120000, /* and a copy of the last one, two minutes on its way (RFC 9293's MSL) */
-	SILENCE_S = 2,		  /* what runs, or was on its way, is heard before */
+	SILENCE_S = PLAIN_SILENCE_S,
 };
 
 /* One packet on its way through the engine. */
@@ -51,8 +52,10 @@ static inline bool engine_is_silent(const struct passage *p, const struct flow *
 /* The packet leaves with a TSval that pawsd did not choose. */
 void engine_note_foreign_tsval(struct passage *p);
 
-/* True while SYNs are all that the flow has sent, so that nothing else can be echoed. */
-bool engine_has_sent_only_syns(const struct flow *flow);
+static inline bool engine_has_sent_only_syns(const struct flow *flow)
+{
+	return plain_has_sent_only_syns(flow);
+}
 
 /* True where, of that, the last SYN has had no answer yet. */
 static inline bool engine_is_unanswered(const struct flow *flow)
@@ -61,7 +64,10 @@ static inline bool engine_is_unanswered(const struct flow *flow)
 }
 
 /* Time since the flow's last SYN. */
-uint64_t engine_syn_age_ms(const struct passage *p);
+static inline uint64_t engine_syn_age_ms(const struct passage *p)
+{
+	return plain_syn_age_ms(flow_table_syn(&p->engine->table, p->flow), p->tick);
+}
 
 /*
  * Which way a packet of no flow goes, and whose destination it is; it is counted there. Where

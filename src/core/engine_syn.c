@@ -84,7 +84,7 @@ static bool is_share_full(struct passage *p, const struct addr *client)
 static bool is_to_be_kept(const struct passage *p, uint32_t isn)
 {
 	return engine_may_be_elder(p->flow) && flow_table_syn(&p->engine->table, p->flow)->isn != isn &&
-	       p->engine->table.free_flow && !is_at_quota(p->engine, &p->flow->client);
+	       flow_table_has_room(&p->engine->table) && !is_at_quota(p->engine, &p->flow->client);
 }
 
 /* True where the server has answered the younger, p->flow, and nothing has been heard of the elder since its SYN. */
@@ -164,11 +164,11 @@ static struct flow *add_flow(struct passage *p, const struct endpoints *ends, ui
 	bool has_elder = p->flow != NULL;
 
 	/* Once a tick, so that a flood of SYNs does not pay for it one by one. */
-	if (!engine->table.free_flow && engine->full_tick != p->tick) {
+	if (!flow_table_has_room(&engine->table) && engine->full_tick != p->tick) {
 		engine->full_tick = p->tick;
 		engine_sweep(engine, ENGINE_SWEEP_WHEN_FULL, p->tick);
 	}
-	if (!engine->table.free_flow)
+	if (!flow_table_has_room(&engine->table))
 		engine_push_out(p, NULL);
 	p->flow = flow_table_add(&engine->table, &ends->src, ends->src_port, &ends->dst, ends->dst_port);
 	if (!p->flow)
@@ -240,7 +240,7 @@ static bool has_room_for_unseen(const struct passage *p)
 	const struct engine *engine = p->engine;
 	uint32_t flows = flow_table_use_of_client(&engine->table, &p->flow->client)->flows, most = engine->client_most.flows;
 
-	return engine->table.free_flow && engine->table.used < engine->table.capacity - engine->table.capacity / 4 &&
+	return flow_table_has_room(&engine->table) && flow_table_used(&engine->table) < engine->table.capacity - engine->table.capacity / 4 &&
 	       (!most || flows < most - most / 4);
 }
 

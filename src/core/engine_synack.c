@@ -2,6 +2,8 @@
 /* SYN/ACK: what is echoed is the client's own again, or repaired. See engine.c. */
 #include "engine_internal.h"
 
+#include "plain.h"
+
 bool engine_strip_if_due(struct passage *p)
 {
 	if (p->flow->mode != MODE_STRIP || !p->packet.ts)
@@ -25,21 +27,13 @@ static enum reason repair_synack(struct passage *p)
 	return REASON_SYNACK_FOREIGN_TSECR;
 }
 
-/*
- * True for a TSecr, not one of ours, that is what the client itself has said lately: the SYN that the server has taken
- * went past pawsd, though another of the connection's did not. Then it is none of ours. A server says its own time beside
- * it; a firewall that makes up a TSecr does not.
- */
+/* The SYN that the server has taken went past pawsd. */
 static bool is_of_a_raw_syn(const struct passage *p)
 {
 	const struct flow *flow = p->flow;
-	uint32_t said = flow_said_in_syn(flow), tsecr = p->packet.tsecr, lately = SYN_SPAN_MAX_MS;
-	uint64_t age_ms = engine_syn_age_ms(p) + FLOW_SYN_TIME_MS;
 
-	if (flow->mode != MODE_REWRITE || !engine_has_sent_only_syns(flow) || !said || !p->packet.tsval)
-		return false;
-	return age_ms <= lately && tsecr - (said - lately) <= lately + age_ms &&
-	       tsecr - (flow->syn_tsval - lately) > 2 * lately;
+	return flow->mode == MODE_REWRITE && plain_is_of_a_raw_syn(flow, flow_table_syn(&p->engine->table, flow), p->tick,
+								   p->packet.tsval, p->packet.tsecr);
 }
 
 /* The connection is none of ours from now on. That is remembered, for a copy of the SYN may follow. */

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#include "hash.h"
+#include "flow_key.h"
+#include "flow_table_internal.h"
 #include "policy.h"
 
 enum {
@@ -64,41 +65,41 @@ size_t flow_table_index_bytes(uint32_t capacity)
 	return head_count(capacity) * sizeof(uint32_t) + client_use_count(capacity) * sizeof(struct client_use);
 }
 
-/* Both ends as numbers, which is how they are hashed and compared. */
-struct key {
-	uint64_t src[2], dst[2];
-	uint32_t src_port, dst_port;
-};
-
-static inline struct key key_of(const struct endpoints *ends)
+static inline uint32_t *find_head(const struct flow_table *table, const struct flow_key *key)
 {
-	struct key key = {.src_port = ends->src_port, .dst_port = ends->dst_port};
-
-	memcpy(key.src, ends->src.byte, sizeof(key.src));
-	memcpy(key.dst, ends->dst.byte, sizeof(key.dst));
-	return key;
-}
-
-/* The same for both directions, so that one look finds the flow whoever is the client. */
-static inline uint32_t *find_head(const struct flow_table *table, const struct key *key)
-{
-	uint64_t sum = hash_multiply(key->src[0] ^ table->secret[0], key->src[1] ^ table->secret[1] ^ key->src_port) +
-		       hash_multiply(key->dst[0] ^ table->secret[0], key->dst[1] ^ table->secret[1] ^ key->dst_port);
-
-	return &table->heads[(sum ^ sum >> 32) & table->head_mask];
+	return &table->heads[flow_key_hash(key, table->secret) & table->head_mask];
 }
 
 static uint32_t *head_of_flow(const struct flow_table *table, const struct flow *flow)
 {
-	struct key key = key_of(&(const struct endpoints){flow->client, flow->server, flow->client_port, flow->server_port});
+	struct flow_key key = flow_key_of(&(const struct endpoints){flow->client, flow->server, flow->client_port, flow->server_port});
 
 	return find_head(table, &key);
 }
 
-static void push_flow(struct flow_table *table, uint32_t *list, struct flow *flow)
+/* In front of its chain, as others may do at the same time. */
+static void push_into_chain(struct flow_table *table, uint32_t *head, struct flow *flow)
 {
-	flow->next = *list;
-	*list = (uint32_t)(flow - table->flows) + 1;
+	uint32_t next = atomic_load(head);
+
+	do
+		atomic_store(&flow->next, next);
+	while (!atomic_exchange_if32(head, &next, (uint32_t)(flow - table->flows) + 1));
+}
+
+static void take_out_of_chain(struct flow_table *table, uint32_t *head, struct flow *flow)
+{
+	const uint32_t self = (uint32_t)(flow - table->flows) + 1;
+	uint32_t next = self, *link;
+
+	if (atomic_exchange_if32(head, &next, atomic_load(&flow->next)))
+		return;
+	/* Behind the first nobody else changes anything. */
+	do {
+		link = &table->flows[next - 1].next;
+		next = atomic_load_acquire(link);
+	} while (next != self);
+	atomic_store(link, atomic_load(&flow->next));
 }
 
 static struct client_use *use_of_client(const struct flow_table *table, const struct addr *client)
@@ -113,7 +114,7 @@ static struct client_use *use_of_client(const struct flow_table *table, const st
 /* Puts a flow whose key is set where it is found. */
 static void link_flow(struct flow_table *table, struct flow *flow)
 {
-	push_flow(table, head_of_flow(table, flow), flow);
+	push_into_chain(table, head_of_flow(table, flow), flow);
 	use_of_client(table, &flow->client)->flows++;
 	table->used++;
 	if (table->used_end <= flow - table->flows)
@@ -214,7 +215,7 @@ static void adopt_flow(struct flow_table *table, struct flow *flow)
 	if (!is_sound(table, flow) || !has_place(table, flow) ||
 	    ((flow->flags & FLOW_SCALED) && !adopt_scaled(table, flow))) {
 		flow->state = FLOW_FREE;
-		push_flow(table, &table->free_flow, flow);
+		flow_table_push(table, &table->free_flow, flow);
 		return;
 	}
 	adopt_pairs(table, flow);
@@ -257,39 +258,29 @@ void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t
 	rebuild_index(table);
 }
 
-static inline bool is_at(const struct addr *addr, const uint64_t number[2])
-{
-	uint64_t half[2];
-
-	memcpy(half, addr->byte, sizeof(half));
-	return half[0] == number[0] && half[1] == number[1];
-}
-
 struct flow *flow_table_look_up(const struct flow_table *table, const struct endpoints *ends, bool *ret_outbound)
 {
-	const struct key key = key_of(ends);
+	const struct flow_key key = flow_key_of(ends);
 
-	for (uint32_t next = *find_head(table, &key); next;) {
+	for (uint32_t next = atomic_load_acquire(find_head(table, &key)); next;) {
 		struct flow *flow = &table->flows[next - 1];
 
-		if (flow->client_port == key.src_port && flow->server_port == key.dst_port &&
-		    is_at(&flow->client, key.src) && is_at(&flow->server, key.dst)) {
+		if (flow_key_is_outbound(&key, flow)) {
 			*ret_outbound = true;
 			return flow;
 		}
-		if (flow->client_port == key.dst_port && flow->server_port == key.src_port &&
-		    is_at(&flow->client, key.dst) && is_at(&flow->server, key.src)) {
+		if (flow_key_is_inbound(&key, flow)) {
 			*ret_outbound = false;
 			return flow;
 		}
-		next = flow->next;
+		next = atomic_load_acquire(&flow->next);
 	}
 	return NULL;
 }
 
 const uint32_t *flow_table_prefetch_head(const struct flow_table *table, const struct endpoints *ends)
 {
-	const struct key key = key_of(ends);
+	const struct flow_key key = flow_key_of(ends);
 	const uint32_t *head = find_head(table, &key);
 
 	__builtin_prefetch(head);
@@ -314,15 +305,25 @@ struct flow *flow_table_find_elder(const struct flow_table *table, const struct 
 	return NULL;
 }
 
-struct flow *flow_table_add(struct flow_table *table, const struct addr *client, uint16_t client_port,
-			    const struct addr *server, uint16_t server_port)
+static struct flow *take_free(struct flow_table *table)
 {
 	struct flow *flow;
 
+	flow_loan_empty_limbo(table);
 	if (!table->free_flow)
-		return NULL;
+		return flow_loan_take_back(table);
 	flow = &table->flows[table->free_flow - 1];
 	table->free_flow = flow->next;
+	return flow;
+}
+
+struct flow *flow_table_add(struct flow_table *table, const struct addr *client, uint16_t client_port,
+			    const struct addr *server, uint16_t server_port)
+{
+	struct flow *flow = take_free(table);
+
+	if (!flow)
+		return NULL;
 	*flow = (struct flow){
 		.client = *client,
 		.server = *server,
@@ -350,17 +351,15 @@ static void drop_scaled(struct flow_table *table, struct flow *flow)
 
 void flow_table_remove(struct flow_table *table, struct flow *flow)
 {
-	uint32_t self = (uint32_t)(flow - table->flows) + 1;
-	uint32_t *link = head_of_flow(table, flow);
-
 	__atomic_store_n(&flow->state, FLOW_FREE, __ATOMIC_RELEASE);
 	flow_table_drop_pairs(table, flow);
 	drop_scaled(table, flow);
 	use_of_client(table, &flow->client)->flows--;
-	while (*link != self)
-		link = &table->flows[*link - 1].next;
-	*link = flow->next;
-	push_flow(table, &table->free_flow, flow);
+	take_out_of_chain(table, head_of_flow(table, flow), flow);
+	if (table->loan)
+		flow_loan_put_into_limbo(table, flow);
+	else
+		flow_table_push(table, &table->free_flow, flow);
 	table->used--;
 }
 
@@ -381,7 +380,7 @@ static uint16_t share_of_blocks(const struct flow_table *table, uint32_t flows, 
 	return (uint16_t)(share == 0 && flows > 0 ? 1 : share < blocks ? share : blocks);
 }
 
-struct client_use flow_table_share(const struct flow_table *table, uint32_t flows)
+struct client_use flow_table_due(const struct flow_table *table, uint32_t flows)
 {
 	return (struct client_use){flows, share_of_blocks(table, flows, table->pair_capacity),
 				   share_of_blocks(table, flows, table->scaled_capacity)};

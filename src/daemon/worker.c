@@ -136,7 +136,7 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 					      .base = epoch_tsval_base(&state->epoch)};
 	/* Behind the NAT all clients have a few addresses in common. */
 	if (!worker->is_postnat)
-		worker->engine.client_most = flow_table_share(
+		worker->engine.client_most = flow_table_due(
 			table, (uint32_t)((uint64_t)table->capacity * config->client_share_percent / 100));
 	worker->engine.policy = config->policy;
 	worker->engine.rules_lag = true; /* until reload_apply() */
@@ -270,7 +270,7 @@ static void sweep(struct worker *worker, uint64_t tick)
 		elapsed_ms = elapsed_ms < WAIT_MS ? elapsed_ms : WAIT_MS;
 		engine_sweep(&worker->engine, (uint32_t)(table->capacity * elapsed_ms / SWEEP_ROUND_MS) + 1, tick);
 	}
-	__atomic_store_n(&worker->flows_used, table->used, __ATOMIC_RELAXED);
+	__atomic_store_n(&worker->flows_used, flow_table_used(table), __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->pairs_used, table->pairs_used, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->scaled_used, table->scaled_used, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->heartbeat, worker->heartbeat + 1, __ATOMIC_RELAXED);

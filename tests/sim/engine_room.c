@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* How an engine is set up: memory, policies, clock. Nothing else in the simulator knows. */
+#include "../fastpath/front.h"
 #include "gateway.h"
 #include "policy_build.h"
 
@@ -7,6 +8,44 @@ enum {
 	SLOT_FIRST = 2, /* 0 and 1 are "none" and [default] */
 	CLOCK_BASE = 0x2b0f5a17,
 };
+
+const char *engine_room_programs;
+
+static void attach(struct engine_room *room)
+{
+	char error[200];
+
+	if (!engine_room_programs)
+		return;
+	if (!room->front)
+		room->front = front_open(engine_room_programs, error, sizeof(error));
+	if (!room->front) {
+		fprintf(stderr, "%s\n", error);
+		exit(2);
+	}
+	front_attach(room->front, &room->engine);
+	room->is_attached = true;
+}
+
+static void detach(struct engine_room *room)
+{
+	if (room->is_attached)
+		front_detach(room->front);
+	room->is_attached = false;
+}
+
+enum reason engine_room_handle(struct engine_room *room, const struct packet_input *input, uint64_t tick)
+{
+	const char *problem = NULL;
+	enum reason reason;
+
+	if (!room->front)
+		return engine_handle(&room->engine, input, tick);
+	reason = front_handle(room->front, input, tick, &problem);
+	if (problem)
+		printf("# fast path: %s\n", problem);
+	return reason;
+}
 
 uint32_t engine_room_base(void)
 {
@@ -124,12 +163,21 @@ void engine_room_open(struct engine_room *room, const struct scenario *scenario,
 		room->policies[epoch] = make_policy(scenario, epoch);
 	room->engine.policy = room->policies[0];
 	init_table(room);
+	attach(room);
 }
 
 void engine_room_close(struct engine_room *room)
 {
 	for (uint32_t epoch = 0; epoch < EPOCHS_MAX; epoch++)
 		policy_free(room->policies[epoch]);
+	detach(room);
+	if (room->front) {
+		const struct front_counts *counts = front_counts(room->front);
+
+		printf("# fast path: %llu done, %llu left to the engine, %llu not shown\n", (unsigned long long)counts->done,
+		       (unsigned long long)counts->left, (unsigned long long)counts->queued);
+		front_close(room->front);
+	}
 	free(room->kept);
 	free(room->index);
 	free(room->counters);
@@ -150,6 +198,7 @@ void engine_room_restart(struct engine_room *room)
 	size_t bytes = flow_table_kept_bytes(room->capacity);
 	void *kept = sim_allocate(1, bytes);
 
+	detach(room);
 	memcpy(kept, room->kept, bytes);
 	free(room->kept);
 	room->kept = kept;
@@ -158,10 +207,12 @@ void engine_room_restart(struct engine_room *room)
 	for (uint32_t i = 0; i < DESTINATION_SLOTS; i++)
 		slots[i] = (uint16_t)i;
 	engine_adopt(&room->engine, slots);
+	attach(room);
 }
 
 void engine_room_forget_flows(struct engine_room *room)
 {
+	detach(room);
 	memset(room->kept, 0, flow_table_kept_bytes(room->capacity));
 	engine_room_restart(room);
 }

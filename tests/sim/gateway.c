@@ -45,7 +45,7 @@ int gateway_handle(struct world *world, struct gateway *gateway, struct wire *wi
 
 	switch (world->run) {
 	case RUN_PAWSD:
-		return (int)engine_handle(&gateway->room.engine, &input, tick);
+		return (int)engine_room_handle(&gateway->room, &input, tick);
 	case RUN_TEXTBOOK:
 		return textbook_handle(&gateway->textbook, wire, key, segment->outbound, mode,
 				       gateway_realtime_ms(world, gateway))
@@ -138,7 +138,7 @@ bool gateway_take(struct world *world, struct gateway *gateway, struct segment *
 	c.tick = gateway_tick(world, gateway);
 	if (world->run != RUN_PLAIN && rng_chance(&rng, NOISE))
 		noise_inject(world, gateway, &wire, segment, c.key, c.tick);
-	c.table_was_full = world->run == RUN_PAWSD && gateway->room.engine.table.used == gateway->room.capacity;
+	c.table_was_full = world->run == RUN_PAWSD && flow_table_used(&gateway->room.engine.table) == gateway->room.capacity;
 	c.reason = gateway_handle(world, gateway, &wire, segment, c.key, c.tick);
 	gateway->has_pushed_out |= world->run == RUN_PAWSD && gateway->room.engine.counters->pushed_out > 0;
 	wire_parse(wire.data, wire.len, &c.after);

@@ -17,7 +17,12 @@ struct engine_room {
 	uint32_t capacity, quota;
 	uint64_t *saved_marks;
 	uint64_t salt;
+	struct front *front; /* the fast path in front of the engine, or NULL */
+	bool is_attached;
 };
+
+/* The programs of the fast path, or NULL: the engine alone. */
+extern const char *engine_room_programs;
 
 void engine_room_open(struct engine_room *room, const struct scenario *scenario, uint64_t salt);
 void engine_room_close(struct engine_room *room);
@@ -28,6 +33,8 @@ void engine_room_forget_flows(struct engine_room *room);
 /* What the clock file keeps of the marks, and a reboot without anything else. */
 void engine_room_save_marks(struct engine_room *room, uint64_t tick);
 void engine_room_reboot_marks(struct engine_room *room);
+/* A packet through the fast path, if there is one, and the engine. */
+enum reason engine_room_handle(struct engine_room *room, const struct packet_input *input, uint64_t tick);
 uint32_t engine_room_base(void);
 /* The slot of a server's counters. */
 uint16_t engine_room_slot(uint32_t server);

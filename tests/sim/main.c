@@ -33,6 +33,7 @@
  * where it crossed the gateway (struct source), which no model looks at, but which tells for a refused
  * SYN whether the gateway could know what the server remembered. What is not promised is counted apart.
  */
+#include "gateway.h"
 #include "report.h"
 #include "scenario.h"
 
@@ -141,12 +142,16 @@ int main(int argc, char **argv)
 		{"tap", no_argument, NULL, 'a'},	 {"long", no_argument, NULL, 'l'},
 		{"only-pawsd", no_argument, NULL, 'q'},	 {"trace", required_argument, NULL, 'r'},
 		{"trace-server", required_argument, NULL, 'v'},
+		{"fastpath", required_argument, NULL, 'f'},
 		{0},
 	};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		switch (option) {
+		case 'f':
+			engine_room_programs = optarg;
+			break;
 		case 's':
 			options.seed = strtoull(optarg, NULL, 10);
 			break;

@@ -100,7 +100,7 @@ static void inject_spoilt(struct world *world, struct gateway *gateway, struct w
 		struct packet_input input = {.data = wire->data, .len = wire->len, .truncated = truncated,
 					     .direction = segment->outbound ? DIRECTION_OUT : DIRECTION_IN};
 
-		reason = (int)engine_handle(&gateway->room.engine, &input, gateway->last_tick);
+		reason = (int)engine_room_handle(&gateway->room, &input, gateway->last_tick);
 		gateway->oracle.expected[reason]++;
 	} else {
 		reason = gateway_handle(world, gateway, wire, segment, key, gateway->last_tick);

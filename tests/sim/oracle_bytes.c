@@ -99,6 +99,6 @@ void oracle_check_counter(struct world *world, struct oracle *oracle, const stru
 	}
 	check_rule(world, RULE_P7_COUNTER, good, "plan %u: counters disagree, \"%s\"", c->segment->plan,
 		   reason_table[c->reason].name);
-	check_rule(world, RULE_P9_TABLE, c->gateway->room.engine.table.used <= c->gateway->room.capacity,
-		   "%u flows", c->gateway->room.engine.table.used);
+	check_rule(world, RULE_P9_TABLE, flow_table_used(&c->gateway->room.engine.table) <= c->gateway->room.capacity,
+		   "%u flows", flow_table_used(&c->gateway->room.engine.table));
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../fastpath/front.h"
 #include "replay/replay.h"
 
 /*
@@ -172,7 +173,7 @@ static void statement_expect(struct world *world, struct text *text)
 	else if (text_word(text, "pushed"))
 		expect_number(world, text, "flows pushed out", world->counters->pushed_out);
 	else if (text_word(text, "used"))
-		expect_number(world, text, "used", world->engine.table.used);
+		expect_number(world, text, "used", flow_table_used(&world->engine.table));
 	else if (text_word(text, "pairs"))
 		expect_number(world, text, "pairs", world->engine.table.pairs_used);
 	else if (text_word(text, "scaled"))
@@ -273,10 +274,14 @@ static void line_run(struct world *world, const char *line)
 		check_world(world);
 }
 
+static struct front *front;
+
 static bool file_run(const char *path, char *contents)
 {
 	static struct world world;
 	int problems;
+
+	world.front = front;
 
 	world_init(&world, path);
 	for (char *line = contents, *end; line && world.problems < 10; line = end) {
@@ -317,9 +322,19 @@ int main(int argc, char **argv)
 	bool wanted[2] = {true, true};
 	int option, number = 0, failed = 0;
 
-	while ((option = getopt(argc, argv, "46")) != -1) {
+	while ((option = getopt(argc, argv, "46f:")) != -1) {
 		if (option == '?')
 			return 2;
+		if (option == 'f') {
+			char error[200];
+
+			front = front_open(optarg, error, sizeof(error));
+			if (!front) {
+				fprintf(stderr, "%s\n", error);
+				return 2;
+			}
+			continue;
+		}
 		wanted[option == '4' ? 1 : 0] = false;
 	}
 	for (int i = optind; i < argc; i++) {
@@ -336,6 +351,12 @@ int main(int argc, char **argv)
 			printf("%s %d - %s %s\n", ok ? "ok" : "not ok", ++number, argv[i], names[version]);
 		}
 		free(contents);
+	}
+	if (front) {
+		const struct front_counts *counts = front_counts(front);
+
+		printf("# fast path: %llu done, %llu left to the engine, %llu not shown\n", (unsigned long long)counts->done,
+		       (unsigned long long)counts->left, (unsigned long long)counts->queued);
 	}
 	printf("1..%d\n", number);
 	return failed || number == 0;

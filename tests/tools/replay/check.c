@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../table_check.h"
+#include "../../fastpath/front.h"
 #include "replay.h"
 #include "seq.h"
 
@@ -231,7 +232,15 @@ void check_packet(struct world *world, const struct segment *segment, const stru
 		input.direction = DIRECTION_UNKNOWN;
 	if (clock_publish(&world->engine.clock, tick) != tick)
 		world_problem(world, "the shared clock is not at %llu", (unsigned long long)tick);
-	reason = engine_handle(&world->engine, &input, tick);
+	if (world->front) {
+		const char *problem;
+
+		reason = front_handle(world->front, &input, tick, &problem);
+		if (problem)
+			world_problem(world, "fast path: %s", problem);
+	} else {
+		reason = engine_handle(&world->engine, &input, tick);
+	}
 	if ((unsigned int)reason >= REASON_COUNT) {
 		world_problem(world, "engine_handle() returned %d", (int)reason);
 	} else {
@@ -264,7 +273,7 @@ void check_world(struct world *world)
 
 	memset(found, 0, sizeof(found));
 	for (uint32_t i = 0; i < world->capacity; i++) {
-		const struct flow *flow = &world->flows[i];
+		const struct flow *flow = &world->engine.table.flows[i];
 
 		if (flow->state == FLOW_FREE)
 			continue;
@@ -272,9 +281,9 @@ void check_world(struct world *world)
 		pairs_used += flow_table_pairs(&world->engine.table, flow) != NULL;
 		check_flow(world, flow, found);
 	}
-	if (used != world->engine.table.used || pairs_used != world->engine.table.pairs_used)
+	if (used != flow_table_used(&world->engine.table) || pairs_used != world->engine.table.pairs_used)
 		world_problem(world, "%u flows and %u blocks of pairs in the table, it says %u and %u", used, pairs_used,
-			      world->engine.table.used, world->engine.table.pairs_used);
+			      flow_table_used(&world->engine.table), world->engine.table.pairs_used);
 	for (uint32_t slot = 0; slot < DESTINATION_SLOTS; slot++)
 		for (uint32_t state = 0; state < FLOW_STATE_COUNT; state++)
 			if (found[slot][state] != world->counters->flows[slot][state])

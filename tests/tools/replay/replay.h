@@ -147,7 +147,10 @@ struct sent {
 	uint32_t tsval;
 };
 
+struct front;
+
 struct world {
+	struct front *front; /* the fast path in front of the engine, or NULL */
 	const char *path;
 	int line, problems;
 	struct endpoint client, server;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../fastpath/front.h"
 #include "replay.h"
 
 static void *allocate(size_t count, size_t size)
@@ -178,7 +179,7 @@ static void init_table(struct world *world)
 	world->index = allocate(1, bytes);
 	memset(world->index, 0xa5, bytes);
 	flow_table_init(&world->engine.table, world->flows, world->index, world->capacity, secret);
-	world->engine.client_most = flow_table_share(&world->engine.table, world->engine.client_most.flows);
+	world->engine.client_most = flow_table_due(&world->engine.table, world->engine.client_most.flows);
 }
 
 bool world_start(struct world *world)
@@ -191,6 +192,8 @@ bool world_start(struct world *world)
 		world->engine.counters = world->counters;
 		world->engine.clock.shared = allocate(1, sizeof(*world->engine.clock.shared));
 		init_table(world);
+		if (world->front)
+			front_attach(world->front, &world->engine);
 	}
 	if (world->policy_pending)
 		use_policy(world);
@@ -204,6 +207,8 @@ void world_restart(struct world *world)
 	struct flow *flows;
 
 	world_start(world);
+	if (world->front)
+		front_detach(world->front);
 	flows = allocate(1, bytes);
 	memcpy(flows, world->flows, bytes);
 	free(world->flows);
@@ -213,6 +218,8 @@ void world_restart(struct world *world)
 	for (uint32_t i = 0; i < DESTINATION_SLOTS; i++)
 		slots[i] = (uint16_t)i;
 	engine_adopt(&world->engine, slots);
+	if (world->front)
+		front_attach(world->front, &world->engine);
 }
 
 void world_sweep(struct world *world)
@@ -230,7 +237,10 @@ void world_init(struct world *world, const char *path)
 #undef X
 	};
 
+	struct front *front = world->front;
+
 	memset(world, 0, sizeof(*world));
+	world->front = front;
 	world->path = path;
 	world->capacity = 64;
 	world->clock = 1000000;
@@ -243,6 +253,8 @@ void world_init(struct world *world, const char *path)
 
 void world_free(struct world *world)
 {
+	if (world->front)
+		front_detach(world->front);
 	free_next(world);
 	policy_free(world->policy);
 	free(world->flows);

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_FASTPATH_H
+#define PAWSD_FASTPATH_H
+
+#include <stdint.h>
+
+#include "clock.h"
+#include "flow.h"
+#include "flow_loan.h"
+#include "policy.h"
+#include "reason.h"
+
+/*
+ * What pawsd and its programs in the kernel (src/bpf/) have in common: memory that both map. All of it outlives the
+ * process, as the programs do.
+ */
+
+enum {
+	FASTPATH_MAGIC = 0x66777061, /* "apwf" */
+	FASTPATH_VERSION = 1,	     /* another layout or meaning of anything in here, or in flow.h */
+	FASTPATH_HEADS_A_VALUE = 16, /* of the kernel's arrays each value takes at least 8 bytes */
+	FASTPATH_CHAIN_MAX = 16,
+};
+
+/* Marks of packets. */
+enum fastpath_mark {
+	FASTPATH_MARK_DONE = 1, /* nothing more is to be done */
+	FASTPATH_MARK_SLOW = 2, /* looked at, and is for the queue */
+};
+
+struct fastpath_heads {
+	uint32_t head[FASTPATH_HEADS_A_VALUE];
+};
+
+enum fastpath_flag {
+	FASTPATH_DRAINING = 1,	/* no new connection is rewritten */
+	FASTPATH_RULES_LAG = 2, /* engine.h */
+};
+
+struct fastpath_shared {
+	uint32_t magic, version;
+	uint32_t head_mask, client_mask, client_most;
+	uint32_t flags;	 /* enum fastpath_flag: why each SYN is left to the queue */
+	uint32_t is_roomy; /* a quarter of the table is free, and more */
+	uint32_t mark_shift; /* enum fastpath_mark, shifted by that */
+	uint32_t clock_base, clock_max_lead_ms;
+	uint32_t lent_mask;
+	int64_t clock_offset_ms; /* of the tick, from CLOCK_BOOTTIME */
+	uint64_t frozen_tick;	 /* in tests: what time it is; 0: what the kernel says */
+	uint64_t secret[2];
+	struct flow_loan loan;
+	_Alignas(64) struct clock_shared clock;
+};
+
+/* Of one processor, for one slot of counters. */
+struct fastpath_counts {
+	uint64_t reason[REASON_COUNT];
+	uint64_t flows[FLOW_STATE_COUNT]; /* gauge: to be added to the workers', wraps */
+};
+
+/* What the policy says of a prefix. */
+struct fastpath_policy_key {
+	uint32_t len; /* of 128; IPv4 is mapped */
+	struct addr addr;
+};
+
+/* The destinations of which one matches there, best first. */
+enum {
+	FASTPATH_CANDIDATES = 4,
+	FASTPATH_PORT_RANGES = 4,
+};
+
+enum fastpath_condition {
+	FASTPATH_ALWAYS,
+	FASTPATH_BY_PORT,
+	FASTPATH_BY_MORE, /* by sources, or more ports than there is room for: the engine has to say */
+};
+
+struct fastpath_candidate {
+	uint16_t slot;
+	uint8_t mode;	   /* enum mode */
+	uint8_t repair;	   /* enum repair */
+	uint8_t condition; /* enum fastpath_condition */
+	uint8_t range_count;
+	struct port_range ports[FASTPATH_PORT_RANGES];
+};
+
+/* Where none of these matches there are more of them, and the engine has to say. */
+struct fastpath_policy {
+	struct fastpath_candidate candidates[FASTPATH_CANDIDATES];
+};
+
+#endif

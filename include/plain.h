@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_PLAIN_H
+#define PAWSD_PLAIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "clock.h"
+#include "flow.h"
+#include "policy.h"
+#include "reason.h"
+#include "seq.h"
+
+/*
+ * The arithmetic of a flow whose packets need no thought: which value leaves instead of which, what the flow and the
+ * clock remember of it, and when thought is needed after all. There is nothing in here but numbers, so that what handles
+ * packets elsewhere than in the engine does exactly the same.
+ */
+
+enum {
+	PLAIN_SYN_SPAN_MAX_MS = 130000, /* from the first SYN to the last, by Linux's defaults and then some */
+	/* What a client may send before it is known that the server has taken its SYN: a window, and data in the SYN. */
+	PLAIN_HANDSHAKE_BYTES_MAX = 128 * 1024,
+	/* How far an echo of what went past may be behind what the client said since: a guess at it is right once in 1200. */
+	PLAIN_GONE_PAST_MS = 3600000,
+	PLAIN_SILENCE_S = 2, /* what runs, or was on its way, is heard before */
+};
+
+/*
+ * True for a flow all of whose packets may be handled by what is in here: one that is rewritten, and whose offset and one SYN
+ * explain all that it has sent.
+ */
+static inline bool plain_is(const struct flow *flow)
+{
+	const uint16_t thoughtful = FLOW_ANCHOR_PENDING | FLOW_SYN_ZERO | FLOW_SCALED | FLOW_HAS_ELDER | FLOW_SIMULTANEOUS;
+
+	return flow->mode == MODE_REWRITE && !flow->block && !(flow->flags & thoughtful);
+}
+
+/* Time since the flow's last SYN. */
+static inline uint64_t plain_syn_age_ms(const struct flow_syn *syn, uint64_t tick)
+{
+	return (uint64_t)((uint32_t)(tick / FLOW_SYN_TIME_MS) - syn->time) * FLOW_SYN_TIME_MS;
+}
+
+/* True while SYNs are all that the flow has sent, so that nothing else can be echoed. */
+static inline bool plain_has_sent_only_syns(const struct flow *flow)
+{
+	return flow_in_handshake(flow) && !(flow->flags & FLOW_SIMULTANEOUS);
+}
+
+/*
+ * How much further than the first byte behind its SYN the flow would have come with a segment; `number`: its sequence
+ * number on the way out, what it acknowledges on the way in.
+ */
+static inline uint32_t plain_bytes_since_syn(const struct flow_syn *syn, uint32_t number)
+{
+	return number - syn->isn - 1;
+}
+
+/* Says to the clock that the flow sends `tsval`. */
+static inline void plain_note_emitted(struct clock *clock, uint64_t tick, struct flow *flow, uint32_t tsval)
+{
+	if (seq_after(tsval, clock_tsval(clock, tick)) && !clock_is_raised(clock, tick, tsval))
+		clock_raise(clock, tick, &flow->server, tsval);
+	if (seq_after(tsval, flow->tsval_high))
+		flow->tsval_high = tsval;
+	else if (seq_after(flow->syn_tsval, tsval))
+		flow->flags |= FLOW_WENT_BACK;
+}
+
+/*
+ * What leaves instead of the client's `tsval`, in a segment of a rewritten flow. False where that needs thought: a client
+ * that said 0 in its SYN, one whose clock is fast, and what is further ahead of the clock than the lead.
+ */
+static inline bool plain_shift_out(const struct clock *clock, uint64_t tick, const struct flow *flow, uint32_t tsval,
+				   uint32_t *ret_tsval)
+{
+	*ret_tsval = tsval + flow->offset;
+	return !(flow->flags & (FLOW_SYN_ZERO | FLOW_SCALED)) && *ret_tsval != 0 &&
+	       !seq_after(*ret_tsval, clock_tsval(clock, tick) + clock->max_lead_ms);
+}
+
+/* Nearly all TSecrs: one that lies between the flow's SYN and its newest, all of one offset. */
+static inline bool plain_is_echo(const struct flow *flow, uint32_t tsecr)
+{
+	uint32_t back = flow->tsval_high - tsecr;
+
+	return flow->state == FLOW_ESTABLISHED && !flow->block && !(flow->flags & FLOW_SYN_ZERO) && back <= INT32_MAX &&
+	       back <= flow->tsval_high - flow->syn_tsval;
+}
+
+/*
+ * True for a TSecr between the flow's SYNs and its newest TSval. Once the SYNs are too long ago, all that can be
+ * said is that it is no newer than that.
+ */
+static inline bool plain_is_in_range(const struct flow *flow, const struct flow_syn *syn, uint64_t tick, uint32_t tsecr)
+{
+	uint32_t span = flow->tsval_high - flow->syn_tsval;
+	uint32_t before_syn = flow->flags & FLOW_ONE_OFFSET ? PLAIN_SYN_SPAN_MAX_MS : 0;
+
+	if (seq_after(tsecr, flow->tsval_high))
+		return false;
+	return flow->tsval_high - tsecr <= span || flow->tsval_high - tsecr - span <= before_syn ||
+	       (flow->flags & FLOW_WENT_BACK) || plain_syn_age_ms(syn, tick) > INT32_MAX;
+}
+
+/* The client's TSval behind a TSecr, of a flow that is not scaled and whose SYNs have no pairs. False: never emitted. */
+static inline bool plain_shift_in(const struct flow *flow, const struct flow_syn *syn, uint64_t tick, uint32_t tsecr,
+				  uint32_t *ret_tsval)
+{
+	*ret_tsval = tsecr - flow->offset;
+	if (!plain_has_sent_only_syns(flow))
+		return plain_is_in_range(flow, syn, tick, tsecr);
+	return tsecr == flow->syn_tsval ||
+	       ((flow->flags & FLOW_ONE_OFFSET) && flow->syn_tsval - tsecr <= PLAIN_SYN_SPAN_MAX_MS);
+}
+
+/*
+ * The server echoes a TSval that pawsd has not sent, and the client has said: while the rules were away, say, segments went
+ * past, and were newer than all that pawsd had made of others. By PAWS the server takes nothing older any more, so that
+ * the flow can only go on with the client's own TSvals. Where those are the older ones the server has dropped what went
+ * past, and nothing tells of it.
+ */
+static inline bool plain_has_gone_past(const struct flow *flow, uint32_t tsecr)
+{
+	uint32_t said = flow->tsval_high - flow->offset;
+
+	return !flow_in_handshake(flow) && !(flow->flags & (FLOW_SCALED | FLOW_ANCHOR_PENDING)) &&
+	       seq_after(tsecr, flow->tsval_high) && said - tsecr <= PLAIN_GONE_PAST_MS;
+}
+
+/*
+ * True for a TSecr of a SYN/ACK, not one of ours, that is what the client itself has said lately: the SYN that the server
+ * has taken went past pawsd, though another of the connection's did not. Then it is none of ours. A server says its own
+ * time, `tsval`, beside it; a firewall that makes up a TSecr does not.
+ */
+static inline bool plain_is_of_a_raw_syn(const struct flow *flow, const struct flow_syn *syn, uint64_t tick, uint32_t tsval,
+					 uint32_t tsecr)
+{
+	uint32_t said = flow_said_in_syn(flow), lately = PLAIN_SYN_SPAN_MAX_MS;
+	uint64_t age_ms = plain_syn_age_ms(syn, tick) + FLOW_SYN_TIME_MS;
+
+	if (!plain_has_sent_only_syns(flow) || !said || !tsval)
+		return false;
+	return age_ms <= lately && tsecr - (said - lately) <= lately + age_ms &&
+	       tsecr - (flow->syn_tsval - lately) > 2 * lately;
+}
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The fast path: packets of plain flows are rewritten where they come in, by tc, and no queue sees them. What needs
+ * thought is left to the queue: it is marked, and the rules see to the rest.
+ *
+ * A program sits on either way of one interface. One of them comes before netfilter, and can leave packets to the queue;
+ * the other comes behind it, and does its best with what it is given.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#pragma clang attribute push(__attribute__((always_inline)), apply_to = function)
+#pragma clang attribute push(__attribute__((internal_linkage)), apply_to = function)
+#include "fastpath.h"
+#include "flow_key.h"
+#include "packet.h"
+#include "plain.h"
+#include "tcpopt.h"
+
+#include "../core/clock.c"
+#include "../core/flow_next.c"
+#pragma clang attribute pop
+#pragma clang attribute pop
+
+#define inline_always static __attribute__((always_inline)) inline
+
+#include "memory.h"
+#include "parse.h"
+#include "flows.h"
+#include "edit.h"
+#include "segments.h"
+#include "handshakes.h"
+
+/* False: none of ours, or none that can be read. */
+__attribute__((noinline)) int fast_parse(struct __sk_buff *skb, struct passage *p, uint32_t link_len)
+{
+	if (!p)
+		return false;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return parse_ipv4(skb, link_len, &p->segment);
+	return skb->protocol == bpf_htons(ETH_P_IPV6) && parse_ipv6(skb, link_len, &p->segment);
+}
+
+inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side side)
+{
+	struct fastpath_shared *shared = find_shared();
+	struct passage p = {.side = side};
+	struct world w = {0};
+	uint8_t flags;
+
+	if (!shared)
+		return LEAVE;
+	if (!(side & SIDE_PRE) && (skb->mark & (uint32_t)FASTPATH_MARK_DONE << (shared->mark_shift & 31)))
+		return LEAVE;
+	if (!fast_parse(skb, &p, link_len))
+		return LEAVE;
+	if (!fast_find(&p))
+		return leave_to_queue(skb, shared);
+	flags = p.segment.flags & (TCP_SYN | TCP_ACK);
+	if (!p.flow_at && flags != TCP_SYN)
+		return LEAVE;
+	p.tick = shared->frozen_tick;
+	if (!p.tick)
+		p.tick = bpf_ktime_get_boot_ns() / 1000000 + (uint64_t)shared->clock_offset_ms;
+	if (flags == TCP_SYN)
+		return fast_syn(skb, &p);
+	if (!look_up_flow(&w, p.flow_at - 1))
+		return LEAVE;
+	if (!(side & (SIDE_PRE | SIDE_OUT)) && (w.flow->flags & FLOW_HAS_ELDER) &&
+	    (!fast_choose(&p) || !look_up_flow(&w, p.flow_at - 1)))
+		return LEAVE;
+	if (!plain_is(w.flow))
+		return leave_to_queue(skb, shared);
+	return flags & TCP_SYN ? fast_synack(skb, &p) : fast_segment(skb, &p);
+}
+
+SEC("tc") int lan_ingress(struct __sk_buff *skb)
+{
+	return handle(skb, ETH_HLEN, SIDE_PRE | SIDE_OUT);
+}
+
+SEC("tc") int lan_egress(struct __sk_buff *skb)
+{
+	return handle(skb, ETH_HLEN, 0);
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_BPF_FLOWS_H
+#define PAWSD_BPF_FLOWS_H
+
+/* Where flows are found, and how what is known of one is changed by several processors at once. */
+
+inline_always void count(uint32_t slot, enum reason reason)
+{
+	uint32_t at = bpf_get_smp_processor_id() * DESTINATION_SLOTS + slot;
+	struct fastpath_counts *counts = bpf_map_lookup_elem(&fast_counts, &at);
+
+	if (counts)
+		counts->reason[reason]++;
+}
+
+inline_always void count_state(uint32_t slot, uint32_t state, uint64_t n)
+{
+	uint32_t at = bpf_get_smp_processor_id() * DESTINATION_SLOTS + slot;
+	struct fastpath_counts *counts = bpf_map_lookup_elem(&fast_counts, &at);
+
+	if (counts && state < FLOW_STATE_COUNT)
+		counts->flows[state] += n;
+}
+
+inline_always uint32_t *head_of(const struct passage *p)
+{
+	uint32_t value = p->head_at / FASTPATH_HEADS_A_VALUE;
+	struct fastpath_heads *heads = bpf_map_lookup_elem(&fast_heads, &value);
+
+	return heads ? &heads->head[p->head_at % FASTPATH_HEADS_A_VALUE] : NULL;
+}
+
+inline_always struct fastpath_shared *find_shared(void)
+{
+	const uint32_t zero = 0;
+
+	return bpf_map_lookup_elem(&fast_shared, &zero);
+}
+
+inline_always bool look_up_flow(struct world *w, uint32_t at)
+{
+	w->flow = bpf_map_lookup_elem(&fast_flows, &at);
+	w->syn = bpf_map_lookup_elem(&fast_syns, &at);
+	return w->flow && w->syn;
+}
+
+inline_always bool enter(struct world *w)
+{
+	w->shared = find_shared();
+	if (!w->shared)
+		return false;
+	w->clock = (struct clock){.shared = &w->shared->clock, .max_lead_ms = w->shared->clock_max_lead_ms, .base = w->shared->clock_base};
+	return true;
+}
+
+/* Finds the packet's flow. False where it cannot be told whether there is one. */
+__attribute__((noinline)) int fast_find(struct passage *p)
+{
+	struct fastpath_shared *shared = find_shared();
+	uint32_t *head, next;
+
+	if (!p || !shared)
+		return false;
+	p->head_at = (uint32_t)flow_key_hash(&p->segment.key, shared->secret) & shared->head_mask;
+	p->flow_at = 0;
+	head = head_of(p);
+	if (!head)
+		return false;
+	next = atomic_load(head);
+	for (int i = 0; i < FASTPATH_CHAIN_MAX; i++) {
+		uint32_t at = next - 1;
+		struct flow *flow;
+
+		if (!next)
+			return true;
+		flow = bpf_map_lookup_elem(&fast_flows, &at);
+		if (!flow)
+			return false;
+		p->outbound = flow_key_is_outbound(&p->segment.key, flow);
+		if (p->outbound || flow_key_is_inbound(&p->segment.key, flow)) {
+			p->flow_at = next;
+			return true;
+		}
+		next = atomic_load(&flow->next);
+	}
+	return false;
+}
+
+/*
+ * Of two flows on the four-tuple the one that a packet to the client means, as far as that is told by its number:
+ * engine_choose_flow(). False where it cannot be told.
+ */
+__attribute__((noinline)) int fast_choose(struct passage *p)
+{
+	struct world younger = {0}, elder = {0};
+	uint32_t next, since;
+
+	if (!p || !look_up_flow(&younger, p->flow_at - 1))
+		return false;
+	next = atomic_load(&younger.flow->next);
+	for (int i = 0; i < FASTPATH_CHAIN_MAX && next; i++) {
+		if (!look_up_flow(&elder, next - 1))
+			return false;
+		if (flow_key_is_inbound(&p->segment.key, elder.flow)) {
+			since = plain_bytes_since_syn(younger.syn, p->segment.ack);
+			if (since >= PLAIN_HANDSHAKE_BYTES_MAX || since >= plain_bytes_since_syn(elder.syn, p->segment.ack))
+				p->younger_at = p->flow_at;
+			if (p->younger_at)
+				p->flow_at = next;
+			return true;
+		}
+		next = atomic_load(&elder.flow->next);
+	}
+	return false;
+}
+
+/* Changes the flow's word, and the gauges with it. False where somebody else was faster. */
+inline_always bool change(struct flow *flow, uint64_t before, uint64_t after)
+{
+	struct flow was = {.word = before}, now = {.word = after};
+
+	if (before == after)
+		return true;
+	if (!atomic_exchange_if(&flow->word, &before, after))
+		return false;
+	if (was.state != now.state || was.slot != now.slot) {
+		count_state(was.slot, was.state, (uint64_t)-1);
+		count_state(now.slot, now.state, 1);
+	}
+	return true;
+}
+
+
+#endif

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_BPF_HANDSHAKES_H
+#define PAWSD_BPF_HANDSHAKES_H
+
+/* SYN and SYN/ACK. */
+
+/* A place that pawsd has lent. */
+inline_always bool take_place(struct fastpath_shared *shared, uint32_t *ret_at)
+{
+	uint32_t tail = atomic_load(&shared->loan.tail);
+
+	for (uint32_t tries = 0; tries < ATOMIC_TRIES; tries++) {
+		uint32_t at = tail & shared->lent_mask;
+		const uint64_t *place;
+
+		if (tail == atomic_load(&shared->loan.head))
+			return false;
+		place = bpf_map_lookup_elem(&fast_lent, &at);
+		if (!place)
+			return false;
+		*ret_at = (uint32_t)*place;
+		if (atomic_exchange_if32(&shared->loan.tail, &tail, tail + 1))
+			return true;
+	}
+	return false;
+}
+
+inline_always bool link_flow(struct fastpath_shared *shared, uint32_t *head, struct flow *flow, uint32_t at)
+{
+	uint32_t next = atomic_load(head);
+
+	for (uint32_t tries = 0; tries < ATOMIC_TRIES; tries++) {
+		flow->next = next;
+		if (atomic_exchange_if32(head, &next, at + 1)) {
+			__sync_fetch_and_add(&shared->loan.opened, 1);
+			return true;
+		}
+	}
+	return false;
+}
+
+inline_always struct client_use *use_of_client(const struct fastpath_shared *shared, const uint64_t client[2])
+{
+	struct addr whose;
+	uint32_t at;
+
+	memcpy(&whose, client, sizeof(whose));
+	if (client[0] != 0 || (uint32_t)client[1] != bpf_htonl(0xffff)) /* IPv6: the /64 */
+		memset(whose.byte + 8, 0, 8);
+	at = (uint32_t)hash_bytes16(whose.byte, shared->secret[1]) & shared->client_mask;
+	return bpf_map_lookup_elem(&fast_clients, &at);
+}
+
+inline_always bool has_port(const struct fastpath_candidate *candidate, uint16_t port)
+{
+	for (uint32_t i = 0; i < FASTPATH_PORT_RANGES; i++)
+		if (i < candidate->range_count && port >= candidate->ports[i].first && port <= candidate->ports[i].last)
+			return true;
+	return false;
+}
+
+/* The destination of a connection to the packet's dst; NULL where the engine has to say. */
+inline_always const struct fastpath_candidate *match(const struct passage *p)
+{
+	struct fastpath_policy_key key = {.len = 128};
+	const struct fastpath_policy *policy;
+
+	memcpy(&key.addr, p->segment.key.dst, sizeof(key.addr));
+	policy = bpf_map_lookup_elem(&fast_policy, &key);
+	for (uint32_t i = 0; policy && i < FASTPATH_CANDIDATES; i++) {
+		const struct fastpath_candidate *candidate = &policy->candidates[i];
+
+		if (candidate->condition == FASTPATH_BY_MORE)
+			return NULL;
+		if (candidate->condition == FASTPATH_ALWAYS || has_port(candidate, (uint16_t)p->segment.key.dst_port))
+			return candidate;
+	}
+	return NULL;
+}
+
+/* The SYN of a new connection, on a four-tuple of which nothing is known or whose old connection is over. */
+__attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
+{
+	struct world w = {0};
+	const struct fastpath_candidate *policy;
+	struct flow *flow = NULL, now = {0};
+	struct client_use *use = NULL;
+	uint64_t before = 0;
+	uint32_t at = 0, emitted, last = 0, *head;
+
+	if (!p || !enter(&w))
+		return LEAVE;
+	if (p->flow_at && look_up_flow(&w, p->flow_at - 1))
+		flow = w.flow;
+	head = head_of(p);
+	if (!head)
+		return LEAVE;
+	if (!(p->side & SIDE_OUT) || (flow && !p->outbound))
+		return leave_to_queue(skb, w.shared);
+	if (flow) {
+		now.word = before = atomic_load(&flow->word);
+		if (!plain_is(&now) || (now.state != FLOW_LAST_ACK && now.state != FLOW_TIME_WAIT) ||
+		    w.syn->isn == p->segment.seq)
+			return leave_to_queue(skb, w.shared);
+		last = flow->tsval_high;
+	}
+	policy = match(p);
+	if (!policy || policy->mode != MODE_REWRITE || w.shared->flags || !p->segment.ts_at ||
+	    !p->segment.tsval)
+		return leave_to_queue(skb, w.shared);
+	now.word = 0;
+	now.slot = policy->slot;
+	now.mode = MODE_REWRITE;
+	now.repair = policy->repair & 0xf;
+	now.state = FLOW_SYN_SENT;
+	if (!flow) {
+		now.flags = FLOW_FIRST;
+		use = use_of_client(w.shared, p->segment.key.src);
+		if (!use || (w.shared->client_most && use->flows >= w.shared->client_most) || !take_place(w.shared, &at))
+			return leave_to_queue(skb, w.shared);
+		if (!look_up_flow(&w, at))
+			return leave_to_queue(skb, w.shared);
+		flow = w.flow;
+		memcpy(&flow->client, p->segment.key.src, 16);
+		memcpy(&flow->server, p->segment.key.dst, 16);
+		flow->client_port = (uint16_t)p->segment.key.src_port;
+		flow->server_port = (uint16_t)p->segment.key.dst_port;
+	} else if (!change(flow, before, now.word)) {
+		return leave_to_queue(skb, w.shared);
+	}
+	clock_publish(&w.clock, p->tick);
+	emitted = clock_syn_tsval(&w.clock, p->tick, &flow->server, last ? &last : NULL);
+	flow->offset = emitted - p->segment.tsval;
+	flow->syn_tsval = emitted;
+	flow->tsval_high = emitted;
+	flow->last_seen_s = (uint32_t)(p->tick / 1000);
+	w.syn->isn = p->segment.seq;
+	w.syn->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
+	if (!p->flow_at) {
+		flow->word = now.word;
+		if (!link_flow(w.shared, head, flow, at))
+			return leave_to_queue(skb, w.shared);
+		if (use)
+			__sync_fetch_and_add(&use->flows, 1);
+		count_state(now.slot, FLOW_SYN_SENT, 1);
+	}
+	replace32(skb, p, p->segment.ts_at + 2, p->segment.tsval, emitted);
+	return done(skb, w.shared, now.slot, REASON_SYN_REWRITTEN);
+}
+
+/*
+ * The SYN/ACK answers a SYN that nobody here has seen: what it opens is none of ours. It is known as a flow of MODE_OFF, in
+ * front of the one that was on its four-tuple: engine_know_unseen().
+ */
+inline_always void know_unseen(const struct passage *p, struct world *w)
+{
+	struct client_use *use = use_of_client(w->shared, p->segment.key.dst);
+	const uint32_t most = w->shared->client_most;
+	struct flow *older = w->flow, now = {0};
+	uint32_t *head = head_of(p), at;
+
+	if (!use || !head || !w->shared->is_roomy || (most && use->flows >= most - most / 4) || !take_place(w->shared, &at)) {
+		now.word = atomic_load(&older->word);
+		if (now.state == FLOW_LAST_ACK || now.state == FLOW_TIME_WAIT)
+			leave_alone(older);
+		return;
+	}
+	if (!look_up_flow(w, at))
+		return;
+	now.slot = older->slot;
+	now.flags = FLOW_UNSEEN | FLOW_HAS_ELDER;
+	now.state = FLOW_SYN_RECV;
+	memcpy(&w->flow->client, p->segment.key.dst, 16);
+	memcpy(&w->flow->server, p->segment.key.src, 16);
+	w->flow->client_port = (uint16_t)p->segment.key.dst_port;
+	w->flow->server_port = (uint16_t)p->segment.key.src_port;
+	w->flow->offset = 0;
+	w->flow->syn_tsval = 0;
+	w->flow->tsval_high = older->tsval_high;
+	w->flow->last_seen_s = (uint32_t)(p->tick / 1000);
+	w->syn->isn = p->segment.ack - 1;
+	w->syn->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
+	w->flow->word = now.word;
+	if (!link_flow(w->shared, head, w->flow, at))
+		return;
+	__sync_fetch_and_add(&use->flows, 1);
+	count_state(now.slot, FLOW_SYN_RECV, 1);
+}
+
+/* Once more: where what was known is past, the later word counts. */
+inline_always void renew_unseen(const struct passage *p, const struct world *w)
+{
+	struct world younger = {0};
+	struct flow now = {.word = atomic_load(&w->flow->word)}, other = {0};
+
+	if ((now.state != FLOW_LAST_ACK && now.state != FLOW_TIME_WAIT && now.state != FLOW_CLOSE) ||
+	    !look_up_flow(&younger, p->younger_at - 1))
+		return;
+	other.word = atomic_load(&younger.flow->word);
+	if (other.mode != MODE_OFF || (other.flags & (FLOW_UNSEEN | FLOW_HAS_LIVED)) != FLOW_UNSEEN)
+		return;
+	younger.syn->isn = p->segment.ack - 1;
+	younger.syn->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
+	younger.flow->last_seen_s = (uint32_t)(p->tick / 1000);
+}
+
+__attribute__((noinline)) int fast_synack(struct __sk_buff *skb, struct passage *p)
+{
+	struct world w = {0};
+	struct flow *flow, now = {0};
+	uint32_t tsval;
+	uint64_t before;
+
+	if (!p || !enter(&w) || !look_up_flow(&w, p->flow_at - 1))
+		return LEAVE;
+	flow = w.flow;
+	if (p->outbound)
+		return leave_to_queue(skb, w.shared);
+	if (plain_bytes_since_syn(w.syn, p->segment.ack) >= PLAIN_HANDSHAKE_BYTES_MAX) {
+		if (p->side & SIDE_PRE)
+			return leave_to_queue(skb, w.shared);
+		if (p->segment.ts_at)
+			p->younger_at ? renew_unseen(p, &w) : know_unseen(p, &w);
+		return done(skb, w.shared, flow->slot, REASON_SYNACK_UNKNOWN);
+	}
+	flow->last_seen_s = (uint32_t)(p->tick / 1000);
+	now.word = before = atomic_load(&flow->word);
+	if (flow_in_handshake(&now))
+		now.state = FLOW_SYN_RECV;
+	if (p->segment.ts_at)
+		now.flags |= FLOW_STAMPED;
+	if (!change(flow, before, now.word) && (p->side & SIDE_PRE))
+		return leave_to_queue(skb, w.shared);
+	if (!p->segment.ts_at)
+		return done(skb, w.shared, flow->slot, REASON_SYNACK_NO_TIMESTAMPS);
+	clock_note_stamped(&w.clock, (uint32_t)(p->tick / 1000), &flow->server);
+	if (p->segment.tsecr == 0)
+		return done(skb, w.shared, flow->slot, REASON_SYNACK_TSECR_ZERO);
+	if (plain_shift_in(flow, w.syn, p->tick, p->segment.tsecr, &tsval)) {
+		replace32(skb, p, p->segment.ts_at + 6, p->segment.tsecr, tsval);
+		return done(skb, w.shared, flow->slot, REASON_SYNACK_REWRITTEN);
+	}
+	if (plain_is_of_a_raw_syn(flow, w.syn, p->tick, p->segment.tsval, p->segment.tsecr)) {
+		leave_alone(flow);
+		return done(skb, w.shared, flow->slot, REASON_SYNACK_UNKNOWN);
+	}
+	if (flow->repair == REPAIR_OFF)
+		return done(skb, w.shared, flow->slot, REASON_SYNACK_FOREIGN_TSECR);
+	tsval = flow->repair == REPAIR_ECHO ? flow_said_in_syn(flow) : 0;
+	replace32(skb, p, p->segment.ts_at + 6, p->segment.tsecr, tsval);
+	return done(skb, w.shared, flow->slot, flow->repair == REPAIR_ECHO ? REASON_SYNACK_REPAIRED_ECHO : REASON_SYNACK_REPAIRED_ZERO);
+}
+
+#endif

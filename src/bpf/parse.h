@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_BPF_PARSE_H
+#define PAWSD_BPF_PARSE_H
+
+/* What a packet is: the same that src/core/packet.c makes of it, by way of the kernel. */
+
+enum {
+	LEAVE = TC_ACT_UNSPEC, /* whatever other programs there are */
+	IPV6_EXTENSIONS_MAX = 8,
+};
+
+enum side {
+	SIDE_PRE = 1, /* before netfilter */
+	SIDE_OUT = 2, /* to the servers */
+};
+
+struct segment {
+	struct flow_key key;
+	uint32_t tcp_at;
+	uint32_t ts_at; /* of the option's kind byte; 0: none */
+	uint32_t tsval, tsecr, seq, ack;
+	uint8_t flags;
+};
+
+/* A packet on its way through the programs. No pointers, for a function that is verified by itself can have none. */
+struct passage {
+	struct segment segment;
+	uint64_t tick;
+	uint32_t head_at; /* of its hash chain */
+	uint32_t flow_at; /* number of its flow, plus one; 0: none is known */
+	uint8_t outbound; /* of a known flow: from client to server */
+	uint8_t side;	  /* enum side */
+	uint16_t unused;
+	uint32_t younger_at; /* likewise of the flow that is in front of its own on the four-tuple */
+};
+
+/* What belongs to it, found anew by each such function. */
+struct world {
+	struct fastpath_shared *shared;
+	struct clock clock;
+	struct flow *flow;
+	struct flow_syn *syn;
+};
+
+struct tcp_header {
+	uint16_t src_port, dst_port;
+	uint32_t seq, ack;
+	uint8_t offset, flags;
+	uint16_t window, check, urgent;
+};
+
+struct options {
+	struct tcpopt_scan scan;
+	uint32_t len;
+	uint8_t bytes[TCPOPT_LEN_MAX + 8];
+};
+
+/* For bpf_loop(). Returns 0 to go on. */
+static long step(uint32_t number, void *context)
+{
+	struct options *options = context;
+
+	(void)number;
+	return !tcpopt_step(options->bytes, options->len, &options->scan);
+}
+
+/* Where the timestamp option is, TCPOPT_NOWHERE, or more than that: the segment must not be touched. */
+inline_always uint32_t find_option(struct __sk_buff *skb, uint32_t at, uint32_t len)
+{
+	struct options options = {.scan.found = TCPOPT_NOWHERE, .len = len};
+
+	if (len < 1 || len > TCPOPT_LEN_MAX || bpf_skb_load_bytes(skb, at, options.bytes, len) < 0)
+		return UINT8_MAX + 1;
+	bpf_loop(TCPOPT_LEN_MAX + 1, step, &options, 0);
+	return options.scan.reason == REASON_COUNT ? options.scan.found : UINT8_MAX + 1;
+}
+
+/* True for a TCP segment that is whole and sound. */
+inline_always bool parse_tcp(struct __sk_buff *skb, uint32_t at, struct segment *ret)
+{
+	struct tcp_header tcp;
+	uint32_t len, found, values[2];
+
+	if (bpf_skb_load_bytes(skb, at, &tcp, sizeof(tcp)) < 0)
+		return false;
+	len = (uint32_t)(tcp.offset >> 4) * 4;
+	if (len < sizeof(tcp))
+		return false;
+	len -= sizeof(tcp);
+	ret->tcp_at = at;
+	ret->flags = tcp.flags;
+	ret->seq = bpf_ntohl(tcp.seq);
+	ret->ack = bpf_ntohl(tcp.ack);
+	ret->key.src_port = bpf_ntohs(tcp.src_port);
+	ret->key.dst_port = bpf_ntohs(tcp.dst_port);
+	ret->ts_at = 0;
+	if ((tcp.flags & TCP_SYN) && (tcp.flags & (TCP_RST | TCP_FIN)))
+		return false;
+	if (!len)
+		return true;
+	if (len == 12) {
+		uint32_t usual[3];
+
+		if (bpf_skb_load_bytes(skb, at + sizeof(tcp), usual, sizeof(usual)) < 0)
+			return false;
+		if (tcpopt_is_usual((const uint8_t *)usual, len)) {
+			ret->ts_at = at + sizeof(tcp) + 2;
+			ret->tsval = bpf_ntohl(usual[1]);
+			ret->tsecr = bpf_ntohl(usual[2]);
+			return true;
+		}
+	}
+	found = find_option(skb, at + sizeof(tcp), len);
+	if (found > UINT8_MAX)
+		return false;
+	if (found == TCPOPT_NOWHERE)
+		return true;
+	ret->ts_at = at + sizeof(tcp) + found;
+	if (bpf_skb_load_bytes(skb, ret->ts_at + 2, values, sizeof(values)) < 0)
+		return false;
+	ret->tsval = bpf_ntohl(values[0]);
+	ret->tsecr = bpf_ntohl(values[1]);
+	return true;
+}
+
+/* As addr_from_ipv4(), in numbers: what clang 14 makes of the bytes of two addresses lacks the first. */
+inline_always void map_ipv4(uint64_t ret[2], uint32_t address)
+{
+	ret[0] = 0;
+	ret[1] = bpf_cpu_to_be64(0xffff00000000 | bpf_ntohl(address));
+}
+
+inline_always bool parse_ipv4(struct __sk_buff *skb, uint32_t at, struct segment *ret)
+{
+	struct {
+		uint8_t version, tos;
+		uint16_t len, id, fragment;
+		uint8_t ttl, protocol;
+		uint16_t check;
+		uint32_t src, dst;
+	} ip;
+
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) < 0 || ip.version >> 4 != 4 || (ip.version & 0xf) < 5)
+		return false;
+	if (ip.protocol != IPPROTO_TCP || (ip.fragment & bpf_htons(0x3fff)))
+		return false;
+	map_ipv4(ret->key.src, ip.src);
+	map_ipv4(ret->key.dst, ip.dst);
+	return parse_tcp(skb, at + (ip.version & 0xf) * 4u, ret);
+}
+
+inline_always bool parse_ipv6(struct __sk_buff *skb, uint32_t at, struct segment *ret)
+{
+	struct {
+		uint32_t version;
+		uint16_t len;
+		uint8_t next, hops;
+		uint8_t src[16], dst[16];
+	} ip;
+	uint8_t next;
+
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) < 0)
+		return false;
+	memcpy(ret->key.src, ip.src, 16);
+	memcpy(ret->key.dst, ip.dst, 16);
+	next = ip.next;
+	at += sizeof(ip);
+	for (int i = 0; i < IPV6_EXTENSIONS_MAX && next != IPPROTO_TCP; i++) {
+		uint8_t extension[4];
+
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
+			return false;
+		if (bpf_skb_load_bytes(skb, at, extension, sizeof(extension)) < 0)
+			return false;
+		if (next == IPPROTO_ROUTING && extension[3])
+			return false;
+		next = extension[0];
+		at += ((uint32_t)extension[1] + 1) * 8;
+	}
+	return next == IPPROTO_TCP && parse_tcp(skb, at, ret);
+}
+
+#endif

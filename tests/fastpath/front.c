@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "front.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fastpath.h"
+#include "flow_key.h"
+#include "plain.h"
+
+enum {
+	LINK_LEN = 14,
+	FRAME_MAX = 70000,
+	RUN_MAX = 3000, /* as much as BPF_PROG_TEST_RUN takes in one piece */
+	LENT = 1024,
+	CAPACITY_MAX = 1 << 17,
+	LABELS = 1 << 16,
+};
+
+/* What conntrack would remember of a connection. */
+enum label {
+	LABEL_NONE,
+	LABEL_PASSING,
+	LABEL_SLOW,
+};
+
+struct front {
+	struct bpf_object *object;
+	int programs[2]; /* on the way in from the clients, out to them */
+	int policy;
+	struct fastpath_shared *shared;
+	struct flow *flows;
+	struct flow_syn *syns;
+	uint32_t *heads;
+	struct client_use *clients;
+	uint64_t *lent;
+	struct fastpath_counts *counts;
+	struct engine *engine;
+	struct flow_table was;
+	struct clock_shared *was_clock;
+	const struct policy *used_policy;
+	uint64_t label_keys[LABELS];
+	uint8_t labels[LABELS];
+	struct front_counts done;
+	uint8_t in[FRAME_MAX], out[FRAME_MAX];
+	char problem[160];
+};
+
+static void *map_memory(const struct bpf_object *object, const char *name)
+{
+	const struct bpf_map *map = bpf_object__find_map_by_name(object, name);
+	size_t bytes = (size_t)((bpf_map__value_size(map) + 7) & ~7u) * bpf_map__max_entries(map);
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void set_size(struct bpf_object *object, const char *name, uint32_t entries)
+{
+	bpf_map__set_max_entries(bpf_object__find_map_by_name(object, name), entries);
+}
+
+static int print_nothing(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	(void)level;
+	(void)format;
+	(void)arguments;
+	return 0;
+}
+
+struct front *front_open(const char *object, char *ret_error, size_t error_size)
+{
+	struct front *front = calloc(1, sizeof(*front));
+	cpu_set_t one;
+
+	if (!front)
+		return NULL;
+	/* The programs count for the processor they run on. */
+	CPU_ZERO(&one);
+	CPU_SET((size_t)sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	libbpf_set_print(print_nothing);
+	front->object = bpf_object__open(object);
+	if (!front->object) {
+		snprintf(ret_error, error_size, "%s: %s", object, strerror(errno));
+		return NULL;
+	}
+	set_size(front->object, "fast_flows", CAPACITY_MAX);
+	set_size(front->object, "fast_syns", CAPACITY_MAX);
+	set_size(front->object, "fast_heads", CAPACITY_MAX / FASTPATH_HEADS_A_VALUE);
+	set_size(front->object, "fast_clients", CAPACITY_MAX);
+	set_size(front->object, "fast_lent", LENT);
+	set_size(front->object, "fast_counts", (uint32_t)libbpf_num_possible_cpus() * DESTINATION_SLOTS);
+	if (bpf_object__load(front->object) < 0) {
+		snprintf(ret_error, error_size, "%s: cannot be loaded: %s", object, strerror(errno));
+		return NULL;
+	}
+	front->programs[0] = bpf_program__fd(bpf_object__find_program_by_name(front->object, "lan_ingress"));
+	front->programs[1] = bpf_program__fd(bpf_object__find_program_by_name(front->object, "lan_egress"));
+	front->policy = bpf_map__fd(bpf_object__find_map_by_name(front->object, "fast_policy"));
+	front->shared = map_memory(front->object, "fast_shared");
+	front->flows = map_memory(front->object, "fast_flows");
+	front->syns = map_memory(front->object, "fast_syns");
+	front->heads = map_memory(front->object, "fast_heads");
+	front->clients = map_memory(front->object, "fast_clients");
+	front->lent = map_memory(front->object, "fast_lent");
+	front->counts = map_memory(front->object, "fast_counts");
+	return front;
+}
+
+void front_close(struct front *front)
+{
+	bpf_object__close(front->object);
+	free(front);
+}
+
+void front_attach(struct front *front, struct engine *engine)
+{
+	struct flow_table *table = &engine->table;
+	struct fastpath_shared *shared = front->shared;
+
+	front->engine = engine;
+	front->was = *table;
+	front->was_clock = engine->clock.shared;
+	if (table->capacity > CAPACITY_MAX || table->client_mask >= CAPACITY_MAX)
+		abort();
+	memcpy(front->flows, table->flows, sizeof(*table->flows) * table->capacity);
+	memcpy(front->syns, table->syns, sizeof(*table->syns) * table->capacity);
+	memcpy(front->heads, table->heads, sizeof(*table->heads) * (table->head_mask + 1));
+	memcpy(front->clients, table->clients, sizeof(*table->clients) * (table->client_mask + 1));
+	memset(shared, 0, sizeof(*shared));
+	shared->clock = *engine->clock.shared;
+	shared->head_mask = table->head_mask;
+	shared->client_mask = table->client_mask;
+	shared->client_most = engine->client_most.flows;
+	shared->clock_base = engine->clock.base;
+	shared->clock_max_lead_ms = engine->clock.max_lead_ms;
+	shared->lent_mask = LENT - 1;
+	memcpy(shared->secret, table->secret, sizeof(shared->secret));
+	table->flows = front->flows;
+	table->syns = front->syns;
+	table->heads = front->heads;
+	table->clients = front->clients;
+	engine->clock.shared = &shared->clock;
+	flow_table_share(table, &shared->loan, front->lent, LENT, 0);
+	memset(front->label_keys, 0, sizeof(front->label_keys));
+	front->used_policy = NULL;
+}
+
+void front_detach(struct front *front)
+{
+	struct flow_table *was = &front->was;
+
+	if (!front->engine)
+		return;
+	memcpy(was->flows, front->flows, sizeof(*was->flows) * was->capacity);
+	memcpy(was->syns, front->syns, sizeof(*was->syns) * was->capacity);
+	*front->was_clock = front->shared->clock;
+	front->engine->clock.shared = front->was_clock;
+	front->engine = NULL;
+}
+
+/* ---- the policy ---- */
+
+static struct fastpath_candidate make_candidate(const struct destination *destination)
+{
+	struct fastpath_candidate ret = {.slot = destination->slot, .mode = (uint8_t)destination->mode,
+					 .repair = (uint8_t)destination->repair, .condition = FASTPATH_ALWAYS};
+
+	if (destination->port_count > 0)
+		ret.condition = FASTPATH_BY_PORT;
+	if (destination->source_count > 0 || destination->port_count > FASTPATH_PORT_RANGES)
+		ret.condition = FASTPATH_BY_MORE;
+	for (size_t i = 0; ret.condition == FASTPATH_BY_PORT && i < destination->port_count; i++)
+		ret.ports[ret.range_count++] = destination->ports[i];
+	return ret;
+}
+
+static struct fastpath_policy make_value(const struct policy *policy, uint32_t number)
+{
+	const struct policy_group *group = &policy->groups[number];
+	struct fastpath_policy value = {0};
+
+	for (uint32_t i = 0; i < FASTPATH_CANDIDATES; i++) {
+		value.candidates[i].condition = FASTPATH_BY_MORE;
+		if (i < group->count)
+			value.candidates[i] = make_candidate(&policy->destinations[policy->candidates[group->first + i]]);
+	}
+	return value;
+}
+
+static unsigned __int128 number_of(struct range_key key, enum family family)
+{
+	unsigned __int128 whole = (unsigned __int128)key.hi << 64 | key.lo;
+
+	return family == FAMILY_IPV4 ? (whole >> 96) | (unsigned __int128)0xffff << 32 : whole;
+}
+
+static void put_prefix(const struct front *front, unsigned __int128 first, uint32_t len, const struct fastpath_policy *value)
+{
+	struct fastpath_policy_key key = {.len = len};
+
+	for (int i = 0; i < 16; i++)
+		key.addr.byte[i] = (uint8_t)(first >> (8 * (15 - i)));
+	if (bpf_map_update_elem(front->policy, &key, value, BPF_ANY) < 0)
+		abort();
+}
+
+/* From `first` to `last` in as few prefixes as there need be. */
+static void put_range(const struct front *front, unsigned __int128 first, unsigned __int128 last, const struct fastpath_policy *value)
+{
+	for (;;) {
+		uint32_t bits = 0;
+
+		while (bits < 128 && !(first >> bits & 1) &&
+		       ((unsigned __int128)1 << bits << 1) - 1 <= last - first && bits < 127)
+			bits++;
+		put_prefix(front, first, 128 - bits, value);
+		if (last - first <= ((unsigned __int128)1 << bits) - 1)
+			return;
+		first += (unsigned __int128)1 << bits;
+	}
+}
+
+void front_use_policy(struct front *front, const struct policy *policy)
+{
+	struct fastpath_policy_key key = {0};
+
+	if (policy == front->used_policy)
+		return;
+	front->used_policy = policy;
+	while (bpf_map_get_next_key(front->policy, NULL, &key) == 0)
+		bpf_map_delete_elem(front->policy, &key);
+	for (enum family family = 0; policy && family < FAMILY_COUNT; family++) {
+		const struct policy_ranges *ranges = &policy->ranges[family];
+
+		for (uint32_t i = 0; i < ranges->count; i++) {
+			const struct fastpath_policy value = make_value(policy, ranges->group[i]);
+			unsigned __int128 first = number_of(ranges->start[i], family), last;
+
+			if (i + 1 < ranges->count)
+				last = number_of(ranges->start[i + 1], family) - 1;
+			else
+				last = family == FAMILY_IPV4 ? ((unsigned __int128)0xffff << 32 | 0xffffffff) : ~(unsigned __int128)0;
+			put_range(front, first, last, &value);
+		}
+	}
+}
+
+/* ---- packets ---- */
+
+/* The label of the packet's connection; a place may be another's, which only has more go through the queue. */
+static uint8_t *label_of(struct front *front, const struct packet *packet)
+{
+	static const uint64_t secret[2] = {0x9e3779b97f4a7c15u, 0xd6e8feb86659fd93u};
+	const struct flow_key key = flow_key_of(&packet->ends);
+	uint64_t hash = flow_key_hash(&key, secret);
+	uint32_t at = (uint32_t)(hash % LABELS);
+
+	if (front->label_keys[at] != hash) {
+		front->label_keys[at] = hash;
+		front->labels[at] = LABEL_NONE;
+	}
+	return &front->labels[at];
+}
+
+static void take_counts(struct front *front)
+{
+	int cpu = sched_getcpu();
+	struct fastpath_counts *counts = front->counts + (size_t)cpu * DESTINATION_SLOTS;
+	struct counters *into = front->engine->counters;
+
+	for (uint32_t slot = 0; slot < 128; slot++) {
+		for (uint32_t i = 0; i < REASON_COUNT; i++)
+			into->reason[slot][i] += counts[slot].reason[i];
+		for (uint32_t i = 0; i < FLOW_STATE_COUNT; i++)
+			into->flows[slot][i] += counts[slot].flows[i];
+		memset(&counts[slot], 0, sizeof(counts[slot]));
+	}
+}
+
+/* Runs a program on the packet, whose bytes it may change. Returns the packet's mark. */
+static uint32_t run(struct front *front, const struct packet_input *input, bool is_egress, uint32_t mark, enum reason *ret_reason)
+{
+	struct __sk_buff before = {.mark = mark}, after = {0};
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = front->in, .data_size_in = LINK_LEN + input->len, .data_out = front->out,
+		    .data_size_out = sizeof(front->out), .ctx_in = &before, .ctx_size_in = sizeof(before), .ctx_out = &after,
+		    .ctx_size_out = sizeof(after), .repeat = 1);
+
+	memset(front->in, 0, LINK_LEN);
+	if (input->data[0] >> 4 == 4) {
+		front->in[12] = 0x08;
+	} else {
+		front->in[12] = 0x86;
+		front->in[13] = 0xdd;
+	}
+	memcpy(front->in + LINK_LEN, input->data, input->len);
+	if (bpf_prog_test_run_opts(front->programs[is_egress], &options) < 0) {
+		snprintf(front->problem, sizeof(front->problem), "BPF_PROG_TEST_RUN: %s", strerror(errno));
+		return 0;
+	}
+	if (options.data_size_out != LINK_LEN + input->len || (int)options.retval != -1)
+		snprintf(front->problem, sizeof(front->problem), "length %u became %u, verdict %d", LINK_LEN + input->len,
+			 options.data_size_out, (int)options.retval);
+	else
+		memcpy(input->data, front->out + LINK_LEN, input->len);
+	*ret_reason = (enum reason)after.cb[0];
+	take_counts(front);
+	if (getenv("FRONT_TRACE")) printf("# run egress %d mark in %x out %x reason %u: %x %x %x %x\n", is_egress, mark, after.mark, after.cb[0], after.cb[1], after.cb[2], after.cb[3], after.cb[4]);
+	return after.mark;
+}
+
+static enum reason handle_by_engine(struct front *front, const struct packet_input *input, uint64_t tick)
+{
+	return engine_handle(front->engine, input, tick);
+}
+
+static bool can_be_run(const struct packet_input *input)
+{
+	return !input->truncated && !input->gso && !input->csum_not_ready && input->direction != DIRECTION_UNKNOWN &&
+	       input->len >= 40 && (input->data[0] >> 4 == 4 || input->data[0] >> 4 == 6) && input->len <= RUN_MAX;
+}
+
+static enum reason handle_outbound(struct front *front, const struct packet_input *input, uint64_t tick, uint8_t *label)
+{
+	enum reason reason = REASON_COUNT;
+	uint32_t mark = run(front, input, false, 0, &reason);
+
+	if (mark & FASTPATH_MARK_DONE) {
+		*label = reason == REASON_SYN_REWRITTEN || *label != LABEL_SLOW ? LABEL_PASSING : LABEL_SLOW;
+		front->done.done++;
+		return reason;
+	}
+	if (mark & FASTPATH_MARK_SLOW)
+		*label = LABEL_SLOW;
+	front->done.left++;
+	return handle_by_engine(front, input, tick);
+}
+
+static enum reason handle_inbound(struct front *front, const struct packet_input *input, uint64_t tick, const uint8_t *label)
+{
+	static uint8_t before[FRAME_MAX];
+	enum reason reason = REASON_COUNT;
+
+	memcpy(before, input->data, input->len);
+	if (*label == LABEL_PASSING && (run(front, input, true, 0, &reason) & FASTPATH_MARK_DONE)) {
+		front->done.done++;
+		return reason;
+	}
+	front->done.queued++;
+	reason = handle_by_engine(front, input, tick);
+	if (*label == LABEL_PASSING && reason_table[reason].action == ACTION_MODIFY)
+		snprintf(front->problem, sizeof(front->problem), "past both: the engine says %s", reason_table[reason].name);
+	return reason;
+}
+
+/*
+ * A packet that cannot be run, for its checksum or length, though the programs would see it as well. What they would have left
+ * to the queue has the label.
+ */
+static enum reason handle_unseen(struct front *front, const struct packet_input *input, uint64_t tick)
+{
+	struct packet packet;
+	const bool is_sound = packet_parse(input, &packet) == REASON_COUNT;
+	enum reason reason = handle_by_engine(front, input, tick);
+	const struct flow *flow;
+	bool outbound;
+
+	front->done.queued++;
+	if (!is_sound || input->direction == DIRECTION_IN)
+		return reason;
+	flow = flow_table_look_up(&front->engine->table, &packet.ends, &outbound);
+	if (flow && !plain_is(flow))
+		*label_of(front, &packet) = LABEL_SLOW;
+	return reason;
+}
+
+enum reason front_handle(struct front *front, const struct packet_input *input, uint64_t tick, const char **ret_problem)
+{
+	struct flow_table *table = &front->engine->table;
+	struct packet packet;
+	enum reason reason;
+
+	front->problem[0] = '\0';
+	front->shared->frozen_tick = tick;
+	front->shared->clock_base = front->engine->clock.base;
+	front->shared->clock_max_lead_ms = front->engine->clock.max_lead_ms;
+	front->shared->client_most = front->engine->client_most.flows;
+	front->shared->flags = (front->engine->is_draining ? FASTPATH_DRAINING : 0) | (front->engine->rules_lag ? FASTPATH_RULES_LAG : 0);
+	front->shared->is_roomy = flow_table_used(table) < table->capacity - table->capacity / 4;
+	front_use_policy(front, front->engine->policy);
+	table->now = (uint32_t)(tick / FLOW_SYN_TIME_MS);
+	flow_table_lend(table);
+	if (!can_be_run(input) || packet_parse(input, &packet) != REASON_COUNT) {
+		reason = handle_unseen(front, input, tick);
+	} else if (input->direction == DIRECTION_OUT) {
+		reason = handle_outbound(front, input, tick, label_of(front, &packet));
+	} else {
+		reason = handle_inbound(front, input, tick, label_of(front, &packet));
+	}
+	*ret_problem = front->problem[0] ? front->problem : NULL;
+	return reason;
+}
+
+const struct front_counts *front_counts(const struct front *front)
+{
+	return &front->done;
+}

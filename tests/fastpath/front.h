@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_TESTS_FRONT_H
+#define PAWSD_TESTS_FRONT_H
+
+#include <stdbool.h>
+
+#include "engine.h"
+
+/*
+ * The fast path in front of an engine, in virtual time: a packet goes to the kernel's programs, run by BPF_PROG_TEST_RUN,
+ * and what they leave to the queue to the engine, as the rules would have it. Both work on one table.
+ */
+struct front;
+
+/* What has become of packets so far. */
+struct front_counts {
+	uint64_t done, left, queued; /* by the programs; left to the engine by them; not shown to them */
+};
+
+/* Loads the programs in `object`. NULL where that cannot be done, with a line in ret_error. */
+struct front *front_open(const char *object, char *ret_error, size_t error_size);
+void front_close(struct front *front);
+
+/* Moves the engine's flows and its clock's marks into what the programs map; and back. */
+void front_attach(struct front *front, struct engine *engine);
+void front_detach(struct front *front);
+/* Tells the programs the policy. */
+void front_use_policy(struct front *front, const struct policy *policy);
+
+/* As engine_handle(), of the engine it is attached to. *ret_problem: a line where the two are at odds, else NULL. */
+enum reason front_handle(struct front *front, const struct packet_input *input, uint64_t tick, const char **ret_problem);
+
+const struct front_counts *front_counts(const struct front *front);
+
+#endif
