@@ -24,13 +24,14 @@ static inline struct flow_key flow_key_of(const struct endpoints *ends)
 	return key;
 }
 
-/* The same for both directions, so that one look finds the flow whoever is the client. */
+/*
+ * The same for both directions, so that one look finds the flow whoever is the client. Ports come in behind the addresses,
+ * where nobody can know what they are laid upon: an IPv6 client may choose both, and could have one cancel the other.
+ */
 static inline uint64_t flow_key_hash(const struct flow_key *key, const uint64_t secret[2])
 {
-	uint64_t sum = hash_multiply(key->src[0] ^ secret[0], key->src[1] ^ secret[1] ^ key->src_port) +
-		       hash_multiply(key->dst[0] ^ secret[0], key->dst[1] ^ secret[1] ^ key->dst_port);
-
-	return sum ^ sum >> 32;
+	return hash_multiply(hash_multiply(key->src[0] ^ secret[0], key->src[1] ^ secret[1]) ^ key->src_port,
+			     hash_multiply(key->dst[0] ^ secret[0], key->dst[1] ^ secret[1]) ^ key->dst_port);
 }
 
 static inline bool flow_key_is_at(const struct addr *addr, const uint64_t number[2])

@@ -261,7 +261,8 @@ void engine_know_unseen(struct passage *p)
 		engine_forget_flow(p->engine, p->younger);
 	/* Whatever its state says: that may be somebody else's word, too. */
 	if (has_room_for_unseen(p)) {
-		add_flow(p, &from_client, packet_ack(&p->packet) - 1, MODE_OFF);
+		if (!add_flow(p, &from_client, packet_ack(&p->packet) - 1, MODE_OFF))
+			return;
 		p->flow->tsval_high = last_tsval;
 		p->flow->flags |= FLOW_UNSEEN;
 		engine_set_state(p->engine, p->flow, FLOW_SYN_RECV);

@@ -115,7 +115,7 @@ static struct client_use *use_of_client(const struct flow_table *table, const st
 static void link_flow(struct flow_table *table, struct flow *flow)
 {
 	push_into_chain(table, head_of_flow(table, flow), flow);
-	use_of_client(table, &flow->client)->flows++;
+	__atomic_add_fetch(&use_of_client(table, &flow->client)->flows, 1, __ATOMIC_RELAXED);
 	table->used++;
 	if (table->used_end <= flow - table->flows)
 		table->used_end = (uint32_t)(flow - table->flows) + 1;
@@ -354,7 +354,7 @@ void flow_table_remove(struct flow_table *table, struct flow *flow)
 	__atomic_store_n(&flow->state, FLOW_FREE, __ATOMIC_RELEASE);
 	flow_table_drop_pairs(table, flow);
 	drop_scaled(table, flow);
-	use_of_client(table, &flow->client)->flows--;
+	__atomic_sub_fetch(&use_of_client(table, &flow->client)->flows, 1, __ATOMIC_RELAXED);
 	take_out_of_chain(table, head_of_flow(table, flow), flow);
 	if (table->loan)
 		flow_loan_put_into_limbo(table, flow);

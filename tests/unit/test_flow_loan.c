@@ -227,25 +227,12 @@ static void test_at_the_same_time(void **state)
 		assert_non_null(find(99, (uint16_t)i));
 }
 
-/* The kernel's programs have no product of 128 bits, and must come to the same. */
-static void test_products(void **state)
-{
-	(void)state;
-	for (uint32_t i = 0; i < 100000; i++) {
-		uint64_t a = test_random64() >> test_random(64), b = test_random64() >> test_random(64);
-
-		assert_true(hash_multiply(a, b) == hash_multiply_in_parts(a, b));
-	}
-	assert_true(hash_multiply(UINT64_MAX, UINT64_MAX) == hash_multiply_in_parts(UINT64_MAX, UINT64_MAX));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_lending, begin, end),
 		cmocka_unit_test_setup_teardown(test_limbo, begin, end),
 		cmocka_unit_test_setup_teardown(test_at_the_same_time, begin, end),
-		cmocka_unit_test(test_products),
 	};
 
 	return cmocka_run_group_tests(tests, test_random_setup, NULL);
