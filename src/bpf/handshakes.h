@@ -138,8 +138,10 @@ __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 	w.syn->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
 	if (!p->flow_at) {
 		flow->word = now.word;
-		if (!link_flow(w.shared, head, flow, at))
+		if (!link_flow(w.shared, head, flow, at)) {
+			flow->word = 0;
 			return leave_to_queue(skb, w.shared);
+		}
 		if (use)
 			__sync_fetch_and_add(&use->flows, 1);
 		count_state(now.slot, FLOW_SYN_SENT, 1);
@@ -181,8 +183,10 @@ inline_always void know_unseen(const struct passage *p, struct world *w)
 	w->syn->isn = p->segment.ack - 1;
 	w->syn->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
 	w->flow->word = now.word;
-	if (!link_flow(w->shared, head, w->flow, at))
+	if (!link_flow(w->shared, head, w->flow, at)) {
+		w->flow->word = 0;
 		return;
+	}
 	__sync_fetch_and_add(&use->flows, 1);
 	count_state(now.slot, FLOW_SYN_RECV, 1);
 }
@@ -225,6 +229,8 @@ __attribute__((noinline)) int fast_synack(struct __sk_buff *skb, struct passage 
 	}
 	flow->last_seen_s = (uint32_t)(p->tick / 1000);
 	now.word = before = atomic_load(&flow->word);
+	if (now.state == FLOW_FREE)
+		return leave_to_queue(skb, w.shared);
 	if (flow_in_handshake(&now))
 		now.state = FLOW_SYN_RECV;
 	if (p->segment.ts_at)

@@ -69,7 +69,11 @@ inline_always uint32_t find_option(struct __sk_buff *skb, uint32_t at, uint32_t 
 {
 	struct options options = {.scan.found = TCPOPT_NOWHERE, .len = len};
 
-	if (len < 1 || len > TCPOPT_LEN_MAX || bpf_skb_load_bytes(skb, at, options.bytes, len) < 0)
+	uint32_t less = len - 1;
+
+	/* In a form in which verifiers before that of Linux 6.8, too, see that it is not 0; clang would leave the rest out. */
+	__asm__ volatile("" : "+r"(less));
+	if (less >= TCPOPT_LEN_MAX || bpf_skb_load_bytes(skb, at, options.bytes, less + 1) < 0)
 		return UINT8_MAX + 1;
 	bpf_loop(TCPOPT_LEN_MAX + 1, step, &options, 0);
 	return options.scan.reason == REASON_COUNT ? options.scan.found : UINT8_MAX + 1;

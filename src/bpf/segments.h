@@ -11,6 +11,8 @@ inline_always void leave_alone(struct flow *flow)
 	uint64_t before;
 
 	now.word = before = atomic_load(&flow->word);
+	if (now.state == FLOW_FREE)
+		return;
 	now.mode = MODE_OFF;
 	change(flow, before, now.word);
 }
@@ -65,6 +67,8 @@ inline_always enum move move_on(const struct passage *p, struct world *w)
 	uint64_t before;
 
 	now.word = before = atomic_load(&flow->word);
+	if (now.state == FLOW_FREE) /* its owner is taking it away, or has not made it yet */
+		return MOVE_STRANGER;
 	if (now.state == FLOW_ESTABLISHED && !(flags & (TCP_FIN | TCP_RST)))
 		return MOVED;
 	if (flow_in_handshake(&now)) {
