@@ -11,6 +11,11 @@
 #include "flow_loan.h"
 #include "scaled.h"
 
+/* A place whose flow has gone. Nowhere else: what is in the place itself someone may still be writing. */
+struct flow_limbo {
+	uint32_t place, time; /* as flow_syn.time */
+};
+
 /*
  * One worker's flows: fixed memory that the caller provides (P9). The flows and what belongs to
  * them may lie in a file and outlive the process ("kept"); the index (hash heads, what clients have,
@@ -31,8 +36,9 @@ struct flow_table {
 	struct flow_loan *loan; /* NULL: the owner is alone */
 	uint64_t *lent;		/* numbers of the places that are lent: head is at [head & lent_mask] */
 	uint32_t lent_mask;
-	uint32_t limbo_first, limbo_last; /* a list of those that someone may still be looking at; plus one, 0 at the end */
-	uint32_t limbo_time, now;	  /* as flow_syn.time; the owner sets `now` */
+	struct flow_limbo *limbo; /* places that someone may still be looking at, as many as there are, round and round */
+	uint32_t limbo_first, limbo_count;
+	uint32_t limbo_time, now; /* as flow_syn.time; the owner sets `now` */
 	uint32_t sweep_hand;
 	uint64_t secret[2];
 };
@@ -54,9 +60,11 @@ void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t
 
 /*
  * Has others open flows in the table, by places that flow_table_lend() puts into `lent`, of which there are `count`, a
- * power of 2. Both live on with the table. For `limbo_ms` after a flow has gone its place is not given to another.
+ * power of 2. Both live on with the table. For `limbo_ms` after a flow has gone its place is not given to another; these
+ * are kept in `limbo`, the owner's, as large as the table's capacity.
  */
-void flow_table_share(struct flow_table *table, struct flow_loan *loan, uint64_t *lent, uint32_t count, uint32_t limbo_ms);
+void flow_table_share(struct flow_table *table, struct flow_loan *loan, uint64_t *lent, uint32_t count,
+		      struct flow_limbo *limbo, uint32_t limbo_ms);
 
 /* Lends as many places as there is room for. To be called often: what is given back is lent again after a while. */
 void flow_table_lend(struct flow_table *table);
@@ -70,7 +78,7 @@ static inline uint32_t flow_table_used(const struct flow_table *table)
 /* True where the first place in limbo may be used again. */
 static inline bool flow_table_is_limbo_over(const struct flow_table *table)
 {
-	return table->limbo_first && table->now - table->syns[table->limbo_first - 1].time >= table->limbo_time;
+	return table->limbo_count && table->now - table->limbo[table->limbo_first].time >= table->limbo_time;
 }
 
 /* True where there is a place for one more. */

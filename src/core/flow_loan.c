@@ -19,29 +19,26 @@ struct flow *flow_loan_take_back(struct flow_table *table)
 void flow_loan_empty_limbo(struct flow_table *table)
 {
 	while (flow_table_is_limbo_over(table)) {
-		struct flow *flow = &table->flows[table->limbo_first - 1];
+		struct flow *flow = &table->flows[table->limbo[table->limbo_first].place];
 
-		table->limbo_first = flow_table_syn(table, flow)->isn;
-		if (!table->limbo_first)
-			table->limbo_last = 0;
+		table->limbo_first = (table->limbo_first + 1) % table->capacity;
+		table->limbo_count--;
 		flow_table_push(table, &table->free_flow, flow);
 	}
 }
 
-void flow_loan_put_into_limbo(struct flow_table *table, struct flow *flow)
+void flow_loan_put_into_limbo(struct flow_table *table, const struct flow *flow)
 {
-	const uint32_t self = (uint32_t)(flow - table->flows) + 1;
+	const uint32_t at = (uint32_t)(((uint64_t)table->limbo_first + table->limbo_count) % table->capacity);
 
-	*flow_table_syn(table, flow) = (struct flow_syn){.time = table->now};
-	if (table->limbo_last)
-		table->syns[table->limbo_last - 1].isn = self;
-	else
-		table->limbo_first = self;
-	table->limbo_last = self;
+	table->limbo[at] = (struct flow_limbo){(uint32_t)(flow - table->flows), table->now};
+	table->limbo_count++;
 }
 
-void flow_table_share(struct flow_table *table, struct flow_loan *loan, uint64_t *lent, uint32_t count, uint32_t limbo_ms)
+void flow_table_share(struct flow_table *table, struct flow_loan *loan, uint64_t *lent, uint32_t count,
+		      struct flow_limbo *limbo, uint32_t limbo_ms)
 {
+	table->limbo = limbo;
 	table->limbo_time = (limbo_ms + FLOW_SYN_TIME_MS - 1) / FLOW_SYN_TIME_MS;
 	table->loan = loan;
 	table->lent = lent;

@@ -42,6 +42,7 @@ struct front {
 	uint32_t *heads;
 	struct client_use *clients;
 	uint64_t *lent;
+	struct flow_limbo limbo[CAPACITY_MAX];
 	struct fastpath_counts *counts;
 	struct engine *engine;
 	struct flow_table was;
@@ -150,7 +151,7 @@ void front_attach(struct front *front, struct engine *engine)
 	table->heads = front->heads;
 	table->clients = front->clients;
 	engine->clock.shared = &shared->clock;
-	flow_table_share(table, &shared->loan, front->lent, LENT, 0);
+	flow_table_share(table, &shared->loan, front->lent, LENT, front->limbo, 0);
 	memset(front->label_keys, 0, sizeof(front->label_keys));
 	front->used_policy = NULL;
 }
