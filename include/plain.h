@@ -24,6 +24,7 @@ enum {
 	/* How far an echo of what went past may be behind what the client said since: a guess at it is right once in 1200. */
 	PLAIN_GONE_PAST_MS = 3600000,
 	PLAIN_SILENCE_S = 2, /* what runs, or was on its way, is heard before */
+	PLAIN_TICKS_APART_MS = 5000, /* more than those of two who handle packets at the same time */
 };
 
 /*
@@ -40,13 +41,22 @@ static inline bool plain_is(const struct flow *flow)
 /* Time since the flow's last SYN. */
 static inline uint64_t plain_syn_age_ms(const struct flow_syn *syn, uint64_t tick)
 {
-	return (uint64_t)((uint32_t)(tick / FLOW_SYN_TIME_MS) - syn->time) * FLOW_SYN_TIME_MS;
+	uint32_t age = (uint32_t)(tick / FLOW_SYN_TIME_MS) - syn->time;
+
+	/* What somebody else has noted may be a little later than this tick. */
+	return age > UINT32_MAX - PLAIN_TICKS_APART_MS / FLOW_SYN_TIME_MS ? 0 : (uint64_t)age * FLOW_SYN_TIME_MS;
 }
 
 /* True while SYNs are all that the flow has sent, so that nothing else can be echoed. */
 static inline bool plain_has_sent_only_syns(const struct flow *flow)
 {
 	return flow_in_handshake(flow) && !(flow->flags & FLOW_SIMULTANEOUS);
+}
+
+/* Nothing has been heard of the flow for so long that what was on its way has arrived. */
+static inline bool plain_is_silent(const struct flow *flow, uint64_t tick)
+{
+	return !seq_after(flow->last_seen_s + PLAIN_SILENCE_S, (uint32_t)(tick / 1000));
 }
 
 /*

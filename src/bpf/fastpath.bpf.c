@@ -68,6 +68,8 @@ inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side sid
 	p.tick = shared->frozen_tick;
 	if (!p.tick)
 		p.tick = bpf_ktime_get_boot_ns() / 1000000 + (uint64_t)shared->clock_offset_ms;
+	if (p.tick < atomic_load(&shared->clock.published)) /* it does not step back */
+		p.tick = atomic_load(&shared->clock.published);
 	if (flags == TCP_SYN)
 		return fast_syn(skb, &p);
 	if (!look_up_flow(&w, p.flow_at - 1))

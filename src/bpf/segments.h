@@ -81,7 +81,7 @@ inline_always enum move move_on(const struct passage *p, struct world *w)
 		if (!is_ours && (p->outbound || !is_reset))
 			return MOVED;
 	}
-	if (now.state == FLOW_CLOSE && !is_reset && (uint32_t)(p->tick / 1000) - flow->last_seen_s >= PLAIN_SILENCE_S)
+	if (now.state == FLOW_CLOSE && !is_reset && plain_is_silent(flow, p->tick))
 		now.flags |= FLOW_ALIVE_OUT | FLOW_ALIVE_IN;
 	now.state = (uint8_t)flow_next_state(&now, p->outbound, flags);
 	return change(flow, before, now.word) ? MOVED : MOVE_LOST;

@@ -10,7 +10,6 @@
 enum {
 	SYN_SPAN_MAX_MS = PLAIN_SYN_SPAN_MAX_MS,
 	SYN_LATE_MAX_MS = SYN_SPAN_MAX_MS + 120000, /* and a copy of the last one, two minutes on its way (RFC 9293's MSL) */
-	SILENCE_S = PLAIN_SILENCE_S,
 };
 
 /* One packet on its way through the engine. */
@@ -46,7 +45,7 @@ static inline bool engine_is_word_alone(const struct flow *flow)
 /* Nothing has been heard of the flow for so long that what was on its way has arrived. */
 static inline bool engine_is_silent(const struct passage *p, const struct flow *flow)
 {
-	return engine_seconds(p->tick) - flow->last_seen_s >= SILENCE_S;
+	return plain_is_silent(flow, p->tick);
 }
 
 /* The packet leaves with a TSval that pawsd did not choose. */

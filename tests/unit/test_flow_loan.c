@@ -7,6 +7,7 @@
 
 #include "flow_key.h"
 #include "flow_table.h"
+#include "plain.h"
 
 enum {
 	CAPACITY = 256,
@@ -230,12 +231,29 @@ static void test_at_the_same_time(void **state)
 		assert_non_null(find(99, (uint16_t)i));
 }
 
+/* What another processor has noted may be a little later than the tick at hand. */
+static void test_ticks_apart(void **state)
+{
+	const uint64_t tick = 1000000;
+	const struct flow_syn syn = {.time = (uint32_t)(tick / FLOW_SYN_TIME_MS)};
+	const struct flow flow = {.last_seen_s = (uint32_t)(tick / 1000)};
+
+	(void)state;
+	assert_int_equal(plain_syn_age_ms(&syn, tick - FLOW_SYN_TIME_MS), 0);
+	assert_int_equal(plain_syn_age_ms(&syn, tick), 0);
+	assert_int_equal(plain_syn_age_ms(&syn, tick + 2 * FLOW_SYN_TIME_MS), 2 * FLOW_SYN_TIME_MS);
+	assert_false(plain_is_silent(&flow, tick - 10));
+	assert_false(plain_is_silent(&flow, tick + 1999));
+	assert_true(plain_is_silent(&flow, tick + 2000));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_lending, begin, end),
 		cmocka_unit_test_setup_teardown(test_limbo, begin, end),
 		cmocka_unit_test_setup_teardown(test_at_the_same_time, begin, end),
+		cmocka_unit_test(test_ticks_apart),
 	};
 
 	return cmocka_run_group_tests(tests, test_random_setup, NULL);
