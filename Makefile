@@ -29,13 +29,24 @@ ALL_LDFLAGS = $(LDFLAGS) $(SANITIZE_FLAGS) -pthread
 objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 CORE := $(call objects,src/core/*.c)
 DAEMON := $(call objects,src/daemon/*.c)
+
+# The fast path: programs for the kernel, which pawsd holds. Without clang or libbpf it is built without.
+BPF_CLANG ?= clang
+WITH_FASTPATH ?= $(if $(shell command -v $(BPF_CLANG)),$(if $(wildcard /usr/include/bpf/libbpf.h),yes,no),no)
+BPF := $(BUILD)/src/bpf/fastpath.bpf.o
+FASTPATH_KERNEL := $(patsubst %,$(BUILD)/src/daemon/fastpath_%.o,kernel attach hazards pins)
+ifeq ($(WITH_FASTPATH),yes)
+DAEMON := $(filter-out %/fastpath_missing.o,$(DAEMON)) $(BUILD)/src/daemon/fastpath_object.o
+else
+DAEMON := $(filter-out $(FASTPATH_KERNEL),$(DAEMON))
+endif
 LIBRARY := $(BUILD)/libpawsd.a
 TABLES := $(patsubst %,$(BUILD)/src/core/%.o,reason flow diagnosis_judge) $(BUILD)/src/daemon/metrics_table.o
 ANSWERS := $(call objects,src/tools/snapshot*.c src/tools/records.c)
 SNAPSHOT := $(ANSWERS) $(TABLES)
 PROGRAMS := $(BUILD)/pawsd $(BUILD)/pawsctl $(BUILD)/pawsd-exporter
 
-DAEMON_LIBS := -lnetfilter_queue -lnfnetlink -lmnl -liniparser -lcap-ng -lseccomp
+DAEMON_LIBS := -lnetfilter_queue -lnfnetlink -lmnl -liniparser -lcap-ng -lseccomp $(if $(filter yes,$(WITH_FASTPATH)),-lbpf)
 TEST_LIBS := $(DAEMON_LIBS) -lcmocka -lpcap -ljansson -lbpf
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools/*.c))
@@ -61,6 +72,15 @@ units: $(UNITS)
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -ffreestanding -fno-strict-aliasing -std=gnu11 -Wall -Wextra -Wno-unused-function \
+	-Isrc/bpf/freestanding -Iinclude -I/usr/include/$(shell uname -m)-linux-gnu
+$(BPF): src/bpf/fastpath.bpf.c
+	@mkdir -p $(@D)
+	$(BPF_CLANG) $(BPF_CFLAGS) $(filter -Werror,$(CFLAGS)) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+
+$(BUILD)/src/daemon/fastpath_object.o: src/daemon/fastpath_object.S $(BPF)
+	$(CC) $(CPPFLAGS) -DFASTPATH_OBJECT='"$(BPF)"' -c -o $@ $<
 
 $(LIBRARY): $(CORE) $(filter-out $(BUILD)/src/daemon/main.o,$(DAEMON))
 	@rm -f $@
@@ -111,15 +131,6 @@ $(SIM_OBJECTS): $(BUILD)/tests/objects/%.o: tests/%.c
 $(SIM): $(SIM_OBJECTS) $(BUILD)/tests/fastpath/front.o $(BUILD)/src/tools/analysis.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lbpf
 
-# The fast path: programs for the kernel. No other compiler makes them.
-BPF := $(BUILD)/src/bpf/fastpath.bpf.o
-BPF_CLANG ?= clang
-BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -ffreestanding -fno-strict-aliasing -std=gnu11 -Wall -Wextra -Wno-unused-function \
-	-Isrc/bpf/freestanding -Iinclude -I/usr/include/$(shell uname -m)-linux-gnu
-$(BPF): src/bpf/fastpath.bpf.c
-	@mkdir -p $(@D)
-	$(BPF_CLANG) $(BPF_CFLAGS) $(filter -Werror,$(CFLAGS)) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
-
 # Another time of day for the daemon under soak: preloaded, so with nothing of sanitizers in it.
 TIMESHIFT := $(BUILD)/tests/timeshift.so
 $(TIMESHIFT): tests/soak/timeshift.c
@@ -156,10 +167,10 @@ fuzz-programs: $(FUZZ_PROGRAMS)
 -include $(shell find $(BUILD) -path '$(BUILD)/deb*' -prune -o -name '*.d' -print 2>/dev/null)
 
 # What `make` needs, and what the tests and the demo need besides (Debian's names).
-BUILD_PACKAGES := gcc libc6-dev libmnl-dev libnetfilter-queue-dev libnfnetlink-dev libiniparser-dev \
+BUILD_PACKAGES := gcc clang libc6-dev libbpf-dev libmnl-dev libnetfilter-queue-dev libnfnetlink-dev libiniparser-dev \
 	libjansson-dev libpcap-dev libmicrohttpd-dev libseccomp-dev libcap-ng-dev libncurses-dev
 RUN_PACKAGES := iptables ipset nftables iproute2
-TEST_PACKAGES := clang libbpf-dev libcmocka-dev iperf3 tcpdump gnuplot-nox ethtool curl jq procps socat systemd valgrind
+TEST_PACKAGES := libcmocka-dev iperf3 tcpdump gnuplot-nox ethtool curl jq procps socat systemd valgrind
 LINT_PACKAGES := clang clang-tidy cppcheck mandoc shellcheck systemd universal-ctags
 
 $(BUILD)/promtool:

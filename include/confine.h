@@ -7,13 +7,16 @@
 
 /*
  * What the two processes may do. The helper (helper.h) keeps what the commands it runs need: CAP_NET_ADMIN and CAP_NET_RAW, and,
- * where it was started with that, CAP_DAC_OVERRIDE, for files that are not root's. The process in the path of packets
+ * where it was started with that, CAP_DAC_OVERRIDE, for files that are not root's; and with the fast path CAP_BPF and
+ * CAP_PERFMON, for its programs. The process in the path of packets
  * keeps CAP_NET_ADMIN, and once it is set up no system call is left to it but those its work needs: it opens no file, executes
  * nothing, makes no process and no socket but AF_NETLINK and AF_UNIX. Neither can gain new privileges.
  *
  * All return 0, or -1 with one line in ret_error.
  */
 int confine_helper(char *ret_error, size_t error_size);
+/* Once it is known whether there is a fast path. */
+int confine_helper_further(bool has_programs, char *ret_error, size_t error_size);
 
 /*
  * For who is not root, as under systemd, where capset() had better be forbidden too: over an exec only ambient capabilities

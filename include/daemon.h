@@ -49,6 +49,13 @@ struct change {
 	char problem[1024];   /* why the last one was refused; "": it was not */
 };
 
+/* The fast path, if there is one (fastpath.c). */
+struct fastpath {
+	struct fastpath_memory memory;
+	struct fastpath_attached attached; /* as of the last look */
+	char why_not[FASTPATH_WORDS];	   /* it was asked for and is not to be had; "": not so */
+};
+
 /* All that the main thread owns. */
 struct daemon {
 	const char *config_path;
@@ -59,6 +66,7 @@ struct daemon {
 	struct wan *wan;
 	struct worker *workers;
 	struct watch watch;
+	struct fastpath fastpath;
 	struct listing listing;
 	struct change change;
 	uint64_t trial_until; /* shared clock; 0: there is no trial */
@@ -112,8 +120,28 @@ void listing_close(struct daemon *daemon);
 /* answers_flows.c: whether a list is being made just now; forgets one that nobody has come for. */
 bool listing_is_made(struct daemon *daemon);
 
+/* metrics.c: packets of a slot that became that, and flows of it in that state, whoever has handled them. */
+uint64_t daemon_count_packets(const struct daemon *daemon, uint32_t slot, enum reason reason);
+uint64_t daemon_count_flows(const struct daemon *daemon, uint32_t slot, enum flow_state state);
+
 /* metrics.c: the answers to "stats" and "status" (snapshot.h), written to `out`. */
 void metrics_write(struct daemon *daemon, FILE *out, bool with_packets);
+
+/*
+ * fastpath.c: loads the kernel's programs, or takes over those that run, where the configuration wants them. *ret_left: flows of a fast
+ * path that is not wanted any more. Returns 0, or -1 with one line in ret_error: it must be had.
+ */
+int fastpath_open(struct daemon *daemon, struct fastpath_memory *ret_left, char *ret_error, size_t error_size);
+/* fastpath.c: the flows are where they belong, and those that were left elsewhere can go: has the programs see packets. */
+void fastpath_begin(struct daemon *daemon, const struct fastpath_memory *left);
+/* fastpath.c: says to the programs whether rules lag behind the policy, and whether pawsd drains. */
+void fastpath_set_lag(struct daemon *daemon, bool rules_lag);
+/* fastpath.c: what has changed about interfaces: programs for those that have come, and where the servers are. */
+void fastpath_look(struct daemon *daemon);
+/* fastpath.c: the clock has been set. */
+void fastpath_set_clock(struct daemon *daemon);
+/* fastpath.c: no program sees a packet any more, and nothing is left. */
+void fastpath_end(struct daemon *daemon);
 
 /* reload.c: reads the configuration again and puts it in force, or keeps the old one; says when it is ready again. */
 void reload_config(struct daemon *daemon);

@@ -20,12 +20,17 @@ enum {
 	FASTPATH_VERSION = 1,	     /* another layout or meaning of anything in here, or in flow.h */
 	FASTPATH_HEADS_A_VALUE = 16, /* of the kernel's arrays each value takes at least 8 bytes */
 	FASTPATH_CHAIN_MAX = 16,
+	FASTPATH_WANS_MAX = 16,
 };
 
 /* Marks of packets. */
 enum fastpath_mark {
-	FASTPATH_MARK_DONE = 1, /* nothing more is to be done */
-	FASTPATH_MARK_SLOW = 2, /* looked at, and is for the queue */
+	FASTPATH_MARK_NONE = 0,	    /* nobody has looked at it */
+	FASTPATH_MARK_DONE_OUT = 1, /* from a client: nothing more is to be done */
+	FASTPATH_MARK_SLOW = 2,	    /* from a client: for the queue */
+	FASTPATH_MARK_OTHER = 3,    /* from a client: of nothing that is known here */
+	FASTPATH_MARK_IN = 3,	    /* the bits of these */
+	FASTPATH_MARK_DONE_IN = 4,  /* to a client: likewise */
 };
 
 struct fastpath_heads {
@@ -45,6 +50,7 @@ struct fastpath_shared {
 	uint32_t mark_shift; /* enum fastpath_mark, shifted by that */
 	uint32_t clock_base, clock_max_lead_ms;
 	uint32_t lent_mask;
+	uint32_t wan_count, wan[FASTPATH_WANS_MAX]; /* interfaces to the servers; none: all that a packet did not come in by */
 	int64_t clock_offset_ms; /* of the tick, from CLOCK_BOOTTIME */
 	uint64_t frozen_tick;	 /* in tests: what time it is; 0: what the kernel says */
 	uint64_t secret[2];

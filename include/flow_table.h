@@ -47,9 +47,26 @@ struct flow_table {
 uint32_t flow_table_pair_capacity(uint32_t capacity);
 uint32_t flow_table_scaled_capacity(uint32_t capacity);
 
+/* Heads of chains, and clients that are told apart. */
+uint32_t flow_table_head_count(uint32_t capacity);
+uint32_t flow_table_client_count(uint32_t capacity);
+
 /* Bytes of the two parts of a table for `capacity` flows: what may outlive the process, and the index. */
 size_t flow_table_kept_bytes(uint32_t capacity);
 size_t flow_table_index_bytes(uint32_t capacity);
+
+/* Where a table lies. */
+struct flow_table_memory {
+	struct flow *flows;
+	struct flow_syn *syns;
+	struct syn_pairs *pairs;
+	struct scaled *scaled;
+	uint32_t *heads;
+	struct client_use *clients;
+};
+
+/* The same in two pieces, of flow_table_kept_bytes() and flow_table_index_bytes(). */
+struct flow_table_memory flow_table_memory_of(void *kept, void *index, uint32_t capacity);
 
 /*
  * Sets up the index over what is in `kept` (zeroed, or from an earlier process; flows with
@@ -57,6 +74,7 @@ size_t flow_table_index_bytes(uint32_t capacity);
  * in an array that begins on a cache line.
  */
 void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t capacity, const uint64_t secret[2]);
+void flow_table_open(struct flow_table *table, const struct flow_table_memory *memory, uint32_t capacity, const uint64_t secret[2]);
 
 /*
  * Has others open flows in the table, by places that flow_table_lend() puts into `lent`, of which there are `count`, a

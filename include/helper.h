@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "fastpath_kernel.h"
 #include "rules.h"
 #include "surroundings.h"
 
@@ -95,6 +96,16 @@ int helper_read_counts(struct helper *helper, uint64_t (*ret_counts)[RULES_STRIP
 
 /* surroundings_look(), for the configuration in force. False where there is no helper. */
 bool helper_look_around(struct helper *helper, struct surroundings *ret);
+
+/*
+ * fastpath_kernel_open(), for the configuration in force or, before there is one, that which was loaded; and its memory, mapped:
+ * ret_maps, by enum fastpath_map, where ret->has_memory. False where there is no helper. Before confine_lock().
+ */
+bool helper_open_fastpath(struct helper *helper, struct fastpath_outcome *ret, void *ret_maps[FASTPATH_MAPS]);
+/* fastpath_kernel_attach(). False where there is no helper. */
+bool helper_attach_fastpath(struct helper *helper, struct fastpath_attached *ret);
+/* fastpath_kernel_close(), as its end. */
+void helper_end_fastpath(struct helper *helper);
 
 /* clock_file_store() in the configuration's state_dir; context: the helper. Returns 0 or -1, errno set. */
 int helper_store_clock(void *context, const char *text, size_t len);

@@ -48,6 +48,11 @@
 	  "1 while rules strip by themselves, so that destinations with mode strip need no user space") \
 	X(LABELS, "labels_in_use", GAUGE, COUNT, \
 	  "1 while the rules remember by labels of conntrack what is decided about a connection") \
+	X(FASTPATH_INTERFACES, "fastpath_interfaces", GAUGE, COUNT, \
+	  "interfaces at which programs of the kernel rewrite packets by themselves; 0: there is no fast path") \
+	X(FASTPATH_MISSING, "fastpath_missing", GAUGE, COUNT, \
+	  "1 while the fast path is wanted, and there is none at one of its interfaces or at all") \
+	X(FASTPATH_PACKETS, "fastpath_packets_total", COUNTER, COUNT, "packets that were handled there and came to no queue") \
 	X(DRAINING, "draining", GAUGE, COUNT, \
 	  "1 while pawsd drains: no new connection is rewritten (pawsctl drain)") \
 	X(DRAINING_FLOWS, "draining_flows", GAUGE, COUNT, \

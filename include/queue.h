@@ -41,6 +41,7 @@ struct queue_packet {
 	uint32_t len;
 	uint32_t skb_info; /* NFQA_SKB_* of linux/netfilter/nfnetlink_queue.h */
 	uint32_t indev, outdev; /* interface numbers, 0 for none */
+	uint32_t mark;		/* of the packet, as the rules may have changed it */
 	bool truncated;
 };
 

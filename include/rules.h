@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "fastpath_config.h"
 #include "policy.h"
 #include "reason.h"
 
@@ -45,6 +46,7 @@ enum rules_strip {
 enum {
 	WAN_MAX = 16,
 	INTERFACE_NAME_SIZE = 16,
+	RULES_LABEL_MAX = 124,
 };
 
 /* Whether conntrack remembers by labels what is decided about a connection, so that its packets need one look only. */
@@ -65,11 +67,12 @@ struct rules_config {
 	enum placement placement;
 	enum rules_strip strip;
 	enum rules_labels labels;
-	uint8_t label; /* for LABELS_AUTO: the first of two that no rules for an earlier policy have used; 0: none */
+	uint8_t label; /* for LABELS_AUTO: the first of two that no rules for an earlier policy have used; 0: none. RULES_LABEL_MAX at most */
 	char wan[WAN_MAX][INTERFACE_NAME_SIZE]; /* a trailing * stands for any ending; none: any interface */
 	size_t wan_count;
 	uint16_t queue_first; /* handshake queues: first .. first + workers - 1; established: the next */
 	uint16_t workers;
+	struct fastpath_config fastpath;
 };
 
 /*

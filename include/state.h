@@ -37,6 +37,10 @@ struct state {
 	int64_t *shared_offset_ms; /* the same, mapped, for the next process */
 };
 
+enum {
+	STATE_FLOWS_AT = 64, /* where flows are in their file */
+};
+
 /* A worker's part of the flow table, mapped. */
 struct state_flows {
 	void *kept; /* see flow_table.h */
@@ -91,6 +95,13 @@ enum {
  * be some milliseconds less than before; clock_publish() makes it stand still for them (P2).
  */
 uint64_t state_now(const struct state *state);
+
+/*
+ * Has the clock's marks in `to` from now on, which is mapped and outlives the process: those that are there, of an earlier process
+ * (`is_old`), or what they are now. state_take_clock(): the marks are those, once.
+ */
+void state_move_clock(struct state *state, struct clock_shared *to, bool is_old);
+void state_take_clock(struct state *state, const struct clock_shared *from);
 
 /* Where in state_dir the clock file is. */
 void state_clock_path(const struct config *config, char *ret_path, size_t size);

@@ -9,6 +9,7 @@
 #include "config.h"
 #include "drain.h"
 #include "engine.h"
+#include "fastpath_memory.h"
 #include "flow_list.h"
 #include "queue.h"
 #include "state.h"
@@ -41,6 +42,8 @@ struct worker {
 	bool is_postnat; /* packets may be for the gateway itself */
 	struct engine engine;
 	struct counters *counters;
+	struct fastpath_shared *fastpath; /* NULL: all packets come by the queues */
+	struct flow_limbo *limbo;	  /* flow_table_share() */
 	struct queue_pair *queues;
 
 	struct worker_order order; /* main, until order_wanted is raised */
@@ -60,9 +63,19 @@ struct worker {
  */
 void worker_let_go_of_others(struct config *config);
 
+/* What all workers begin with. */
+struct worker_setup {
+	const struct config *config;
+	struct state *state;
+	struct wan *wan;
+	int done_fd;
+	const uint16_t *slots;		   /* engine_adopt() */
+	struct fastpath_memory *fastpath;  /* where the flows are; NULL: in a file */
+	const struct fastpath_memory *left; /* where they are to be taken from, and be in a file from now on; or NULL */
+};
+
 /* Everything but the thread. Returns 0, or -1 with one line in ret_error. */
-int worker_open(struct worker *worker, uint32_t index, const struct config *config, struct state *state,
-		struct wan *wan, int done_fd, const uint16_t *slots, char *ret_error, size_t error_size);
+int worker_open(struct worker *worker, uint32_t index, const struct worker_setup *setup, char *ret_error, size_t error_size);
 
 /* Starts the thread, on its processor of `cpus` if there are any. Returns 0 or an errno: EINVAL, the processor is not there. */
 int worker_start(struct worker *worker, const cpu_set_t *cpus);

@@ -30,7 +30,7 @@ inline_always int done(struct __sk_buff *skb, const struct fastpath_shared *shar
 	if (shared->frozen_tick)
 		skb->cb[0] = (uint32_t)reason;
 	count(slot, reason);
-	return mark(skb, shared, FASTPATH_MARK_DONE);
+	return mark(skb, shared, FASTPATH_MARK_DONE_OUT);
 }
 
 inline_always int leave_to_queue(struct __sk_buff *skb, const struct fastpath_shared *shared)

@@ -41,12 +41,12 @@ static uint32_t next_power_of_two(uint32_t n)
 	return power;
 }
 
-static uint32_t head_count(uint32_t capacity)
+uint32_t flow_table_head_count(uint32_t capacity)
 {
 	return next_power_of_two(capacity);
 }
 
-static uint32_t client_use_count(uint32_t capacity)
+uint32_t flow_table_client_count(uint32_t capacity)
 {
 	uint32_t uses = capacity / FLOWS_PER_CLIENT_USE;
 
@@ -62,7 +62,7 @@ size_t flow_table_kept_bytes(uint32_t capacity)
 
 size_t flow_table_index_bytes(uint32_t capacity)
 {
-	return head_count(capacity) * sizeof(uint32_t) + client_use_count(capacity) * sizeof(struct client_use);
+	return flow_table_head_count(capacity) * sizeof(uint32_t) + flow_table_client_count(capacity) * sizeof(struct client_use);
 }
 
 static inline uint32_t *find_head(const struct flow_table *table, const struct flow_key *key)
@@ -238,24 +238,43 @@ static void rebuild_index(struct flow_table *table)
 	rebuild_free_lists(table);
 }
 
-void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t capacity, const uint64_t secret[2])
+struct flow_table_memory flow_table_memory_of(void *kept, void *index, uint32_t capacity)
+{
+	struct flow_table_memory memory = {.flows = kept, .heads = index};
+
+	memory.syns = (struct flow_syn *)(memory.flows + capacity);
+	memory.pairs = (struct syn_pairs *)(memory.syns + capacity);
+	memory.scaled = (struct scaled *)(memory.pairs + flow_table_pair_capacity(capacity));
+	memory.clients = (struct client_use *)(memory.heads + flow_table_head_count(capacity));
+	return memory;
+}
+
+void flow_table_open(struct flow_table *table, const struct flow_table_memory *memory, uint32_t capacity, const uint64_t secret[2])
 {
 	*table = (struct flow_table){
-		.flows = kept,
-		.heads = index,
+		.flows = memory->flows,
+		.syns = memory->syns,
+		.pairs = memory->pairs,
+		.scaled = memory->scaled,
+		.heads = memory->heads,
+		.clients = memory->clients,
 		.capacity = capacity,
 		.pair_capacity = flow_table_pair_capacity(capacity),
 		.scaled_capacity = flow_table_scaled_capacity(capacity),
-		.head_mask = head_count(capacity) - 1,
-		.client_mask = client_use_count(capacity) - 1,
+		.head_mask = flow_table_head_count(capacity) - 1,
+		.client_mask = flow_table_client_count(capacity) - 1,
 		.secret = {secret[0], secret[1]},
 	};
-	table->syns = (struct flow_syn *)(table->flows + capacity);
-	table->pairs = (struct syn_pairs *)(table->syns + capacity);
-	table->scaled = (struct scaled *)(table->pairs + table->pair_capacity);
-	table->clients = (struct client_use *)(table->heads + head_count(capacity));
-	memset(index, 0, flow_table_index_bytes(capacity));
+	memset(table->heads, 0, flow_table_head_count(capacity) * sizeof(*table->heads));
+	memset(table->clients, 0, flow_table_client_count(capacity) * sizeof(*table->clients));
 	rebuild_index(table);
+}
+
+void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t capacity, const uint64_t secret[2])
+{
+	const struct flow_table_memory memory = flow_table_memory_of(kept, index, capacity);
+
+	flow_table_open(table, &memory, capacity, secret);
 }
 
 struct flow *flow_table_look_up(const struct flow_table *table, const struct endpoints *ends, bool *ret_outbound)

@@ -164,12 +164,9 @@ static uint64_t count_flows(const struct daemon *daemon, uint16_t slot)
 {
 	uint64_t sum = 0;
 
-	for (uint32_t i = 0; i < daemon->config->rules.workers; i++) {
-		for (int state = FLOW_FREE + 1; state < FLOW_STATE_COUNT; state++) {
-			if (state != FLOW_TIME_WAIT && state != FLOW_CLOSE)
-				sum += counter_read(&daemon->workers[i].counters->flows[slot][state]);
-		}
-	}
+	for (enum flow_state state = FLOW_FREE + 1; state < FLOW_STATE_COUNT; state++)
+		if (state != FLOW_TIME_WAIT && state != FLOW_CLOSE)
+			sum += daemon_count_flows(daemon, slot, state);
 	return sum;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "policy_build.h"
+#include "wan.h"
 
 enum {
 	CLAIM_ERRORS_MAX = 100, /* two destinations may share a file of 100 000 prefixes */
@@ -143,6 +144,49 @@ static void check_destination(struct check *check, const struct config *config, 
 				  check->path, name);
 }
 
+static bool is_named_as_wan(const struct rules_config *rules, const char *name)
+{
+	for (size_t i = 0; i < rules->wan_count; i++)
+		if (wan_is_match(rules->wan[i], name))
+			return true;
+	return false;
+}
+
+/* Both programs of an interface have to see the addresses that the queues see. */
+static void check_fastpath(const char *path, const struct rules_config *rules, struct config_report *errors)
+{
+	const struct fastpath_config *fastpath = &rules->fastpath;
+	const bool is_postnat = rules->placement == PLACEMENT_POSTNAT;
+
+	for (size_t i = 0; i < fastpath->interface_count; i++) {
+		const struct fastpath_interface *interface = &fastpath->interfaces[i];
+
+		if (interface->is_wan != is_postnat)
+			config_report_add(errors,
+					  "%s: [fastpath] interfaces = %s:%s: with placement = %s packets are looked at with the %s "
+					  "addresses of clients; allowed: NAME:%s", path, interface->name,
+					  interface->is_wan ? "wan" : "lan", is_postnat ? "postnat" : "forward",
+					  is_postnat ? "public" : "inner", is_postnat ? "wan" : "lan");
+		else if (interface->is_wan != is_named_as_wan(rules, interface->name) && (interface->is_wan || rules->wan_count))
+			config_report_add(errors, "%s: [fastpath] interfaces = %s:%s: %s of [gateway] wan; allowed: %s", path,
+					  interface->name, interface->is_wan ? "wan" : "lan",
+					  interface->is_wan ? "it is none" : "it is one",
+					  interface->is_wan ? "those" : "interfaces to the clients");
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(fastpath->interfaces[j].name, interface->name) == 0)
+				config_report_add(errors, "%s: [fastpath] interfaces: %s is there twice; allowed: once", path,
+						  interface->name);
+	}
+	if (fastpath->wish == FASTPATH_YES && fastpath->interface_count == 0)
+		config_report_add(errors, "%s: [fastpath] enabled = yes needs [fastpath] interfaces = NAME:lan", path);
+	if (fastpath->wish == FASTPATH_YES && rules->backend == RULES_NONE)
+		config_report_add(errors, "%s: [fastpath] enabled = yes needs rules of pawsd's own; allowed with [rules] backend = "
+					  "iptables or nft", path);
+	if (fastpath->wish == FASTPATH_YES && rules->workers > 1)
+		config_report_add(errors, "%s: [queue] workers = %u: the fast path has one flow table; allowed with [fastpath] enabled = "
+					  "yes: 1", path, rules->workers);
+}
+
 void config_check(const char *path, const struct config *config, const struct destination *destinations, size_t count,
 		  struct config_report *errors, struct config_report *warnings)
 {
@@ -160,6 +204,7 @@ void config_check(const char *path, const struct config *config, const struct de
 				  path);
 	if (rules->placement == PLACEMENT_POSTNAT && rules->wan_count == 0)
 		config_report_add(errors, "%s: [gateway] placement = postnat needs [gateway] wan = INTERFACE", path);
+	check_fastpath(path, rules, errors);
 	if ((unsigned int)rules->queue_first + 2u * rules->workers > 65536)
 		config_report_add(errors, "%s: [queue] first = %u: %u queues from there pass 65535; allowed: up to %u", path,
 				  rules->queue_first, 2u * rules->workers, 65536 - 2u * rules->workers);

@@ -11,6 +11,7 @@ static const char *const choices_backend[] = {"none", "iptables", "nft", NULL};
 static const char *const choices_flavour[] = {"default", "legacy", "nft", NULL};
 static const char *const choices_strip[] = {"auto", "kernel", "queue", NULL};
 static const char *const choices_labels[] = {"auto", "off", NULL};
+static const char *const choices_fastpath[] = {"auto", "yes", "no", NULL};
 static const char *const choices_on_stop[] = {"remove", "keep", NULL};
 static const char *const choices_on_change[] = {"restore", "warn", NULL};
 static const char *const choices_log_level[] = {"error", "warning", "info", "debug", NULL};
@@ -113,6 +114,20 @@ const struct option_info option_table[] = {
 	CHOICE("rules", "on_change", config, on_change, choices_on_change, "restore", 0,
 	       "What to do when somebody else has changed pawsd's rules or sets, as a firewall does that\n"
 	       "starts anew: put them in place again, or only say so."),
+
+	CHOICE("fastpath", "enabled", config, rules.fastpath.wish, choices_fastpath, "auto", OPTION_STATIC,
+	       "Whether the kernel rewrites ordinary packets itself, by programs for tc on the interfaces below,\n"
+	       "so that they come to no queue, and go on while pawsd is away: where that can be had (auto), or\n"
+	       "else pawsd does not start (yes), or not (no)."),
+	{.section = "fastpath", .key = "interfaces", .type = OPTION_SIDES, FIELD(config, rules.fastpath.interfaces),
+	 COUNT(config, rules.fastpath.interface_count), .preset = "", .flags = OPTION_STATIC,
+	 .help = "The interfaces, blank separated, each with its side of the NAT, as in eth1:lan: those to\n"
+		 "the clients (lan, with placement = forward), or those to the servers (wan, with postnat)."},
+	NUMBER("fastpath", "mark_bit", rules.fastpath.mark_bit, 0, 29, "16", OPTION_STATIC,
+	       "The first of three neighbouring bits of packets' marks by which programs and rules tell each\n"
+	       "other what has been done; 16 is mask 0x70000. Nobody else may use them."),
+	TEXT("fastpath", "pins", OPTION_PATH, rules.fastpath.pins, "/sys/fs/bpf/pawsd",
+	     "Where programs and flows are kept by name: a directory in a file system of type bpf."),
 
 	TEXT("control", "socket", OPTION_PATH, control_socket, "/run/pawsd/control.sock", "Where pawsctl and pawsd-exporter ask."),
 	TEXT("control", "group", OPTION_TEXT, control_group, "", "Group that may ask; without one, that of whoever runs pawsd."),

@@ -19,6 +19,7 @@ enum option_type {
 	OPTION_TEXT,	    /* char[size], at most size - 1 characters, no blanks */
 	OPTION_PATH,	    /* the same, beginning with / */
 	OPTION_INTERFACES,  /* char[WAN_MAX][INTERFACE_NAME_SIZE] and its count */
+	OPTION_SIDES,	    /* struct fastpath_interface[FASTPATH_INTERFACES_MAX] and its count */
 	OPTION_CPUS,	    /* cpu_set_t */
 	OPTION_PREFIXES,    /* struct prefix * and its count */
 	OPTION_PREFIX_FILE, /* appends to the same */

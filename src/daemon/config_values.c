@@ -148,6 +148,43 @@ static bool set_interfaces(const struct option_info *option, void *base, const c
 	return true;
 }
 
+struct side_list {
+	struct fastpath_interface *interfaces;
+	size_t count;
+	struct problem *problem;
+};
+
+/* "eth1:lan" */
+static bool add_side(void *context, const char *word)
+{
+	struct side_list *list = context;
+	struct fastpath_interface *interface = &list->interfaces[list->count];
+	const char *colon = strrchr(word, ':');
+	const size_t len = colon ? (size_t)(colon - word) : 0;
+
+	if (!colon || (strcmp(colon, ":lan") != 0 && strcmp(colon, ":wan") != 0))
+		return fail(list->problem, "\"%s\" does not say its side; allowed: INTERFACE:lan, INTERFACE:wan", word);
+	if (len == 0 || len >= sizeof(interface->name) || strcspn(word, "/*+!\"'$") < len)
+		return fail(list->problem, "\"%s\" is no interface's name; allowed: up to 15 characters, then :lan or :wan", word);
+	if (list->count == FASTPATH_INTERFACES_MAX)
+		return fail(list->problem, "allowed: at most %d interfaces", FASTPATH_INTERFACES_MAX);
+	memset(interface, 0, sizeof(*interface));
+	memcpy(interface->name, word, len);
+	interface->is_wan = strcmp(colon, ":wan") == 0;
+	list->count++;
+	return true;
+}
+
+static bool set_sides(const struct option_info *option, void *base, const char *text, struct problem *problem)
+{
+	struct side_list list = {.interfaces = (void *)((char *)base + option->offset), .problem = problem};
+
+	if (!each_word(text, add_side, &list))
+		return false;
+	*(size_t *)((char *)base + option->count_offset) = list.count;
+	return true;
+}
+
 /* Appends one element to a growing array, doubling its room at powers of two. */
 static bool append(void **array, size_t *count, const void *element, size_t size)
 {
@@ -285,6 +322,8 @@ bool option_set(const struct option_info *option, void *base, const char *text, 
 		return set_text(option, field, text, &problem);
 	case OPTION_INTERFACES:
 		return set_interfaces(option, base, text, &problem);
+	case OPTION_SIDES:
+		return set_sides(option, base, text, &problem);
 	case OPTION_CPUS:
 		return set_cpus(field, text, &problem);
 	case OPTION_PREFIXES:

@@ -18,7 +18,14 @@
 /* ---- capabilities ---- */
 
 static const unsigned int daemon_capabilities[] = {CAP_NET_ADMIN};
-static const unsigned int helper_capabilities[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_DAC_OVERRIDE};
+/* In the order in which they are given up, the last first. */
+static const unsigned int helper_capabilities[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_DAC_OVERRIDE, CAP_BPF, CAP_PERFMON, CAP_SETPCAP};
+
+enum {
+	HELPER_COMMANDS = 3, /* those that commands need */
+	HELPER_PROGRAMS = 5, /* and programs of the kernel */
+	HELPER_FIRST = 6,    /* and to give up others for good */
+};
 
 /* The sets that can be changed: the bounding set only with CAP_SETPCAP; without that it is the service manager's business. */
 static capng_select_t sets(bool can_bound)
@@ -66,9 +73,9 @@ bool confine_prepare_exec(void)
 	return true;
 }
 
-int confine_helper(char *ret_error, size_t error_size)
+/* Has no more than the first `count` of the helper's. */
+static int confine_to(size_t count, char *ret_error, size_t error_size)
 {
-	const size_t count = sizeof(helper_capabilities) / sizeof(helper_capabilities[0]);
 	bool has[sizeof(helper_capabilities) / sizeof(helper_capabilities[0])];
 	bool is_done = !has_more_than(helper_capabilities, count);
 	const bool can_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP);
@@ -90,6 +97,16 @@ int confine_helper(char *ret_error, size_t error_size)
 	}
 	error = capng_apply(sets(can_bound));
 	return error ? complain_of_capabilities(error, ret_error, error_size) : 0;
+}
+
+int confine_helper(char *ret_error, size_t error_size)
+{
+	return confine_to(HELPER_FIRST, ret_error, error_size);
+}
+
+int confine_helper_further(bool has_programs, char *ret_error, size_t error_size)
+{
+	return confine_to(has_programs ? HELPER_PROGRAMS : HELPER_COMMANDS, ret_error, error_size);
 }
 
 static int change_user(const char *user, char *ret_error, size_t error_size)

@@ -40,10 +40,19 @@ static void map_old_slots(const struct slot_names *old, const struct slot_names 
 	}
 }
 
-static int open_workers(struct daemon *daemon, char *error)
+static int open_workers(struct daemon *daemon, const struct fastpath_memory *left, char *error)
 {
 	uint32_t workers = daemon->config->rules.workers, known = 0, adopted = 0;
 	uint16_t slots[DESTINATION_SLOTS];
+	const struct worker_setup setup = {
+		.config = daemon->config,
+		.state = &daemon->state,
+		.wan = daemon->wan,
+		.done_fd = daemon->done_fd,
+		.slots = slots,
+		.fastpath = daemon->fastpath.memory.maps[FASTPATH_MAP_SHARED] ? &daemon->fastpath.memory : NULL,
+		.left = left->maps[FASTPATH_MAP_SHARED] ? left : NULL,
+	};
 
 	map_old_slots(&daemon->state.old_names, daemon->first_names, slots);
 	if (!watch_open(&daemon->watch, workers, daemon->config->rules.placement == PLACEMENT_POSTNAT)) {
@@ -61,8 +70,7 @@ static int open_workers(struct daemon *daemon, char *error)
 		daemon->rules_policy = daemon->config->policy;
 	worker_let_go_of_others(daemon->config);
 	for (uint32_t i = 0; i < workers; i++) {
-		if (worker_open(&daemon->workers[i], i, daemon->config, &daemon->state, daemon->wan, daemon->done_fd,
-				slots, error, ERROR_SIZE) < 0)
+		if (worker_open(&daemon->workers[i], i, &setup, error, ERROR_SIZE) < 0)
 			return -1;
 		daemon->workers[i].engine.rules_policy = daemon->rules_policy;
 		daemon->workers[i].engine.events = &daemon->watch.rings[i];
@@ -140,6 +148,7 @@ static int confine(struct daemon *daemon, char *error)
 static int start(struct daemon *daemon, char *error)
 {
 	struct config *config = daemon->config;
+	struct fastpath_memory left;
 
 	daemon->signal_fd = open_signals();
 	daemon->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -159,8 +168,10 @@ static int start(struct daemon *daemon, char *error)
 	if (!daemon->control)
 		return -1;
 	daemon->has_socket = true;
-	if (open_workers(daemon, error) < 0 || confine(daemon, error) < 0 ||
-	    start_workers(daemon, error) < 0)
+	if (fastpath_open(daemon, &left, error, ERROR_SIZE) < 0 || open_workers(daemon, &left, error) < 0)
+		return -1;
+	fastpath_begin(daemon, &left);
+	if (confine(daemon, error) < 0 || start_workers(daemon, error) < 0)
 		return -1;
 	/* What this thread does gives way to packets. */
 	setpriority(PRIO_PROCESS, 0, MAIN_NICENESS);
@@ -294,6 +305,7 @@ static void save_clock(struct daemon *daemon, bool is_last)
 	if (failed && !failed_before)
 		log_warning("%s", error);
 	failed_before = failed;
+	fastpath_set_clock(daemon);
 }
 
 static void save_clock_meanwhile(struct daemon *daemon)
@@ -321,8 +333,10 @@ static void look_at_rules(struct daemon *daemon)
 
 static void look_around_if_need_be(struct daemon *daemon)
 {
-	if (daemon->has_to_look)
-		reload_look_around(daemon);
+	if (!daemon->has_to_look)
+		return;
+	reload_look_around(daemon);
+	fastpath_look(daemon);
 }
 
 /* What is to be done time and again. */
@@ -405,6 +419,9 @@ void daemon_stop(struct daemon *daemon)
 	bool removed = false;
 
 	control_close(daemon->control);
+	/* While the rules are there, what the programs do no more comes to the queues. */
+	if (daemon->rules_installed ? daemon->config->on_stop == ON_STOP_REMOVE : !daemon->fastpath.memory.is_old)
+		fastpath_end(daemon);
 	if (daemon->rules_installed && daemon->config->on_stop == ON_STOP_REMOVE) {
 		*daemon->state.rules_digest = 0;
 		removed = helper_remove(daemon->helper, error, sizeof(error)) == 0;

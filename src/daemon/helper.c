@@ -24,25 +24,9 @@
 #include "state.h"
 
 enum {
-	LABEL_MAX = 126, /* and the one behind it */
+	LABEL_MAX = RULES_LABEL_MAX,
 };
 
-/* What the helper knows. */
-struct server {
-	FILE *in, *out;
-	const char *path;
-	struct slot_names names;
-	struct config *current; /* in force; NULL until the first has been installed */
-	struct config *next;	/* loaded last, if it is not in force */
-	struct rules_size size; /* of the rules installed last */
-	uint8_t *body;
-	size_t bytes;
-};
-
-static const struct config *known_config(const struct server *server)
-{
-	return server->current ? server->current : server->next;
-}
 
 /* ---- the configuration ---- */
 
@@ -60,7 +44,7 @@ static void raise_timeouts(uint32_t timeout_s[FLOW_STATE_COUNT])
 }
 
 /* Options that need a start keep their old values, and that is said. */
-static void keep_static_options(const struct server *server, struct config *next)
+static void keep_static_options(const struct helper_server *server, struct config *next)
 {
 	const struct config changed = *next;
 	char list[512];
@@ -76,14 +60,14 @@ static void keep_static_options(const struct server *server, struct config *next
 	next->log_level = changed.log_level;
 }
 
-static bool refuse(struct server *server, const char *words)
+static bool refuse(struct helper_server *server, const char *words)
 {
 	const uint8_t good = false;
 
 	return wire_put(server->out, &good, sizeof(good)) && wire_put_text(server->out, words);
 }
 
-static bool answer_refused(struct server *server, const struct config_report *errors)
+static bool answer_refused(struct helper_server *server, const struct config_report *errors)
 {
 	char words[HELPER_ERROR_SIZE];
 
@@ -94,7 +78,7 @@ static bool answer_refused(struct server *server, const struct config_report *er
 }
 
 /* What has become `next`, or why nothing has. Frees the reports. */
-static bool answer_next(struct server *server, struct config_report *errors, struct config_report *warnings)
+static bool answer_next(struct helper_server *server, struct config_report *errors, struct config_report *warnings)
 {
 	const uint8_t good = true;
 	bool is_sent;
@@ -113,12 +97,14 @@ static bool answer_next(struct server *server, struct config_report *errors, str
 	return is_sent;
 }
 
-static bool load(struct server *server)
+static bool load(struct helper_server *server)
 {
 	struct config_report errors, warnings;
 
 	config_free(server->next);
 	server->next = config_load(server->path, &server->names, &errors, &warnings);
+	if (server->next && !server->current)
+		helper_keep_slots(server);
 	if (server->next) {
 		if (server->current)
 			keep_static_options(server, server->next);
@@ -128,7 +114,7 @@ static bool load(struct server *server)
 	return answer_next(server, &errors, &warnings);
 }
 
-static bool try_one(struct server *server)
+static bool try_one(struct helper_server *server)
 {
 	struct config_report none = {0};
 	struct policy_trial wanted = {0};
@@ -189,7 +175,7 @@ static void forget_known(struct config_report *report, const struct config_repor
 	report->count = kept;
 }
 
-static bool set_mode(struct server *server)
+static bool set_mode(struct helper_server *server)
 {
 	struct config_report errors = {0}, warnings = {0}, known = {0}, ignored = {0};
 	struct helper_set_mode_body body;
@@ -220,7 +206,7 @@ static bool set_mode(struct server *server)
 
 /* ---- the rules ---- */
 
-static void use_next(struct server *server)
+static void use_next(struct helper_server *server)
 {
 	if (!server->next)
 		return;
@@ -229,7 +215,7 @@ static void use_next(struct server *server)
 	server->next = NULL;
 }
 
-static bool answer_install(struct server *server, int result, const struct rules_outcome *outcome, const char *error)
+static bool answer_install(struct helper_server *server, int result, const struct rules_outcome *outcome, const char *error)
 {
 	const uint8_t good = result == 0;
 
@@ -240,7 +226,7 @@ static bool answer_install(struct server *server, int result, const struct rules
 		    : wire_put_text(server->out, error);
 }
 
-static bool install(struct server *server)
+static bool install(struct helper_server *server)
 {
 	struct rules_outcome outcome = {0};
 	struct helper_install_head head;
@@ -265,6 +251,8 @@ static bool install(struct server *server)
 		snprintf(error, sizeof(error), "out of memory");
 	else
 		result = rules_install(&rules, config->policy, drain, bytes / sizeof(*drain), &outcome, error, sizeof(error));
+	if (result == 0 && server->fastpath)
+		result = fastpath_kernel_set_policy(server->fastpath, config->policy, error, sizeof(error));
 	if (result == 0) {
 		server->size = outcome.size;
 		if (head.is_new)
@@ -275,23 +263,16 @@ static bool install(struct server *server)
 	return is_sent;
 }
 
-static bool answer(struct server *server, int result, const char *error)
+static bool remove_rules(struct helper_server *server)
 {
-	const uint8_t good = result == 0;
-
-	return wire_put(server->out, &good, sizeof(good)) && (good || wire_put_text(server->out, error));
-}
-
-static bool remove_rules(struct server *server)
-{
-	const struct config *config = known_config(server);
+	const struct config *config = helper_config(server);
 	char error[HELPER_ERROR_SIZE] = "";
 
 	server->size = (struct rules_size){0};
-	return config && answer(server, rules_remove(&config->rules, error, sizeof(error)), error);
+	return config && helper_answer(server, rules_remove(&config->rules, error, sizeof(error)), error);
 }
 
-static bool tell_look(struct server *server)
+static bool tell_look(struct helper_server *server)
 {
 	struct rules_look look = {0};
 	uint8_t is_less;
@@ -303,7 +284,7 @@ static bool tell_look(struct server *server)
 	       wire_put(server->out, &is_less, sizeof(is_less));
 }
 
-static bool read_counts(struct server *server)
+static bool read_counts(struct helper_server *server)
 {
 	const struct config *config = server->current;
 	uint64_t(*counts)[RULES_STRIP_REASONS];
@@ -318,7 +299,7 @@ static bool read_counts(struct server *server)
 	counts = calloc(count, sizeof(*counts));
 	if (counts)
 		result = rules_read_counts(&config->rules, counts, count, error, sizeof(error));
-	is_sent = answer(server, result, error);
+	is_sent = helper_answer(server, result, error);
 	if (is_sent && result == 0)
 		is_sent = wire_put(server->out, &count, sizeof(count)) &&
 			  wire_put(server->out, counts, count * sizeof(*counts));
@@ -326,7 +307,7 @@ static bool read_counts(struct server *server)
 	return is_sent;
 }
 
-static bool look_around(struct server *server)
+static bool look_around(struct helper_server *server)
 {
 	struct surroundings surroundings;
 
@@ -338,9 +319,9 @@ static bool look_around(struct server *server)
 
 /* ---- files ---- */
 
-static bool store_clock(struct server *server)
+static bool store_clock(struct helper_server *server)
 {
-	const struct config *config = known_config(server);
+	const struct config *config = helper_config(server);
 	char path[CONFIG_PATH_SIZE + 16];
 	int32_t error = 0;
 
@@ -352,9 +333,9 @@ static bool store_clock(struct server *server)
 	return wire_put(server->out, &error, sizeof(error));
 }
 
-static bool remove_files(struct server *server)
+static bool remove_files(struct helper_server *server)
 {
-	const struct config *config = known_config(server);
+	const struct config *config = helper_config(server);
 	struct helper_remove_files_body wanted;
 	struct stat status;
 
@@ -365,14 +346,14 @@ static bool remove_files(struct server *server)
 		unlink(config->control_socket);
 	if (wanted.flows)
 		state_forget_flows(config);
-	return answer(server, 0, "");
+	return helper_answer(server, 0, "");
 }
 
 /* ---- the loop ---- */
 
 static const struct operation {
 	size_t least, most; /* bytes of the request's body */
-	bool (*serve)(struct server *server);
+	bool (*serve)(struct helper_server *server);
 } operations[HELPER_OPERATIONS] = {
 	[HELPER_LOAD] = {0, 0, load},
 	[HELPER_TRY] = {0, sizeof(struct policy_trial), try_one},
@@ -384,12 +365,16 @@ static const struct operation {
 	[HELPER_LOOK_AROUND] = {0, 0, look_around},
 	[HELPER_READ_COUNTS] = {0, 0, read_counts},
 	[HELPER_STORE_CLOCK] = {1, HELPER_CLOCK_MAX, store_clock},
+	[HELPER_FASTPATH_OPEN] = {0, 0, helper_serve_fastpath_open},
+	[HELPER_FASTPATH_HAND_OVER] = {0, 0, helper_serve_fastpath_hand_over},
+	[HELPER_FASTPATH_ATTACH] = {0, 0, helper_serve_fastpath_attach},
+	[HELPER_FASTPATH_END] = {0, 0, helper_serve_fastpath_end},
 	[HELPER_REMOVE_FILES] = {sizeof(struct helper_remove_files_body), sizeof(struct helper_remove_files_body),
 				 remove_files},
 };
 
 /* False at the end of all requests, or where one is not as it should be. */
-static bool serve_one(struct server *server)
+static bool serve_one(struct helper_server *server)
 {
 	const struct operation *operation;
 	struct helper_header header;
@@ -412,7 +397,7 @@ static bool serve_one(struct server *server)
 
 void helper_serve(int fd, const char *config_path, const struct slot_names *names)
 {
-	struct server server = {.path = config_path, .names = *names};
+	struct helper_server server = {.path = config_path, .names = *names};
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 
 	server.in = fdopen(fd, "r");

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -318,6 +319,72 @@ bool helper_look_around(struct helper *helper, struct surroundings *ret)
 		return true;
 	complain(helper, error, sizeof(error));
 	return false;
+}
+
+/* Maps what the descriptors stand for, and closes them. */
+static bool map_all(const int fds[FASTPATH_MAPS], const struct fastpath_sizes *sizes, void *ret_maps[FASTPATH_MAPS])
+{
+	bool good = true;
+
+	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++) {
+		ret_maps[map] = mmap(NULL, fastpath_map_bytes(map, sizes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fds[map], 0);
+		good = good && ret_maps[map] != MAP_FAILED;
+		close(fds[map]);
+	}
+	return good;
+}
+
+/* All that has been said before has been read: what comes now is the one byte, and what comes with it. */
+static bool get_descriptors(struct helper *helper, int ret_fds[FASTPATH_MAPS])
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * FASTPATH_MAPS)];
+	char byte;
+	struct iovec part = {.iov_base = &byte, .iov_len = 1};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+	const struct cmsghdr *head;
+
+	if (recvmsg(helper->fd, &message, MSG_CMSG_CLOEXEC) != 1)
+		return false;
+	head = CMSG_FIRSTHDR(&message);
+	if (!head || head->cmsg_type != SCM_RIGHTS || head->cmsg_len != CMSG_LEN(sizeof(int) * FASTPATH_MAPS))
+		return false;
+	memcpy(ret_fds, CMSG_DATA(head), sizeof(int) * FASTPATH_MAPS);
+	return true;
+}
+
+bool helper_open_fastpath(struct helper *helper, struct fastpath_outcome *ret, void *ret_maps[FASTPATH_MAPS])
+{
+	char error[HELPER_ERROR_SIZE];
+	int fds[FASTPATH_MAPS];
+
+	if (!ask(helper, HELPER_FASTPATH_OPEN) || !get_first(helper, ret, sizeof(*ret)) ||
+	    (ret->has_memory && (!ask(helper, HELPER_FASTPATH_HAND_OVER) || !get_descriptors(helper, fds)))) {
+		complain(helper, error, sizeof(error));
+		return false;
+	}
+	if (ret->has_memory && !map_all(fds, &ret->sizes, ret_maps)) {
+		snprintf(ret->why_not, sizeof(ret->why_not), "its memory cannot be mapped: %s", strerror(errno));
+		ret->has_memory = false;
+	}
+	return true;
+}
+
+bool helper_attach_fastpath(struct helper *helper, struct fastpath_attached *ret)
+{
+	char error[HELPER_ERROR_SIZE];
+
+	if (ask(helper, HELPER_FASTPATH_ATTACH) && get_first(helper, ret, sizeof(*ret)))
+		return true;
+	complain(helper, error, sizeof(error));
+	return false;
+}
+
+void helper_end_fastpath(struct helper *helper)
+{
+	char error[HELPER_ERROR_SIZE];
+
+	if (!ask(helper, HELPER_FASTPATH_END) || get_result(helper, error, sizeof(error)) < 0)
+		complain(helper, error, sizeof(error));
 }
 
 int helper_store_clock(void *context, const char *text, size_t len)

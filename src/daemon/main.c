@@ -8,6 +8,7 @@
 #include "confine.h"
 #include "daemon.h"
 #include "doctor.h"
+#include "fastpath_kernel.h"
 #include "fdstore.h"
 #include "log.h"
 
@@ -183,7 +184,7 @@ static int run(const char *path, struct slot_names *names, char **argv)
 int main(int argc, char **argv)
 {
 	static struct slot_names names;
-	const char *path;
+	const char *path, *missing;
 
 	slot_names_init(&names);
 	switch (parse_arguments(argc, argv, &path)) {
@@ -202,7 +203,8 @@ int main(int argc, char **argv)
 		print_help(stdout);
 		return EXIT_SUCCESS;
 	case ACTION_VERSION:
-		printf("pawsd %s\n", PAWSD_VERSION);
+		missing = fastpath_kernel_missing();
+		printf("pawsd %s\nfast path: %s%s\n", PAWSD_VERSION, missing ? "none, for " : "built in", missing ? missing : "");
 		return EXIT_SUCCESS;
 	case ACTION_USAGE_ERROR:
 		break;

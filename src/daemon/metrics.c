@@ -93,6 +93,11 @@ static void collect(struct daemon *daemon, uint64_t values[METRIC_COUNT])
 	values[METRIC_EVENTS_LOST] = watch_lost(&daemon->watch);
 	values[METRIC_LABELS] = daemon->rules_label;
 	values[METRIC_STRIPS_IN_KERNEL] = daemon->strip_counts.in_kernel;
+	values[METRIC_FASTPATH_INTERFACES] = daemon->fastpath.attached.count;
+	values[METRIC_FASTPATH_MISSING] = daemon->fastpath.why_not[0] || daemon->fastpath.attached.missing[0];
+	for (uint32_t slot = 0; slot < daemon->state.names->count; slot++)
+		for (enum reason reason = 0; reason < REASON_COUNT; reason++)
+			values[METRIC_FASTPATH_PACKETS] += fastpath_count(&daemon->fastpath.memory, slot, reason);
 	values[METRIC_DRAINING] = state_is_draining(&daemon->state);
 	values[METRIC_DRAINING_FLOWS] = state_is_draining(&daemon->state) ? daemon->draining_flows : 0;
 	values[METRIC_DRAINING_SERVERS] = daemon->drain.count;
@@ -118,6 +123,21 @@ static void write_trial(const struct daemon *daemon, FILE *out)
 		(daemon->trial_until - state_now(&daemon->state) + 999) / 1000);
 }
 
+static void write_fastpath(const struct daemon *daemon, FILE *out)
+{
+	const struct fastpath *fastpath = &daemon->fastpath;
+	const char *missing = fastpath_kernel_missing();
+
+	if (!fastpath_is_wanted(&daemon->config->rules.fastpath))
+		fprintf(out, "info fastpath not configured%s%s\n", missing ? "; " : "", missing ? missing : "");
+	else if (fastpath->why_not[0])
+		fprintf(out, "info fastpath none: %s\n", fastpath->why_not);
+	else
+		fprintf(out, "info fastpath %u interfaces, by %s%s%s\n", fastpath->attached.count,
+			fastpath->attached.is_tcx ? "tcx" : "clsact", fastpath->attached.missing[0] ? "; " : "",
+			fastpath->attached.missing);
+}
+
 static void write_infos(struct daemon *daemon, FILE *out)
 {
 	static const char *const backends[] = {
@@ -127,6 +147,7 @@ static void write_infos(struct daemon *daemon, FILE *out)
 	fprintf(out, "info pid %d\n", getpid());
 	fprintf(out, "info config %s\n", daemon->config_path);
 	fprintf(out, "info rules %s\n", backends[daemon->config->rules.backend]);
+	write_fastpath(daemon, out);
 	fprintf(out, "info last_reload %s\n", daemon->last_reload);
 	if (daemon->trial_until > state_now(&daemon->state))
 		write_trial(daemon, out);
@@ -159,25 +180,37 @@ static void write_queues(const struct daemon *daemon, FILE *out)
 	}
 }
 
+uint64_t daemon_count_packets(const struct daemon *daemon, uint32_t slot, enum reason reason)
+{
+	uint64_t sum = strip_counts_get(&daemon->strip_counts, slot, reason) + fastpath_count(&daemon->fastpath.memory, slot, reason);
+
+	for (uint32_t i = 0; i < daemon->config->rules.workers; i++)
+		sum += counter_read(&daemon->workers[i].counters->reason[slot][reason]);
+	return sum;
+}
+
+uint64_t daemon_count_flows(const struct daemon *daemon, uint32_t slot, enum flow_state state)
+{
+	uint64_t sum = fastpath_count_flows(&daemon->fastpath.memory, slot, state);
+
+	for (uint32_t i = 0; i < daemon->config->rules.workers; i++)
+		sum += counter_read(&daemon->workers[i].counters->flows[slot][state]);
+	return sum;
+}
+
 static void write_slot(const struct daemon *daemon, uint32_t slot, FILE *out)
 {
 	const char *name = daemon->state.names->name[slot];
-	uint32_t workers = daemon->config->rules.workers;
 
-	for (uint32_t reason = 0; reason < REASON_COUNT; reason++) {
-		uint64_t sum = 0;
+	for (enum reason reason = 0; reason < REASON_COUNT; reason++) {
+		uint64_t sum = daemon_count_packets(daemon, slot, reason);
 
-		for (uint32_t i = 0; i < workers; i++)
-			sum += counter_read(&daemon->workers[i].counters->reason[slot][reason]);
-		sum += strip_counts_get(&daemon->strip_counts, slot, (enum reason)reason);
 		if (sum)
 			fprintf(out, "packets %s %s %" PRIu64 "\n", name, reason_table[reason].name, sum);
 	}
-	for (uint32_t state = FLOW_FREE + 1; state < FLOW_STATE_COUNT; state++) {
-		uint64_t sum = 0;
+	for (enum flow_state state = FLOW_FREE + 1; state < FLOW_STATE_COUNT; state++) {
+		uint64_t sum = daemon_count_flows(daemon, slot, state);
 
-		for (uint32_t i = 0; i < workers; i++)
-			sum += counter_read(&daemon->workers[i].counters->flows[slot][state]);
 		if (sum)
 			fprintf(out, "flows %s %s %" PRIu64 "\n", name, flow_state_names[state], sum);
 	}

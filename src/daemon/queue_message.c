@@ -27,6 +27,9 @@ static bool take_attribute(uint8_t *message, const struct nlattr *attribute, str
 	case NFQA_IFINDEX_OUTDEV:
 		ret->outdev = len == 4 ? ntohl(mnl_attr_get_u32(attribute)) : 0;
 		break;
+	case NFQA_MARK:
+		ret->mark = len == 4 ? ntohl(mnl_attr_get_u32(attribute)) : 0;
+		break;
 	case NFQA_SKB_INFO:
 		ret->skb_info = len == 4 ? ntohl(mnl_attr_get_u32(attribute)) : 0;
 		break;

@@ -53,6 +53,8 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 
 	for (uint32_t i = 0; good && drain && i < workers; i++)
 		good = drain_set_open(&parts[i]);
+	if (rules_lag)
+		fastpath_set_lag(daemon, true);
 	for (uint32_t i = 0; good && i < workers; i++) {
 		struct worker_order order = {.policy = config->policy,
 					     .rules_lag = rules_lag,
@@ -68,6 +70,8 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 		if (drain)
 			drain_set_merge(drain, &parts[i]);
 	}
+	if (!rules_lag)
+		fastpath_set_lag(daemon, false);
 	for (uint32_t i = 0; parts && i < workers; i++)
 		drain_set_close(&parts[i]);
 	free(parts);

@@ -12,6 +12,7 @@
  *   rules_text.c      the plan for iptables-restore, and rules_print()
  *   rules_sets.c      the sets that go with it, for ipset
  *   rules_nft.c       the plan for nft
+ *   rules_nft_clear.c what takes the place of the table there is
  *   rules_run.c       running a command with text as its input
  *   rules_words.c     what to say when it fails
  *   rules_iptables.c  reading what rules there are, and replacing them
@@ -71,6 +72,7 @@ struct rules_plan {
 	bool is_labelled;      /* connections get one of the labels below, once it is known which */
 	bool has_handshakes;   /* of some connections only the handshake is of interest */
 	bool has_watched;      /* of some their ends are, too: CLASS_WATCH */
+	bool is_fast;	       /* the kernel's programs handle packets, and mark them: fastpath.h */
 };
 
 /* The label of a connection whose packets pass, and of one whose packets are all queued. */
@@ -83,6 +85,16 @@ static inline unsigned int rules_label_queued(const struct rules_config *config)
 {
 	return config->label + 1u;
 }
+
+/* With the fast path: of a connection that its programs handle, and of one that they have left packets of. */
+static inline unsigned int rules_label_fast(const struct rules_config *config)
+{
+	return config->label + 1u;
+}
+
+enum {
+	RULES_LABEL_SLOW = 127, /* whatever the policy: who has left a connection does not come back */
+};
 
 /* How names of sets and chains tell the families apart. */
 static inline char rules_family_digit(enum family family)

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fastpath.h"
 #include "policy_build.h"
 #include "policy_internal.h"
 #include "rules_internal.h"
@@ -148,6 +149,61 @@ static void write_established_queue(FILE *out, const struct rules_config *config
 	write_queue(out, config, "", (uint32_t)config->queue_first + config->workers);
 }
 
+static bool is_fast(const struct rules_plan *plans)
+{
+	return plans[FAMILY_IPV4].is_fast || plans[FAMILY_IPV6].is_fast;
+}
+
+/* "meta mark & 0x30000 == 0x10000 ": what a program says of a packet that comes in. */
+static void write_mark(FILE *out, const struct rules_config *config, enum fastpath_mark mark)
+{
+	fprintf(out, "meta mark & 0x%x == 0x%x ", (unsigned int)FASTPATH_MARK_IN << config->fastpath.mark_bit,
+		(unsigned int)mark << config->fastpath.mark_bit);
+}
+
+/* As in rules_text.c: what is for the program behind netfilter. */
+static void write_fast_rules(FILE *out, const struct rules_config *config, const char *action)
+{
+	for (size_t i = 0; i < config->fastpath.interface_count; i++) {
+		fprintf(out, "\t\toifname \"%s\" ", config->fastpath.interfaces[i].name);
+		write_mark(out, config, FASTPATH_MARK_NONE);
+		fprintf(out, "%s\n", action);
+	}
+}
+
+static void write_fast_chain(FILE *out, const struct rules_plan *plans)
+{
+	const struct rules_config *config = plans[0].config;
+	const unsigned int done = (unsigned int)FASTPATH_MARK_DONE_IN << config->fastpath.mark_bit;
+	char action[48];
+
+	snprintf(action, sizeof(action), "ct label set %u accept", rules_label_fast(config));
+	if (is_labelled(plans)) {
+		write_fast_rules(out, config, action);
+		fprintf(out, "\t\tct label set %u\n", RULES_LABEL_SLOW);
+	}
+	fprintf(out, "\t\tgoto slow\n\t}\n\tchain slow {\n\t\tmeta mark set meta mark | 0x%x\n", done);
+}
+
+static void write_fast_base(FILE *out, const struct rules_plan *plans)
+{
+	const struct rules_config *config = plans[0].config;
+	char action[32];
+
+	fputs("\t\t", out);
+	if (is_labelled(plans)) {
+		write_mark(out, config, FASTPATH_MARK_DONE_OUT);
+		fprintf(out, "tcp flags & syn != 0 ct label set %u\n\t\t", rules_label_fast(config));
+	}
+	write_mark(out, config, FASTPATH_MARK_DONE_OUT);
+	fputs("accept\n", out);
+	if (!is_labelled(plans))
+		return;
+	fprintf(out, "\t\tct label %u goto slow\n", RULES_LABEL_SLOW);
+	snprintf(action, sizeof(action), "ct label %u accept", rules_label_fast(config));
+	write_fast_rules(out, config, action);
+}
+
 static void write_queue_chains(FILE *out, const struct rules_plan *plans)
 {
 	const struct rules_config *config = plans[0].config;
@@ -156,7 +212,9 @@ static void write_queue_chains(FILE *out, const struct rules_plan *plans)
 	      "\t# dropped: they will be sent again, while a single one with its own TSval can end its flow.\n"
 	      "\tchain full {\n",
 	      out);
-	if (is_labelled(plans))
+	if (is_fast(plans))
+		write_fast_chain(out, plans);
+	else if (is_labelled(plans))
 		fprintf(out, "\t\tct label set %u\n", rules_label_queued(config));
 	write_handshake_rule(out, config);
 	fputs("\t\t", out);
@@ -363,11 +421,15 @@ static void begin_base_chain(FILE *out, const struct rules_plan *plans, const ch
 		fputs("\t\ttcp flags & syn == 0 accept\n", out);
 	else if (is_watch_only(plans))
 		fputs("\t\ttcp flags & (fin | syn | rst) == 0 ct status & (seen-reply | assured) != seen-reply accept\n", out);
-	if (!is_labelled(plans))
-		return;
-	fprintf(out, "\t\tct label %u %saccept\n\t\tct label %u tcp flags & syn == 0 ", rules_label_passing(config),
-		has_watched(plans) ? "tcp flags & (fin | rst) == 0 " : "", rules_label_queued(config));
-	write_established_queue(out, config);
+	if (is_labelled(plans))
+		fprintf(out, "\t\tct label %u %saccept\n", rules_label_passing(config),
+			has_watched(plans) ? "tcp flags & (fin | rst) == 0 " : "");
+	if (is_fast(plans)) {
+		write_fast_base(out, plans);
+	} else if (is_labelled(plans)) {
+		fprintf(out, "\t\tct label %u tcp flags & syn == 0 ", rules_label_queued(config));
+		write_established_queue(out, config);
+	}
 }
 
 static void write_base_chains(FILE *out, const struct rules_plan *plans)
@@ -391,58 +453,6 @@ static void write_base_chains(FILE *out, const struct rules_plan *plans)
 	begin_base_chain(out, plans, "prerouting", "dstnat - 5");
 	write_way_jumps(out, config, WAY_IN);
 	fputs("\t}\n", out);
-}
-
-static bool is_base_chain_of(const char *name, enum placement placement)
-{
-	if (placement == PLACEMENT_FORWARD)
-		return strcmp(name, "forward") == 0;
-	return strcmp(name, "postrouting") == 0 || strcmp(name, "prerouting") == 0;
-}
-
-/*
- * Deleting a table takes its base chains off their hooks, and then the kernel drops every packet
- * that waits in a queue, or sends it on into the chain that took the old one's place, to be queued
- * and rewritten once more. So base chains stay, and only what is in them and behind them goes.
- */
-char *rules_nft_clearing(char *listing, enum placement placement)
-{
-	char *text = NULL, *save = NULL, kind[16], name[80], chain[80] = "";
-	bool has_base = false, fits = true;
-	FILE *chains, *out;
-	char *chain_text = NULL;
-	size_t size, chain_size;
-
-	out = open_memstream(&text, &size);
-	chains = open_memstream(&chain_text, &chain_size);
-	if (!out || !chains)
-		return NULL;
-	fputs("flush table inet pawsd\n", out);
-	for (char *line = strtok_r(listing, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		bool is_hook = chain[0] && strstr(line, "type filter hook");
-
-		if (is_hook) {
-			has_base = true;
-			fits &= is_base_chain_of(chain, placement);
-		} else if (chain[0]) {
-			fprintf(chains, "delete chain inet pawsd %s\n", chain);
-		}
-		chain[0] = '\0';
-		if (sscanf(line, " %15s %79s {", kind, name) != 2)
-			continue;
-		if (strcmp(kind, "map") == 0 || strcmp(kind, "set") == 0 || strcmp(kind, "counter") == 0)
-			fprintf(out, "delete %s inet pawsd %s\n", kind, name);
-		if (strcmp(kind, "chain") == 0)
-			snprintf(chain, sizeof(chain), "%s", name);
-	}
-	fclose(chains);
-	fputs(chain_text, out);
-	free(chain_text);
-	fclose(out);
-	if (has_base && fits)
-		return text;
-	free(text);
-	return NULL;
 }
 
 void rules_write_nft(FILE *out, const struct rules_plan *plans, const char *clearing)

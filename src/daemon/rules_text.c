@@ -14,6 +14,12 @@
  * PAWSD-S<n>-... strip and count for destination number n; what they do not hand over returns to
  * PAWSD (a chain entered by -g returns to the last -j).
  *
+ * With the fast path a packet from a client comes with a mark: the programs have done with it; it is to be queued; or it is
+ * of nothing they know, which the rules decide as ever. What they have done with is let go, and its connection gets
+ * a label by which the server's packets are let go, too, for the programs to see behind netfilter. PAWSD-FULL gives
+ * what it queues another label, for good: then all packets of the connection are queued, marked so that no program touches
+ * them. Where no program has been at work, no packet has a mark, and all is as it is without.
+ *
  * So where no wan interface tells the directions apart, a packet is looked at both ways and
  * queued if either wants it: an answer to a client whose own address lies in some destination's
  * prefix is not lost to its flow.
@@ -25,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fastpath.h"
 #include "hash.h"
 #include "policy_build.h"
 #include "rules_internal.h"
@@ -77,20 +84,73 @@ static void write_watch_rule(FILE *out, const struct rules_config *config, const
 	fputs(" --queue-bypass\n", out);
 }
 
+/* "-m mark --mark 0x10000/0x30000": what a program says of a packet that comes in. */
+static void write_mark(FILE *out, const struct rules_config *config, enum fastpath_mark mark)
+{
+	fprintf(out, " -m mark --mark 0x%x/0x%x", (unsigned int)mark << config->fastpath.mark_bit,
+		(unsigned int)FASTPATH_MARK_IN << config->fastpath.mark_bit);
+}
+
+/* What of PAWSD-FULL's packets the programs see to; PAWSD-SLOW is for the rest. */
+static void write_fast_chains(FILE *out, const struct rules_plan *plan)
+{
+	const struct rules_config *config = plan->config;
+	const struct fastpath_config *fastpath = &config->fastpath;
+	const unsigned int done = (unsigned int)FASTPATH_MARK_DONE_IN << fastpath->mark_bit;
+
+	fputs("# What goes to a client is for the program behind netfilter, unless its connection is queued.\n", out);
+	for (size_t i = 0; plan->is_labelled && i < fastpath->interface_count; i++) {
+		fprintf(out, "-A " RULES_CHAIN "-FULL -o %s", fastpath->interfaces[i].name);
+		write_mark(out, config, FASTPATH_MARK_NONE);
+		fprintf(out, " -m connlabel --label %u --set -j RETURN\n", rules_label_fast(config));
+	}
+	if (plan->is_labelled)
+		fprintf(out, "-A " RULES_CHAIN "-FULL -m connlabel --label %u --set\n", RULES_LABEL_SLOW);
+	fputs("-A " RULES_CHAIN "-FULL -g " RULES_CHAIN "-SLOW\n", out);
+	fprintf(out, "-A " RULES_CHAIN "-SLOW -j MARK --set-xmark 0x%x/0x%x\n", done, done);
+}
+
+/* What the programs have done with, and the connections of which they have left packets, or none. */
+static void write_fast_jumps(FILE *out, const struct rules_plan *plan)
+{
+	const struct rules_config *config = plan->config;
+	const struct fastpath_config *fastpath = &config->fastpath;
+
+	if (plan->is_labelled) {
+		fputs("-A " RULES_CHAIN " -p tcp", out);
+		write_mark(out, config, FASTPATH_MARK_DONE_OUT);
+		fprintf(out, " -m tcp --tcp-flags SYN SYN -m connlabel --label %u --set\n", rules_label_fast(config));
+	}
+	fputs("-A " RULES_CHAIN, out);
+	write_mark(out, config, FASTPATH_MARK_DONE_OUT);
+	fputs(" -j RETURN\n", out);
+	if (!plan->is_labelled)
+		return;
+	fprintf(out, "-A " RULES_CHAIN " -m connlabel --label %u -g " RULES_CHAIN "-SLOW\n", RULES_LABEL_SLOW);
+	for (size_t i = 0; i < fastpath->interface_count; i++) {
+		fprintf(out, "-A " RULES_CHAIN " -o %s", fastpath->interfaces[i].name);
+		write_mark(out, config, FASTPATH_MARK_NONE);
+		fprintf(out, " -m connlabel --label %u -j RETURN\n", rules_label_fast(config));
+	}
+}
+
 static void write_queue_chains(FILE *out, const struct rules_plan *plan)
 {
 	const struct rules_config *config = plan->config;
+	const char *full = plan->is_fast ? RULES_CHAIN "-SLOW" : RULES_CHAIN "-FULL";
 
 	fputs("# Without a listener handshakes pass unmodified (bypass), but packets of rewritten flows are dropped:\n"
 	      "# they will be sent again, while a single one with its own TSval can end its flow.\n",
 	      out);
-	if (plan->is_labelled)
+	if (plan->is_fast)
+		write_fast_chains(out, plan);
+	else if (plan->is_labelled)
 		fprintf(out, "-A " RULES_CHAIN "-FULL -m connlabel --label %u --set\n", rules_label_queued(config));
-	write_short_rule(out, plan, RULES_CHAIN "-FULL");
+	write_short_rule(out, plan, full);
 	write_queue_number(out, config, config->queue_first);
 	fputs(" --queue-bypass\n", out);
-	write_handshake_rule(out, config, RULES_CHAIN "-FULL");
-	fputs("-A " RULES_CHAIN "-FULL", out);
+	write_handshake_rule(out, config, full);
+	fprintf(out, "-A %s", full);
 	write_queue_number(out, config, (uint32_t)config->queue_first + config->workers);
 	fputc('\n', out);
 	write_short_rule(out, plan, RULES_CHAIN "-SYN");
@@ -236,6 +296,8 @@ static void write_label_rule(FILE *out, const struct rules_plan *plan, const cha
 		write_interface(out, wan, way);
 	if (plan->has_handshakes)
 		fputs(" -m conntrack --ctstatus ASSURED", out);
+	if (plan->is_fast)
+		fprintf(out, " -m connlabel ! --label %u", rules_label_fast(plan->config));
 	fprintf(out, " -m connlabel --label %u --set\n", rules_label_passing(plan->config));
 }
 
@@ -287,7 +349,9 @@ static void write_jumps(FILE *out, const struct rules_plan *plan)
 {
 	const struct rules_config *config = plan->config;
 
-	if (plan->is_labelled)
+	if (plan->is_fast)
+		write_fast_jumps(out, plan);
+	else if (plan->is_labelled)
 		write_queued_rule(out, plan);
 	for (enum way way = WAY_OUT; way <= WAY_IN; way++) {
 		for (size_t i = 0; i < config->wan_count; i++) {
@@ -315,6 +379,8 @@ void rules_write_chains(FILE *out, const struct rules_plan *plan, char generatio
 		return;
 	for (size_t i = 0; i < fixed_count; i++)
 		fprintf(out, ":" RULES_CHAIN "%s - [0:0]\n", fixed[i]);
+	if (plan->is_fast)
+		fputs(":" RULES_CHAIN "-SLOW - [0:0]\n", out);
 	for (uint32_t list = 1; list < plan->lists.list_count; list++)
 		if (rules_list_has_set(plan, list) && rules_list_len(plan, list) > 1)
 			fprintf(out, ":" RULES_CHAIN "-G%u-OUT - [0:0]\n:" RULES_CHAIN "-G%u-IN - [0:0]\n", list,

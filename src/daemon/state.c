@@ -29,7 +29,7 @@ enum {
 	CLOCK_DOUBT_MS = 60000,
 	/* Conntrack's labels that pawsd uses, two after the other: the upper half of the 128 there are. */
 	LABEL_FIRST = 64,
-	LABEL_LAST = 126,
+	LABEL_LAST = RULES_LABEL_MAX,
 };
 
 struct file_header {
@@ -39,7 +39,7 @@ struct file_header {
 	uint64_t unused[4];
 };
 
-_Static_assert(sizeof(struct file_header) == 64, "flows begin on a cache line");
+_Static_assert(sizeof(struct file_header) == STATE_FLOWS_AT, "flows begin on a cache line");
 
 enum file_kind {
 	KIND_SHARED = 1,
@@ -405,6 +405,26 @@ void state_close(struct state *state)
 		close(state->runtime_lock);
 	if (state->state_lock >= 0)
 		close(state->state_lock);
+}
+
+void state_take_clock(struct state *state, const struct clock_shared *from)
+{
+	const uint64_t published = state->clock->published;
+
+	/* Marks that were made with another epoch are worth nothing. */
+	if (from->secret != state->clock->secret || from->published >= CLOCK_MS_MAX)
+		return;
+	*state->clock = *from;
+	if (state->clock->published < published)
+		state->clock->published = published;
+}
+
+void state_move_clock(struct state *state, struct clock_shared *to, bool is_old)
+{
+	if (is_old)
+		state_take_clock(state, to);
+	*to = *state->clock;
+	state->clock = to;
 }
 
 /* Follows the time of day: the other gateway does too. */

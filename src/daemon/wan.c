@@ -76,6 +76,24 @@ bool wan_is_match(const char *pattern, const char *name)
 	return pattern[len] == '*' ? strncmp(pattern, name, len) == 0 : strcmp(pattern, name) == 0;
 }
 
+uint32_t wan_list(const struct rules_config *config, uint32_t *ret, uint32_t most)
+{
+	struct if_nameindex *all = if_nameindex();
+	uint32_t count = 0;
+
+	for (const struct if_nameindex *at = all; at && at->if_index && count < most; at++) {
+		bool found = false;
+
+		for (size_t i = 0; i < config->wan_count && !found; i++)
+			found = wan_is_match(config->wan[i], at->if_name);
+		if (found)
+			ret[count++] = at->if_index;
+	}
+	if (all)
+		if_freenameindex(all);
+	return count;
+}
+
 static bool ask(struct wan *wan, uint32_t index)
 {
 	char name[IFNAMSIZ];

@@ -27,27 +27,74 @@ enum {
 	AHEAD_LEAST = 4,	/* packets for which looking ahead pays */
 };
 
-static int open_table(struct worker *worker, const struct config *config, const uint16_t *slots, char *ret_error,
-		      size_t error_size)
+static void *claim(size_t bytes)
 {
-	uint32_t capacity = config->flows_max / config->rules.workers;
+	/* Not from the heap: it is to be claimed now, and large. */
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static int complain_of_memory(const struct config *config, char *ret_error, size_t error_size)
+{
+	snprintf(ret_error, error_size, "[flows] max = %u: out of memory", config->flows_max);
+	return -1;
+}
+
+/* Flows in a file, and all else this process's own. */
+static int open_table(struct worker *worker, const struct worker_setup *setup, uint32_t capacity, const uint64_t secret[2],
+		      char *ret_error, size_t error_size)
+{
+	struct flow_table_memory memory, left;
 	struct state_flows parts;
-	uint64_t secret[2];
 	void *index;
 
-	if (state_map_flows(config, worker->index, capacity, &parts, ret_error, error_size) < 0)
+	if (state_map_flows(setup->config, worker->index, capacity, &parts, ret_error, error_size) < 0)
 		return -1;
-	/* Not from the heap: it is to be claimed now, and large. */
-	index = mmap(NULL, flow_table_index_bytes(capacity), PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	index = claim(flow_table_index_bytes(capacity));
 	worker->counters = calloc(1, sizeof(*worker->counters));
-	if (index == MAP_FAILED || !worker->counters || getrandom(secret, sizeof(secret), 0) != sizeof(secret)) {
-		snprintf(ret_error, error_size, "[flows] max = %u: out of memory", config->flows_max);
-		return -1;
+	if (!index || !worker->counters)
+		return complain_of_memory(setup->config, ret_error, error_size);
+	memory = flow_table_memory_of(parts.kept, index, capacity);
+	if (setup->left) {
+		left = fastpath_table_memory(setup->left);
+		fastpath_copy_flows(&memory, &left, capacity);
 	}
 	worker->engine.counters = worker->counters;
-	flow_table_init(&worker->engine.table, parts.kept, index, capacity, secret);
-	engine_adopt(&worker->engine, slots);
+	flow_table_open(&worker->engine.table, &memory, capacity, secret);
+	engine_adopt(&worker->engine, setup->slots);
+	return 0;
+}
+
+/* Flows and all else that the kernel's programs look at in memory in common with them. */
+static int open_common_table(struct worker *worker, const struct worker_setup *setup, uint32_t capacity, const uint64_t secret[2],
+			     char *ret_error, size_t error_size)
+{
+	struct fastpath_memory *fastpath = setup->fastpath;
+	struct fastpath_owner *owner = fastpath_owner_of(fastpath);
+	struct flow_table_memory memory = fastpath_table_memory(fastpath), kept;
+	struct flow_table *table = &worker->engine.table;
+	struct state_flows parts;
+
+	worker->fastpath = fastpath_shared_of(fastpath);
+	worker->engine.counters = worker->counters = &owner->counters;
+	worker->limbo = claim(capacity * sizeof(*worker->limbo));
+	if (!worker->limbo)
+		return complain_of_memory(setup->config, ret_error, error_size);
+	if (!fastpath->is_old) {
+		if (state_map_flows(setup->config, worker->index, capacity, &parts, ret_error, error_size) < 0)
+			return -1;
+		kept = flow_table_memory_of(parts.kept, NULL, capacity);
+		fastpath_copy_flows(&memory, &kept, capacity);
+		munmap((char *)parts.kept - STATE_FLOWS_AT, STATE_FLOWS_AT + flow_table_kept_bytes(capacity));
+	}
+	memset(owner->counters.flows, 0, sizeof(owner->counters.flows));
+	memset(fastpath->maps[FASTPATH_MAP_COUNTS], 0, fastpath_map_bytes(FASTPATH_MAP_COUNTS, &fastpath->sizes));
+	flow_table_open(table, &memory, capacity, secret);
+	worker->fastpath->loan = (struct flow_loan){0};
+	flow_table_share(table, &worker->fastpath->loan, fastpath->maps[FASTPATH_MAP_LENT], fastpath->sizes.lent, worker->limbo, 100);
+	engine_adopt(&worker->engine, setup->slots);
+	state_forget_flows(setup->config);
 	return 0;
 }
 
@@ -110,9 +157,13 @@ static int open_queues(struct worker *worker, struct queue_options *options, cha
 	return 0;
 }
 
-int worker_open(struct worker *worker, uint32_t index, const struct config *config, struct state *state,
-		struct wan *wan, int done_fd, const uint16_t *slots, char *ret_error, size_t error_size)
+int worker_open(struct worker *worker, uint32_t index, const struct worker_setup *setup, char *ret_error, size_t error_size)
 {
+	const struct config *config = setup->config;
+	const uint32_t capacity = config->flows_max / config->rules.workers;
+	struct state *state = setup->state;
+	uint64_t secret[2];
+	int opened;
 	struct queue_options options = {
 		.max_packets = config->queue_max_packets,
 		.buffer_bytes = config->queue_buffer_kib * 1024,
@@ -126,10 +177,16 @@ int worker_open(struct worker *worker, uint32_t index, const struct config *conf
 
 	worker->index = index;
 	worker->state = state;
-	worker->wan = wan;
-	worker->done_fd = done_fd;
+	worker->wan = setup->wan;
+	worker->done_fd = setup->done_fd;
 	worker->is_postnat = config->rules.placement == PLACEMENT_POSTNAT;
-	if (open_table(worker, config, slots, ret_error, error_size) < 0)
+	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
+		return complain_of_memory(config, ret_error, error_size);
+	if (setup->fastpath)
+		opened = open_common_table(worker, setup, capacity, secret, ret_error, error_size);
+	else
+		opened = open_table(worker, setup, capacity, secret, ret_error, error_size);
+	if (opened < 0)
 		return -1;
 	worker->engine.clock = (struct clock){.shared = state->clock,
 					      .max_lead_ms = config->clock_max_lead_ms,
@@ -259,6 +316,16 @@ static bool handle_list(struct worker *worker)
 	return false;
 }
 
+/* What the kernel's programs need: places for flows, and whether there are many. */
+static void serve_programs(struct worker *worker, uint64_t tick)
+{
+	struct flow_table *table = &worker->engine.table;
+
+	table->now = (uint32_t)(tick / FLOW_SYN_TIME_MS);
+	flow_table_lend(table);
+	__atomic_store_n(&worker->fastpath->is_roomy, flow_table_used(table) < table->capacity - table->capacity / 4, __ATOMIC_RELAXED);
+}
+
 static void sweep(struct worker *worker, uint64_t tick)
 {
 	const struct flow_table *table = &worker->engine.table;
@@ -270,6 +337,8 @@ static void sweep(struct worker *worker, uint64_t tick)
 		elapsed_ms = elapsed_ms < WAIT_MS ? elapsed_ms : WAIT_MS;
 		engine_sweep(&worker->engine, (uint32_t)(table->capacity * elapsed_ms / SWEEP_ROUND_MS) + 1, tick);
 	}
+	if (worker->fastpath)
+		serve_programs(worker, tick);
 	__atomic_store_n(&worker->flows_used, flow_table_used(table), __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->pairs_used, table->pairs_used, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->scaled_used, table->scaled_used, __ATOMIC_RELAXED);
@@ -384,6 +453,10 @@ void worker_stop(struct worker *worker)
 		pthread_join(worker->thread, NULL);
 	}
 	queue_close(worker->queues);
+	if (worker->limbo)
+		munmap(worker->limbo, worker->engine.table.capacity * sizeof(*worker->limbo));
+	if (worker->fastpath) /* which goes on with the rest */
+		return;
 	free(worker->counters);
 	if (worker->engine.table.heads)
 		munmap(worker->engine.table.heads, flow_table_index_bytes(worker->engine.table.capacity));

@@ -160,8 +160,8 @@ start_them() {
 runs_version() {
 	local want
 	want="pawsd $(dpkg-deb -f "$(echo /pawsd/"$1"/pawsd_*.deb)" Version)"
-	echo "$("/proc/$(main_pid)/exe" --version), wanted: $want"
-	[ "$("/proc/$(main_pid)/exe" --version)" = "$want" ]
+	echo "$("/proc/$(main_pid)/exe" --version | head -1), wanted: $want"
+	[ "$("/proc/$(main_pid)/exe" --version | head -1)" = "$want" ]
 }
 
 upgrade() {

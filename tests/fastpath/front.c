@@ -335,7 +335,7 @@ static enum reason handle_outbound(struct front *front, const struct packet_inpu
 	enum reason reason = REASON_COUNT;
 	uint32_t mark = run(front, input, false, 0, &reason);
 
-	if (mark & FASTPATH_MARK_DONE) {
+	if (mark & FASTPATH_MARK_DONE_OUT) {
 		*label = reason == REASON_SYN_REWRITTEN || *label != LABEL_SLOW ? LABEL_PASSING : LABEL_SLOW;
 		front->done.done++;
 		return reason;
@@ -352,7 +352,7 @@ static enum reason handle_inbound(struct front *front, const struct packet_input
 	enum reason reason = REASON_COUNT;
 
 	memcpy(before, input->data, input->len);
-	if (*label == LABEL_PASSING && (run(front, input, true, 0, &reason) & FASTPATH_MARK_DONE)) {
+	if (*label == LABEL_PASSING && (run(front, input, true, 0, &reason) & FASTPATH_MARK_DONE_OUT)) {
 		front->done.done++;
 		return reason;
 	}

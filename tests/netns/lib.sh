@@ -21,6 +21,7 @@
 #
 # XT (default, legacy, nft) chooses the iptables flavour of all rules, the gateway's NAT and pawsd's.
 # NET_BOX=no leaves the box out: the server has its address on the gateway's side, for benchmarks.
+# PAWSD_FASTPATH=yes (or auto) has pawsd use the fast path, and so runs any of the tests with it.
 
 REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 BUILD_DIR="$(cd "${1:-$REPO/build}" && pwd)"
@@ -29,6 +30,13 @@ PAWSD="$BUILD_DIR/pawsd"
 PAWSCTL="$BUILD_DIR/pawsctl"
 XT="${XT:-default}"
 NET_BOX="${NET_BOX:-yes}"
+
+# A file system of bpf's, which this test alone sees.
+if [ -n "${PAWSD_FASTPATH:-}" ] && [ -z "${PAWSD_BPF:-}" ]; then
+	PAWSD_BPF=$(mktemp -d "${TMPDIR:-/tmp}/pawsd-bpf.XXXXXX")
+	export PAWSD_BPF
+	exec unshare --mount --propagation private sh -c 'mount -t bpf bpf "$PAWSD_BPF" && exec bash "$0" "$@"' "$0" "$@"
+fi
 
 CL=pawsd-cl-$$ GW=pawsd-gw-$$ BX=pawsd-bx-$$ SV=pawsd-sv-$$
 CLIENT_COUNT=64 SERVER_COUNT=16
@@ -189,6 +197,7 @@ net_cleanup() {
 		ip netns del "$ns"
 	done
 	[ -z "$WORK" ] || [ -n "${KEEP:-}" ] || rm -rf "$WORK"
+	[ -z "${PAWSD_BPF:-}" ] || { umount "$PAWSD_BPF" && rmdir "$PAWSD_BPF"; }
 	[ -z "$WORK" ] || [ -z "${KEEP:-}" ] || echo "# kept: $WORK" >&2
 }
 
@@ -387,8 +396,19 @@ pawsd_config() {
 		runtime_dir = $WORK/run
 		state_dir = $WORK/state
 		EOT
+		[ -z "${PAWSD_FASTPATH:-}" ] || pawsd_fastpath
 		cat
 	} >"$1"
+}
+
+# pawsd_fastpath: what a configuration says of it.
+pawsd_fastpath() {
+	cat <<-EOT
+		[fastpath]
+		enabled = $PAWSD_FASTPATH
+		interfaces = lan0:lan
+		pins = $PAWSD_BPF/pawsd
+	EOT
 }
 
 pawsd_ready_or_gone() { [ -e "$WORK/ready" ] || process_gone "$PAWSD_PID"; }

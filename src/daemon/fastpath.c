@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The daemon's part in the fast path: the helper loads programs, the worker shares its flows with them, and all is said here. */
+#include <string.h>
+
+#include "daemon.h"
+#include "fastpath.h"
+#include "log.h"
+
+/* The clock of flows that are in common with the programs is where they are. */
+static void share_clock(struct daemon *daemon)
+{
+	struct fastpath_memory *memory = &daemon->fastpath.memory;
+
+	state_move_clock(&daemon->state, &fastpath_shared_of(memory)->clock, memory->is_old);
+}
+
+int fastpath_open(struct daemon *daemon, struct fastpath_memory *ret_left, char *ret_error, size_t error_size)
+{
+	struct fastpath *fastpath = &daemon->fastpath;
+	struct fastpath_outcome outcome = {0};
+
+	*ret_left = (struct fastpath_memory){0};
+	if (!helper_open_fastpath(daemon->helper, &outcome, fastpath->memory.maps)) {
+		snprintf(ret_error, error_size, "the process that loads programs is no more");
+		return -1;
+	}
+	if (outcome.why_not[0] && daemon->config->rules.fastpath.wish == FASTPATH_YES) {
+		snprintf(ret_error, error_size, "[fastpath] enabled = yes: %s", outcome.why_not);
+		return -1;
+	}
+	if (outcome.why_not[0])
+		log_warning("no fast path, all packets go through the queues: %s", outcome.why_not);
+	memcpy(fastpath->why_not, outcome.why_not, sizeof(fastpath->why_not));
+	fastpath->memory.sizes = outcome.sizes;
+	fastpath->memory.is_old = outcome.is_old;
+	if (outcome.has_memory && !outcome.is_to_go) {
+		share_clock(daemon);
+	} else if (outcome.has_memory) {
+		*ret_left = fastpath->memory;
+		fastpath->memory = (struct fastpath_memory){0};
+		state_take_clock(&daemon->state, &fastpath_shared_of(ret_left)->clock);
+	}
+	return 0;
+}
+
+static bool has_fastpath(const struct daemon *daemon)
+{
+	return daemon->fastpath.memory.maps[FASTPATH_MAP_SHARED] != NULL;
+}
+
+static void find_wans(struct daemon *daemon)
+{
+	struct fastpath_shared *shared = fastpath_shared_of(&daemon->fastpath.memory);
+
+	shared->wan_count = wan_list(&daemon->config->rules, shared->wan, sizeof(shared->wan) / sizeof(shared->wan[0]));
+}
+
+/* What is new since the last look. */
+static void tell_news(struct fastpath *fastpath, const struct fastpath_attached *now)
+{
+	const struct fastpath_attached *before = &fastpath->attached;
+
+	if (now->missing[0] && strcmp(now->missing, before->missing) != 0)
+		log_warning("no fast path for one of its interfaces: %s", now->missing);
+	if (now->count != before->count)
+		log_info("fast path: programs of the kernel at %u interfaces, by %s", now->count, now->is_tcx ? "tcx" : "clsact");
+	fastpath->attached = *now;
+}
+
+void fastpath_look(struct daemon *daemon)
+{
+	struct fastpath_attached now;
+
+	if (!has_fastpath(daemon) || !helper_is_there(daemon->helper))
+		return;
+	find_wans(daemon);
+	if (helper_attach_fastpath(daemon->helper, &now))
+		tell_news(&daemon->fastpath, &now);
+}
+
+void fastpath_begin(struct daemon *daemon, const struct fastpath_memory *left)
+{
+	struct fastpath_memory *memory = &daemon->fastpath.memory, gone = *left;
+
+	if (gone.maps[FASTPATH_MAP_SHARED]) {
+		helper_end_fastpath(daemon->helper);
+		fastpath_memory_unmap(&gone);
+		log_info("the fast path has ended, its flows go on by the queues");
+	}
+	if (!has_fastpath(daemon))
+		return;
+	fastpath_owner_of(memory)->names = *daemon->first_names;
+	fastpath_tell(memory, &daemon->workers[0].engine, &daemon->config->rules.fastpath, daemon->state.clock_offset_ms);
+	fastpath_look(daemon);
+}
+
+void fastpath_set_lag(struct daemon *daemon, bool rules_lag)
+{
+	uint32_t flags = rules_lag ? FASTPATH_RULES_LAG : 0;
+
+	if (state_is_draining(&daemon->state))
+		flags |= FASTPATH_DRAINING;
+	fastpath_set_flags(&daemon->fastpath.memory, flags);
+}
+
+void fastpath_set_clock(struct daemon *daemon)
+{
+	if (has_fastpath(daemon))
+		__atomic_store_n(&fastpath_shared_of(&daemon->fastpath.memory)->clock_offset_ms, daemon->state.clock_offset_ms,
+				 __ATOMIC_RELAXED);
+}
+
+void fastpath_end(struct daemon *daemon)
+{
+	if (has_fastpath(daemon))
+		helper_end_fastpath(daemon->helper);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef PAWSD_FASTPATH_INTERNAL_H
+#define PAWSD_FASTPATH_INTERNAL_H
+
+#include "fastpath_kernel.h"
+
+/* The parts of fastpath_kernel.c. */
+
+enum fastpath_way {
+	FASTPATH_INGRESS,
+	FASTPATH_EGRESS,
+	FASTPATH_WAYS,
+};
+
+/*
+ * fastpath_attach.c: where packets pass a program. `pins`: the directory where a link is kept by name, if the kernel has links for that
+ * (tcx, Linux 6.6); else it is a filter of clsact, which needs no name.
+ */
+struct fastpath_hook {
+	const char *pins;
+	const char *interface;
+	uint32_t index; /* of the interface; 0: it is not there */
+	enum fastpath_way way;
+};
+
+/* In place of what was there of pawsd. Returns 1 for a link, 0 for a filter, -1 with words. */
+int fastpath_hook_attach(const struct fastpath_hook *hook, int program, char *ret_words, size_t size);
+
+/* Takes it away, whichever it is. Nothing there is no error. */
+void fastpath_hook_detach(const struct fastpath_hook *hook);
+
+/* Words for a program of somebody else's on the same hook; false: there is none. */
+bool fastpath_hook_is_shared(const struct fastpath_hook *hook, char *ret_words, size_t size);
+
+/* ---- fastpath_pins.c ---- */
+
+enum {
+	FASTPATH_PIN_PATH = FASTPATH_PATH_SIZE + 64,
+};
+
+/* What an earlier process has left. */
+enum fastpath_leftover {
+	LEFT_NOTHING,
+	LEFT_FITTING,
+	LEFT_OTHER, /* of another version or size */
+};
+
+/*
+ * The directory, locked for as long as this process lives; made, if `is_made`. -1, with words, where it cannot be had.
+ */
+int fastpath_pins_lock(const char *pins, bool is_made, char *ret_words, size_t size);
+void fastpath_pins_path(const char *pins, enum fastpath_map map, char ret[FASTPATH_PIN_PATH]);
+enum fastpath_leftover fastpath_pins_look(const char *pins, const struct fastpath_sizes *wanted);
+/* Memory of a map, from its beginning; NULL where that cannot be had. */
+void *fastpath_pins_map(int fd, size_t bytes);
+/* Stops the programs of that interface, or all: those on the interfaces that are noted, and whose links have names. */
+void fastpath_pins_detach(const char *pins, const char *interface);
+void fastpath_pins_stop(const char *pins);
+void fastpath_pins_remove(const char *pins, bool with_directory);
+
+/* fastpath_hazards.c: why the interface cannot be used; false: it can. */
+bool fastpath_has_hazard(const char *interface, char *ret_words, size_t size);
+
+#endif

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "fastpath_kernel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "fastpath_internal.h"
+#include "log.h"
+
+/* build/src/bpf/fastpath.bpf.o, as the linker has put it there: fastpath_object.S. */
+extern const char fastpath_object[], fastpath_object_end[];
+
+struct fastpath_kernel {
+	char pins[FASTPATH_PATH_SIZE];
+	int lock; /* of the directory */
+	struct bpf_object *object;
+	int fds[FASTPATH_MAPS];
+	struct fastpath_owner *owner;
+};
+
+const char *fastpath_kernel_missing(void)
+{
+	return NULL;
+}
+
+/* ---- words ---- */
+
+/* What libbpf complained of last: it says more than errno. */
+static char complaint[FASTPATH_WORDS];
+
+static int note_complaint(enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	if (level == LIBBPF_WARN && !complaint[0]) {
+		vsnprintf(complaint, sizeof(complaint), format, arguments);
+		complaint[strcspn(complaint, "\n")] = '\0';
+	}
+	return 0;
+}
+
+__attribute__((format(printf, 2, 3))) static void say_why_not(struct fastpath_outcome *outcome, const char *format, ...)
+{
+	va_list arguments;
+
+	if (outcome->why_not[0])
+		return;
+	va_start(arguments, format);
+	vsnprintf(outcome->why_not, sizeof(outcome->why_not), format, arguments);
+	va_end(arguments);
+}
+
+/* ---- loading ---- */
+
+static bool set_sizes(struct bpf_object *object, const char *pins, const struct fastpath_sizes *sizes)
+{
+	char path[FASTPATH_PIN_PATH];
+
+	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++) {
+		struct bpf_map *shown;
+
+		if (!fastpath_map_is_shown[map])
+			continue;
+		shown = bpf_object__find_map_by_name(object, fastpath_map_names[map]);
+		fastpath_pins_path(pins, map, path);
+		if (!shown || bpf_map__set_max_entries(shown, fastpath_map_entries(map, sizes)) < 0 ||
+		    bpf_map__set_pin_path(shown, path) < 0)
+			return false;
+	}
+	return true;
+}
+
+/* One that the programs do not look at: the one that is there, or a new one. */
+static int open_plain_map(const char *pins, enum fastpath_map map, const struct fastpath_sizes *sizes)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
+	char path[FASTPATH_PIN_PATH];
+	int fd, error;
+
+	fastpath_pins_path(pins, map, path);
+	fd = bpf_obj_get(path);
+	if (fd >= 0)
+		return fd;
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, fastpath_map_names[map], sizeof(uint32_t), fastpath_map_value_bytes(map),
+			    fastpath_map_entries(map, sizes), &options);
+	if (fd < 0 || bpf_obj_pin(fd, path) == 0)
+		return fd;
+	error = errno;
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+static bool load(struct fastpath_kernel *kernel, const struct fastpath_sizes *sizes, struct fastpath_outcome *outcome)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "pawsd");
+	int error = 0;
+
+	complaint[0] = '\0';
+	libbpf_set_print(note_complaint);
+	kernel->object = bpf_object__open_mem(fastpath_object, (size_t)(fastpath_object_end - fastpath_object), &options);
+	if (!kernel->object || !set_sizes(kernel->object, kernel->pins, sizes)) {
+		say_why_not(outcome, "the programs that pawsd was built with cannot be used: %s", complaint);
+		return false;
+	}
+	error = bpf_object__load(kernel->object);
+	for (enum fastpath_map map = 0; error == 0 && map < FASTPATH_MAPS; map++) {
+		if (fastpath_map_is_shown[map])
+			kernel->fds[map] = bpf_object__find_map_fd_by_name(kernel->object, fastpath_map_names[map]);
+		else
+			kernel->fds[map] = open_plain_map(kernel->pins, map, sizes);
+		if (kernel->fds[map] < 0)
+			error = -errno;
+	}
+	kernel->owner = error ? NULL : fastpath_pins_map(kernel->fds[FASTPATH_MAP_OWNER], sizeof(*kernel->owner));
+	if (error == 0 && !kernel->owner)
+		error = -errno;
+	if (error == -EPERM)
+		say_why_not(outcome, "the kernel does not allow it: pawsd needs CAP_BPF and CAP_PERFMON, and the system call bpf");
+	else if (error)
+		say_why_not(outcome, "the kernel does not take the programs: %s%s%s", strerror(-error), complaint[0] ? ": " : "", complaint);
+	return error == 0;
+}
+
+/* ---- the whole ---- */
+
+static void look_for_hindrance(const struct config *config, struct fastpath_outcome *outcome)
+{
+	const struct fastpath_config *fastpath = &config->rules.fastpath;
+	char words[FASTPATH_WORDS];
+
+	if (config->rules.backend == RULES_NONE)
+		say_why_not(outcome, "[rules] backend = none: it needs rules of pawsd's own; allowed: iptables, nft");
+	if (config->rules.workers > 1)
+		say_why_not(outcome, "[queue] workers = %u: it has one flow table; allowed: 1", config->rules.workers);
+	for (size_t i = 0; i < fastpath->interface_count; i++) {
+		struct fastpath_hook hook = {.pins = fastpath->pins, .interface = fastpath->interfaces[i].name,
+					     .index = if_nametoindex(fastpath->interfaces[i].name)};
+
+		if (!hook.index)
+			continue; /* it may come */
+		if (fastpath_has_hazard(hook.interface, words, sizeof(words)))
+			say_why_not(outcome, "%s", words);
+		for (hook.way = 0; hook.way < FASTPATH_WAYS; hook.way++)
+			if (fastpath_hook_is_shared(&hook, words, sizeof(words)))
+				say_why_not(outcome, "%s", words);
+	}
+}
+
+static struct fastpath_kernel *make(const struct config *config, int lock)
+{
+	const struct fastpath_config *fastpath = &config->rules.fastpath;
+	struct fastpath_kernel *kernel = calloc(1, sizeof(*kernel));
+
+	if (!kernel)
+		return NULL;
+	kernel->lock = lock;
+	snprintf(kernel->pins, sizeof(kernel->pins), "%s", fastpath->pins);
+	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++)
+		kernel->fds[map] = -1;
+	return kernel;
+}
+
+/* Where it is not wanted, and an earlier process has left it: it is stopped, and handed over for the flows in it. */
+static struct fastpath_kernel *open_leftover(const struct config *config, int lock, struct fastpath_outcome *outcome)
+{
+	struct fastpath_kernel *kernel = make(config, lock);
+	char path[FASTPATH_PIN_PATH];
+
+	fastpath_pins_stop(config->rules.fastpath.pins);
+	if (!kernel || fastpath_pins_look(kernel->pins, &outcome->sizes) != LEFT_FITTING) {
+		fastpath_pins_remove(config->rules.fastpath.pins, true);
+		free(kernel);
+		return NULL;
+	}
+	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++) {
+		fastpath_pins_path(kernel->pins, map, path);
+		kernel->fds[map] = bpf_obj_get(path);
+	}
+	outcome->has_memory = outcome->is_old = outcome->is_to_go = true;
+	return kernel;
+}
+
+struct fastpath_kernel *fastpath_kernel_open(const struct config *config, struct fastpath_outcome *ret)
+{
+	const struct fastpath_config *fastpath = &config->rules.fastpath;
+	const int cpus = libbpf_num_possible_cpus();
+	struct fastpath_kernel *kernel;
+	bool is_wanted = fastpath_is_wanted(fastpath);
+	enum fastpath_leftover leftover;
+	int lock;
+
+	*ret = (struct fastpath_outcome){.sizes = fastpath_sizes_for(config->flows_max, cpus > 0 ? (uint32_t)cpus : 1)};
+	if (is_wanted)
+		look_for_hindrance(config, ret);
+	is_wanted = is_wanted && !ret->why_not[0];
+	if (!is_wanted && access(fastpath->pins, F_OK) < 0)
+		return NULL;
+	lock = fastpath_pins_lock(fastpath->pins, is_wanted, ret->why_not, sizeof(ret->why_not));
+	if (lock < 0)
+		return NULL;
+	if (!is_wanted) {
+		kernel = open_leftover(config, lock, ret);
+		if (!kernel)
+			close(lock);
+		return kernel;
+	}
+	leftover = fastpath_pins_look(fastpath->pins, &ret->sizes);
+	if (leftover == LEFT_OTHER) {
+		log_warning("%s: what is there is another version's, or for another [flows] max: its programs are stopped, and its flows "
+			    "forgotten", fastpath->pins);
+		fastpath_pins_stop(fastpath->pins);
+		fastpath_pins_remove(fastpath->pins, false);
+	}
+	kernel = make(config, lock);
+	if (kernel && load(kernel, &ret->sizes, ret)) {
+		ret->has_memory = true;
+		ret->is_old = leftover == LEFT_FITTING;
+		return kernel;
+	}
+	if (!kernel)
+		close(lock);
+	fastpath_kernel_close(kernel, true);
+	return NULL;
+}
+
+bool fastpath_kernel_names(const struct config *config, struct slot_names *ret)
+{
+	const int cpus = libbpf_num_possible_cpus();
+	const struct fastpath_sizes sizes = fastpath_sizes_for(config->flows_max, cpus > 0 ? (uint32_t)cpus : 1);
+	char path[FASTPATH_PIN_PATH];
+	struct fastpath_owner *owner;
+	bool found;
+	int fd;
+
+	if (!fastpath_is_wanted(&config->rules.fastpath) || fastpath_pins_look(config->rules.fastpath.pins, &sizes) != LEFT_FITTING)
+		return false;
+	fastpath_pins_path(config->rules.fastpath.pins, FASTPATH_MAP_OWNER, path);
+	fd = bpf_obj_get(path);
+	owner = fastpath_pins_map(fd, sizeof(*owner));
+	found = owner && owner->names.count > 0 && owner->names.count <= DESTINATION_SLOTS;
+	if (found) {
+		*ret = owner->names;
+		for (uint32_t i = 0; i < DESTINATION_SLOTS; i++)
+			ret->name[i][DESTINATION_NAME_MAX] = '\0';
+	}
+	if (owner)
+		munmap(owner, sizeof(*owner));
+	if (fd >= 0)
+		close(fd);
+	return found;
+}
+
+const int *fastpath_kernel_fds(const struct fastpath_kernel *kernel)
+{
+	return kernel->fds;
+}
+
+static bool attach(struct fastpath_kernel *kernel, const char *interface, uint32_t index, bool *ret_tcx, char *ret_words, size_t size)
+{
+	static const char *const programs[FASTPATH_WAYS] = {"lan_ingress", "lan_egress"};
+	struct fastpath_hook hook = {.pins = kernel->pins, .interface = interface, .index = index};
+
+	/* Who leaves packets to the queue comes first, and goes last. */
+	for (hook.way = 0; hook.way < FASTPATH_WAYS; hook.way++) {
+		const struct bpf_program *program = bpf_object__find_program_by_name(kernel->object, programs[hook.way]);
+		int result = fastpath_hook_attach(&hook, bpf_program__fd(program), ret_words, size);
+
+		if (result < 0) {
+			fastpath_pins_detach(kernel->pins, interface);
+			return false;
+		}
+		*ret_tcx = result == 1;
+	}
+	return true;
+}
+
+static bool is_configured(const struct fastpath_config *config, const char *name)
+{
+	for (size_t i = 0; i < config->interface_count; i++)
+		if (strcmp(config->interfaces[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Where programs are to be from now on. */
+static void note_interfaces(struct fastpath_kernel *kernel, const struct fastpath_config *config)
+{
+	struct fastpath_interface *noted = kernel->owner->interfaces;
+
+	for (size_t i = 0; i < FASTPATH_INTERFACES_MAX; i++)
+		if (noted[i].name[0] && !is_configured(config, noted[i].name))
+			fastpath_pins_detach(kernel->pins, noted[i].name);
+	memcpy(noted, config->interfaces, sizeof(config->interfaces));
+}
+
+void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config *config, struct fastpath_attached *ret)
+{
+	const struct fastpath_config *fastpath = &config->rules.fastpath;
+	char words[FASTPATH_WORDS] = "";
+
+	*ret = (struct fastpath_attached){0};
+	note_interfaces(kernel, fastpath);
+	for (size_t i = 0; i < fastpath->interface_count; i++) {
+		const char *name = fastpath->interfaces[i].name;
+		const uint32_t index = if_nametoindex(name);
+
+		words[0] = '\0';
+		if (!index)
+			snprintf(words, sizeof(words), "%s is not there", name);
+		else if (attach(kernel, name, index, &ret->is_tcx, words, sizeof(words)))
+			ret->index[ret->count++] = index;
+		if (words[0] && !ret->missing[0])
+			memcpy(ret->missing, words, sizeof(words));
+	}
+}
+
+int fastpath_kernel_set_policy(struct fastpath_kernel *kernel, const struct policy *policy, char *ret_error, size_t error_size)
+{
+	(void)kernel;
+	(void)policy;
+	(void)ret_error;
+	(void)error_size;
+	return 0;
+}
+
+void fastpath_kernel_close(struct fastpath_kernel *kernel, bool is_end)
+{
+	if (!kernel)
+		return;
+	if (is_end) {
+		fastpath_pins_stop(kernel->pins);
+		fastpath_pins_remove(kernel->pins, true);
+	}
+	if (kernel->owner)
+		munmap(kernel->owner, sizeof(*kernel->owner));
+	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++)
+		if (kernel->fds[map] >= 0 && !(kernel->object && fastpath_map_is_shown[map]))
+			close(kernel->fds[map]);
+	bpf_object__close(kernel->object);
+	close(kernel->lock);
+	free(kernel);
+}
