@@ -2,6 +2,8 @@
 #ifndef PAWSD_FASTPATH_H
 #define PAWSD_FASTPATH_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "clock.h"
@@ -91,9 +93,31 @@ struct fastpath_candidate {
 	struct port_range ports[FASTPATH_PORT_RANGES];
 };
 
-/* Where none of these matches there are more of them, and the engine has to say. */
+/* Where none of these matches there are more of them, and the engine has to say; also of what no prefix is told of. */
 struct fastpath_policy {
 	struct fastpath_candidate candidates[FASTPATH_CANDIDATES];
 };
+
+static inline bool fastpath_has_port(const struct fastpath_candidate *candidate, uint16_t port)
+{
+	for (uint32_t i = 0; i < FASTPATH_PORT_RANGES; i++)
+		if (i < candidate->range_count && port >= candidate->ports[i].first && port <= candidate->ports[i].last)
+			return true;
+	return false;
+}
+
+/* Which of them a connection to `port` (host order) belongs to; NULL where the engine has to say. `policy`: NULL as well. */
+static inline const struct fastpath_candidate *fastpath_choose(const struct fastpath_policy *policy, uint16_t port)
+{
+	for (uint32_t i = 0; policy && i < FASTPATH_CANDIDATES; i++) {
+		const struct fastpath_candidate *candidate = &policy->candidates[i];
+
+		if (candidate->condition == FASTPATH_BY_MORE)
+			return NULL;
+		if (candidate->condition == FASTPATH_ALWAYS || fastpath_has_port(candidate, port))
+			return candidate;
+	}
+	return NULL;
+}
 
 #endif
