@@ -51,31 +51,17 @@ inline_always struct client_use *use_of_client(const struct fastpath_shared *sha
 	return bpf_map_lookup_elem(&fast_clients, &at);
 }
 
-inline_always bool has_port(const struct fastpath_candidate *candidate, uint16_t port)
-{
-	for (uint32_t i = 0; i < FASTPATH_PORT_RANGES; i++)
-		if (i < candidate->range_count && port >= candidate->ports[i].first && port <= candidate->ports[i].last)
-			return true;
-	return false;
-}
-
 /* The destination of a connection to the packet's dst; NULL where the engine has to say. */
 inline_always const struct fastpath_candidate *match(const struct passage *p)
 {
 	struct fastpath_policy_key key = {.len = 128};
-	const struct fastpath_policy *policy;
+	uint32_t zero = 0;
+	void *policies = bpf_map_lookup_elem(&fast_policies, &zero);
 
+	if (!policies)
+		return NULL;
 	memcpy(&key.addr, p->segment.key.dst, sizeof(key.addr));
-	policy = bpf_map_lookup_elem(&fast_policy, &key);
-	for (uint32_t i = 0; policy && i < FASTPATH_CANDIDATES; i++) {
-		const struct fastpath_candidate *candidate = &policy->candidates[i];
-
-		if (candidate->condition == FASTPATH_BY_MORE)
-			return NULL;
-		if (candidate->condition == FASTPATH_ALWAYS || has_port(candidate, (uint16_t)p->segment.key.dst_port))
-			return candidate;
-	}
-	return NULL;
+	return fastpath_choose(bpf_map_lookup_elem(policies, &key), (uint16_t)p->segment.key.dst_port);
 }
 
 /* The SYN of a new connection, on a four-tuple of which nothing is known or whose old connection is over. */

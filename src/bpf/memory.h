@@ -60,12 +60,21 @@ struct {
 	__type(value, struct fastpath_counts);
 } fast_counts SEC(".maps"); /* of each processor DESTINATION_SLOTS, one after the other */
 
+/*
+ * The policy in force, fastpath_policy.h: a map of its own, whose max_entries may be others than here. None: the engine has to
+ * say. A reload fills a new one, and puts it in the place of the old one by one update.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 20);
-	__type(key, struct fastpath_policy_key);
-	__type(value, struct fastpath_policy);
-} fast_policy SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, uint32_t);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+		__uint(map_flags, BPF_F_NO_PREALLOC);
+		__uint(max_entries, 1);
+		__uint(key_size, sizeof(struct fastpath_policy_key)); /* clang 14 tells no types from in here */
+		__uint(value_size, sizeof(struct fastpath_policy));
+	});
+} fast_policies SEC(".maps");
 
 #endif

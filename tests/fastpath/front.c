@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "fastpath.h"
+#include "fastpath_policy.h"
 #include "flow_key.h"
 #include "plain.h"
 
@@ -35,7 +35,7 @@ enum label {
 struct front {
 	struct bpf_object *object;
 	int programs[2]; /* on the way in from the clients, out to them */
-	int policy;
+	int policies;
 	struct fastpath_shared *shared;
 	struct flow *flows;
 	struct flow_syn *syns;
@@ -106,7 +106,7 @@ struct front *front_open(const char *object, char *ret_error, size_t error_size)
 	}
 	front->programs[0] = bpf_program__fd(bpf_object__find_program_by_name(front->object, "lan_ingress"));
 	front->programs[1] = bpf_program__fd(bpf_object__find_program_by_name(front->object, "lan_egress"));
-	front->policy = bpf_map__fd(bpf_object__find_map_by_name(front->object, "fast_policy"));
+	front->policies = bpf_map__fd(bpf_object__find_map_by_name(front->object, "fast_policies"));
 	front->shared = map_memory(front->object, "fast_shared");
 	front->flows = map_memory(front->object, "fast_flows");
 	front->syns = map_memory(front->object, "fast_syns");
@@ -171,89 +171,37 @@ void front_detach(struct front *front)
 
 /* ---- the policy ---- */
 
-static struct fastpath_candidate make_candidate(const struct destination *destination)
+static void put_entry(void *context, const struct fastpath_policy_key *key, const struct fastpath_policy *value)
 {
-	struct fastpath_candidate ret = {.slot = destination->slot, .mode = (uint8_t)destination->mode,
-					 .repair = (uint8_t)destination->repair, .condition = FASTPATH_ALWAYS};
+	const int *map = context;
 
-	if (destination->port_count > 0)
-		ret.condition = FASTPATH_BY_PORT;
-	if (destination->source_count > 0 || destination->port_count > FASTPATH_PORT_RANGES)
-		ret.condition = FASTPATH_BY_MORE;
-	for (size_t i = 0; ret.condition == FASTPATH_BY_PORT && i < destination->port_count; i++)
-		ret.ports[ret.range_count++] = destination->ports[i];
-	return ret;
-}
-
-static struct fastpath_policy make_value(const struct policy *policy, uint32_t number)
-{
-	const struct policy_group *group = &policy->groups[number];
-	struct fastpath_policy value = {0};
-
-	for (uint32_t i = 0; i < FASTPATH_CANDIDATES; i++) {
-		value.candidates[i].condition = FASTPATH_BY_MORE;
-		if (i < group->count)
-			value.candidates[i] = make_candidate(&policy->destinations[policy->candidates[group->first + i]]);
-	}
-	return value;
-}
-
-static unsigned __int128 number_of(struct range_key key, enum family family)
-{
-	unsigned __int128 whole = (unsigned __int128)key.hi << 64 | key.lo;
-
-	return family == FAMILY_IPV4 ? (whole >> 96) | (unsigned __int128)0xffff << 32 : whole;
-}
-
-static void put_prefix(const struct front *front, unsigned __int128 first, uint32_t len, const struct fastpath_policy *value)
-{
-	struct fastpath_policy_key key = {.len = len};
-
-	for (int i = 0; i < 16; i++)
-		key.addr.byte[i] = (uint8_t)(first >> (8 * (15 - i)));
-	if (bpf_map_update_elem(front->policy, &key, value, BPF_ANY) < 0)
+	if (bpf_map_update_elem(*map, key, value, BPF_NOEXIST) < 0)
 		abort();
 }
 
-/* From `first` to `last` in as few prefixes as there need be. */
-static void put_range(const struct front *front, unsigned __int128 first, unsigned __int128 last, const struct fastpath_policy *value)
-{
-	for (;;) {
-		uint32_t bits = 0;
-
-		while (bits < 128 && !(first >> bits & 1) &&
-		       ((unsigned __int128)1 << bits << 1) - 1 <= last - first && bits < 127)
-			bits++;
-		put_prefix(front, first, 128 - bits, value);
-		if (last - first <= ((unsigned __int128)1 << bits) - 1)
-			return;
-		first += (unsigned __int128)1 << bits;
-	}
-}
-
+/* A map of its own, as large as need be, that takes the place of the one before. */
 void front_use_policy(struct front *front, const struct policy *policy)
 {
-	struct fastpath_policy_key key = {0};
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_NO_PREALLOC);
+	const uint32_t zero = 0;
+	size_t count;
+	int map;
 
 	if (policy == front->used_policy)
 		return;
 	front->used_policy = policy;
-	while (bpf_map_get_next_key(front->policy, NULL, &key) == 0)
-		bpf_map_delete_elem(front->policy, &key);
-	for (enum family family = 0; policy && family < FAMILY_COUNT; family++) {
-		const struct policy_ranges *ranges = &policy->ranges[family];
-
-		for (uint32_t i = 0; i < ranges->count; i++) {
-			const struct fastpath_policy value = make_value(policy, ranges->group[i]);
-			unsigned __int128 first = number_of(ranges->start[i], family), last;
-
-			if (i + 1 < ranges->count)
-				last = number_of(ranges->start[i + 1], family) - 1;
-			else
-				last = family == FAMILY_IPV4 ? ((unsigned __int128)0xffff << 32 | 0xffffffff) : ~(unsigned __int128)0;
-			put_range(front, first, last, &value);
-		}
+	if (!policy) {
+		bpf_map_delete_elem(front->policies, &zero);
+		return;
 	}
+	if (!fastpath_policy_count(policy, &count))
+		abort();
+	map = bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "fast_policy", sizeof(struct fastpath_policy_key),
+			     sizeof(struct fastpath_policy), (uint32_t)count + 1, &options);
+	if (map < 0 || !fastpath_policy_each(policy, put_entry, &map) ||
+	    bpf_map_update_elem(front->policies, &zero, &map, BPF_ANY) < 0)
+		abort();
+	close(map);
 }
 
 /* ---- packets ---- */
