@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "addr.h"
+#include "atomic.h"
 
 /*
  * X(ID, name, default time-out in seconds, help). The names and their order are those of
@@ -72,13 +73,8 @@ struct flow {
 	uint32_t next;	      /* in its hash chain or the free list: index plus one, 0 at the end */
 	union {
 		struct {
-			union {
-				struct {
-					uint16_t flags; /* enum flow_flag */
-					uint16_t block;
-				};
-				uint32_t flags_and_block; /* where both change, they do so at once */
-			};
+			uint16_t flags;	  /* enum flow_flag */
+			uint16_t block;
 			uint16_t slot;	  /* of the destination's counters */
 			uint8_t state;	  /* enum flow_state */
 			uint8_t mode : 4; /* enum mode, as it was at the SYN */
@@ -89,6 +85,27 @@ struct flow {
 };
 
 _Static_assert(sizeof(struct flow) == 64, "a flow is one cache line");
+
+/*
+ * Others, the kernel's programs (flow_loan.h), may change the word at the same time. So whoever changes flags, state or mode
+ * of a flow that is known exchanges the word by what he has decided on, or does this; the block is its owner's alone, and
+ * what is FREE its maker's.
+ */
+static inline void flow_set_flags(struct flow *flow, uint16_t bits)
+{
+	atomic_or(&flow->word, (struct flow){.flags = bits}.word);
+}
+
+static inline void flow_clear_flags(struct flow *flow, uint16_t bits)
+{
+	atomic_and(&flow->word, ~(struct flow){.flags = bits}.word);
+}
+
+/* Its mode is 0, MODE_OFF, from now on: the connection is none of ours. */
+static inline void flow_leave_alone(struct flow *flow)
+{
+	atomic_and(&flow->word, ~(struct flow){.mode = 0xf}.word);
+}
 
 /* What is known of a flow's last SYN and seldom asked: kept apart, so that the rest stays one line. */
 struct flow_syn {
@@ -103,12 +120,15 @@ enum {
 /*
  * What state a segment without SYN, of TCP flags `tcp_flags`, leaves the flow in; `outbound`:
  * from client to server. Sets and clears FLOW_FIN_*, FLOW_ALIVE_* and FLOW_HAS_LIVED in
- * flow->flags. Follows the table in nf_conntrack_proto_tcp.c, except that a RST is believed
+ * flow->flags, so that `flow` is a copy, of the word at least. Follows the table in nf_conntrack_proto_tcp.c, except that a RST is believed
  * less: the client's own during the handshake is its answer to a SYN/ACK it disliked, and it
  * will try again; and a flow on which both sides go on after a RST was not reset. A client that acknowledges
  * something has had its SYN/ACK, whatever RST came in between.
  */
 enum flow_state flow_next_state(struct flow *flow, bool outbound, uint8_t tcp_flags);
+
+/* tsval_high becomes `tsval` where that is newer, whoever else raises it. */
+void flow_raise(struct flow *flow, uint32_t tsval);
 
 /* True while the client may still be sending the SYN of this very connection. */
 static inline bool flow_in_handshake(const struct flow *flow)

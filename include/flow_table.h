@@ -138,7 +138,10 @@ struct flow *flow_table_find_elder(const struct flow_table *table, const struct 
 struct flow *flow_table_add(struct flow_table *table, const struct addr *client, uint16_t client_port,
 			    const struct addr *server, uint16_t server_port);
 
-void flow_table_remove(struct flow_table *table, struct flow *flow);
+/* Takes the flow away. Returns what its word was. */
+uint64_t flow_table_remove(struct flow_table *table, struct flow *flow);
+/* The same, if its word is still that: false where somebody else has changed it. */
+bool flow_table_remove_if(struct flow_table *table, struct flow *flow, uint64_t word);
 
 /* What is kept of the flow's last SYN. */
 struct flow_syn *flow_table_syn(const struct flow_table *table, const struct flow *flow);

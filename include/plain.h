@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "flow.h"
+#include "packet.h"
 #include "policy.h"
 #include "reason.h"
 #include "seq.h"
@@ -16,6 +17,8 @@
  * clock remember of it, and when thought is needed after all. There is nothing in here but numbers, so that what handles
  * packets elsewhere than in the engine does exactly the same.
  */
+
+_Static_assert(MODE_OFF == 0, "flow_leave_alone()");
 
 enum {
 	PLAIN_SYN_SPAN_MAX_MS = 130000, /* from the first SYN to the last, by Linux's defaults and then some */
@@ -29,13 +32,13 @@ enum {
 
 /*
  * True for a flow all of whose packets may be handled by what is in here: one that is rewritten, and whose offset and one SYN
- * explain all that it has sent.
+ * explain all that it has sent. One that is being made or taken away is none.
  */
 static inline bool plain_is(const struct flow *flow)
 {
 	const uint16_t thoughtful = FLOW_ANCHOR_PENDING | FLOW_SYN_ZERO | FLOW_SCALED | FLOW_HAS_ELDER | FLOW_SIMULTANEOUS;
 
-	return flow->mode == MODE_REWRITE && !flow->block && !(flow->flags & thoughtful);
+	return flow->mode == MODE_REWRITE && flow->state != FLOW_FREE && !flow->block && !(flow->flags & thoughtful);
 }
 
 /* Time since the flow's last SYN. */
@@ -68,15 +71,45 @@ static inline uint32_t plain_bytes_since_syn(const struct flow_syn *syn, uint32_
 	return number - syn->isn - 1;
 }
 
+/*
+ * True for a segment of a connection that began without pawsd (P8), though a SYN on its four-tuple, maybe an old one, has
+ * made a flow since. `is_own`: by its number it is of the connection that the SYN opened.
+ */
+static inline bool plain_is_of_unknown(const struct flow *flow, bool is_own, uint8_t tcp_flags)
+{
+	return (flow->flags & FLOW_FIRST) && plain_has_sent_only_syns(flow) && !(tcp_flags & TCP_RST) && !is_own;
+}
+
+/*
+ * What a segment without SYN makes of the flow's word, of which `now` is a copy. One so long after a RST that it was not on
+ * its way by then (`is_silent`) says that the RST was not believed: it was forged, and answered by a challenge ACK (RFC 5961).
+ */
+static inline void plain_move_on(struct flow *now, bool is_own, bool is_silent, bool outbound, uint8_t tcp_flags)
+{
+	const bool is_reset = tcp_flags & TCP_RST;
+
+	/* An earlier connection's last segments tell nothing about this one's handshake. A server's RST need not say whose. */
+	if ((outbound || !is_reset) && flow_in_handshake(now) && !is_own)
+		return;
+	if (now->state == FLOW_CLOSE && !is_reset && is_silent)
+		now->flags |= FLOW_ALIVE_OUT | FLOW_ALIVE_IN;
+	now->state = (uint8_t)flow_next_state(now, outbound, tcp_flags);
+}
+
 /* Says to the clock that the flow sends `tsval`. */
 static inline void plain_note_emitted(struct clock *clock, uint64_t tick, struct flow *flow, uint32_t tsval)
 {
+	uint32_t high;
+
 	if (seq_after(tsval, clock_tsval(clock, tick)) && !clock_is_raised(clock, tick, tsval))
 		clock_raise(clock, tick, &flow->server, tsval);
-	if (seq_after(tsval, flow->tsval_high))
-		flow->tsval_high = tsval;
-	else if (seq_after(flow->syn_tsval, tsval))
-		flow->flags |= FLOW_WENT_BACK;
+	high = flow->tsval_high;
+	if (seq_after(tsval, high)) {
+		if (!atomic_exchange_if32(&flow->tsval_high, &high, tsval))
+			flow_raise(flow, tsval);
+	} else if (seq_after(flow->syn_tsval, tsval) && !(flow->flags & FLOW_WENT_BACK)) {
+		flow_set_flags(flow, FLOW_WENT_BACK);
+	}
 }
 
 /*

@@ -116,7 +116,7 @@ __attribute__((noinline)) int fast_choose(struct passage *p)
 	return false;
 }
 
-/* Changes the flow's word, and the gauges with it. False where somebody else was faster. */
+/* Exchanges the flow's word, and moves the gauges. False where somebody else was faster. */
 inline_always bool change(struct flow *flow, uint64_t before, uint64_t after)
 {
 	struct flow was = {.word = before}, now = {.word = after};
@@ -132,5 +132,50 @@ inline_always bool change(struct flow *flow, uint64_t before, uint64_t after)
 	return true;
 }
 
+enum move {
+	MOVED,
+	MOVE_STRANGER, /* of a connection that began without pawsd */
+	MOVE_THOUGHT,  /* the flow is no plain one, or no longer */
+	MOVE_LOST,     /* somebody else has changed it meanwhile */
+};
+
+/* Moves the packet's flow on where the packet does that: a SYN/ACK, or as engine.c, handle_turn() a segment. */
+__attribute__((noinline)) int fast_move(struct passage *p)
+{
+	struct world w = {0};
+	struct flow now = {0};
+	uint64_t before;
+	uint8_t flags;
+	bool is_own;
+
+	if (!p || !look_up_flow(&w, p->flow_at - 1))
+		return MOVE_THOUGHT;
+	flags = p->segment.flags;
+	now.word = before = atomic_load(&w.flow->word);
+	if (!plain_is(&now))
+		return MOVE_THOUGHT;
+	if (flags & TCP_SYN) {
+		if (flow_in_handshake(&now))
+			now.state = FLOW_SYN_RECV;
+		if (p->segment.ts_at)
+			now.flags |= FLOW_STAMPED;
+	} else if (now.state != FLOW_ESTABLISHED || (flags & (TCP_FIN | TCP_RST))) {
+		is_own = (p->outbound || (flags & TCP_ACK)) &&
+			 plain_bytes_since_syn(w.syn, p->outbound ? p->segment.seq : p->segment.ack) < PLAIN_HANDSHAKE_BYTES_MAX;
+		if (plain_is_of_unknown(&now, is_own, flags))
+			return MOVE_STRANGER;
+		plain_move_on(&now, is_own, plain_is_silent(w.flow, p->tick), p->outbound, flags);
+	}
+	return change(w.flow, before, now.word) ? MOVED : MOVE_LOST;
+}
+
+inline_always enum move move_on(struct passage *p)
+{
+	int move = MOVE_LOST;
+
+	for (uint32_t tries = 0; tries < ATOMIC_TRIES && move == MOVE_LOST; tries++)
+		move = fast_move(p);
+	return (enum move)move;
+}
 
 #endif

@@ -111,15 +111,15 @@ __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 		memcpy(&flow->server, p->segment.key.dst, 16);
 		flow->client_port = (uint16_t)p->segment.key.src_port;
 		flow->server_port = (uint16_t)p->segment.key.dst_port;
-	} else if (!change(flow, before, now.word)) {
-		return leave_to_queue(skb, w.shared);
 	}
+	flow->last_seen_s = (uint32_t)(p->tick / 1000); /* before the word: or its owner would find it to be over */
+	if (p->flow_at && !change(flow, before, now.word))
+		return leave_to_queue(skb, w.shared);
 	clock_publish(&w.clock, p->tick);
 	emitted = clock_syn_tsval(&w.clock, p->tick, &flow->server, last ? &last : NULL);
 	flow->offset = emitted - p->segment.tsval;
 	flow->syn_tsval = emitted;
 	flow->tsval_high = emitted;
-	flow->last_seen_s = (uint32_t)(p->tick / 1000);
 	w.syn->isn = p->segment.seq;
 	w.syn->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
 	if (!p->flow_at) {
@@ -150,7 +150,7 @@ inline_always void know_unseen(const struct passage *p, struct world *w)
 	if (!use || !head || !w->shared->is_roomy || (most && use->flows >= most - most / 4) || !take_place(w->shared, &at)) {
 		now.word = atomic_load(&older->word);
 		if (now.state == FLOW_LAST_ACK || now.state == FLOW_TIME_WAIT)
-			leave_alone(older);
+			flow_leave_alone(older);
 		return;
 	}
 	if (!look_up_flow(w, at))
@@ -197,9 +197,9 @@ inline_always void renew_unseen(const struct passage *p, const struct world *w)
 __attribute__((noinline)) int fast_synack(struct __sk_buff *skb, struct passage *p)
 {
 	struct world w = {0};
-	struct flow *flow, now = {0};
+	struct flow *flow;
+	enum move move;
 	uint32_t tsval;
-	uint64_t before;
 
 	if (!p || !enter(&w) || !look_up_flow(&w, p->flow_at - 1))
 		return LEAVE;
@@ -213,16 +213,10 @@ __attribute__((noinline)) int fast_synack(struct __sk_buff *skb, struct passage 
 			p->younger_at ? renew_unseen(p, &w) : know_unseen(p, &w);
 		return done(skb, w.shared, flow->slot, REASON_SYNACK_UNKNOWN);
 	}
+	move = move_on(p);
+	if (move == MOVE_THOUGHT || (move == MOVE_LOST && (p->side & SIDE_PRE)))
+		return leave_to_queue(skb, w.shared);
 	flow->last_seen_s = (uint32_t)(p->tick / 1000);
-	now.word = before = atomic_load(&flow->word);
-	if (now.state == FLOW_FREE)
-		return leave_to_queue(skb, w.shared);
-	if (flow_in_handshake(&now))
-		now.state = FLOW_SYN_RECV;
-	if (p->segment.ts_at)
-		now.flags |= FLOW_STAMPED;
-	if (!change(flow, before, now.word) && (p->side & SIDE_PRE))
-		return leave_to_queue(skb, w.shared);
 	if (!p->segment.ts_at)
 		return done(skb, w.shared, flow->slot, REASON_SYNACK_NO_TIMESTAMPS);
 	clock_note_stamped(&w.clock, (uint32_t)(p->tick / 1000), &flow->server);
@@ -233,7 +227,7 @@ __attribute__((noinline)) int fast_synack(struct __sk_buff *skb, struct passage 
 		return done(skb, w.shared, flow->slot, REASON_SYNACK_REWRITTEN);
 	}
 	if (plain_is_of_a_raw_syn(flow, w.syn, p->tick, p->segment.tsval, p->segment.tsecr)) {
-		leave_alone(flow);
+		flow_leave_alone(flow);
 		return done(skb, w.shared, flow->slot, REASON_SYNACK_UNKNOWN);
 	}
 	if (flow->repair == REPAIR_OFF)

@@ -44,18 +44,34 @@ static uint32_t engine_lead_ms(const struct engine *engine)
 	return engine->clock.max_lead_ms > LEAD_LEAST_MS ? engine->clock.max_lead_ms : LEAD_LEAST_MS;
 }
 
+/* Exchanges the flow's word, and moves its gauge. False where somebody was faster; *before is what it is now. */
+static bool change(struct engine *engine, struct flow *flow, uint64_t *before, uint64_t after)
+{
+	const struct flow was = {.word = *before}, now = {.word = after};
+	uint64_t *gauges = engine->counters->flows[now.slot];
+
+	if (*before == after)
+		return true;
+	if (!atomic_exchange_if(&flow->word, before, after))
+		return false;
+	if (was.state == now.state)
+		return true;
+	if (was.state != FLOW_FREE)
+		counter_add(&gauges[was.state], (uint64_t)-1);
+	counter_add(&gauges[now.state], 1);
+	return true;
+}
+
 void engine_set_state(struct engine *engine, struct flow *flow, enum flow_state state)
 {
-	uint64_t *gauges = engine->counters->flows[flow->slot];
+	uint64_t before = atomic_load(&flow->word);
+	struct flow now;
 
-	if (flow->state == state)
-		return;
-	if (flow->state != FLOW_FREE)
-		counter_add(&gauges[flow->state], (uint64_t)-1);
-	if (state != FLOW_FREE)
-		counter_add(&gauges[state], 1);
 	/* Last, so that whoever finds the table after a kill finds a whole flow. */
-	__atomic_store_n(&flow->state, (uint8_t)state, __ATOMIC_RELEASE);
+	do {
+		now.word = before;
+		now.state = (uint8_t)state;
+	} while (!change(engine, flow, &before, now.word));
 }
 
 void engine_note_foreign_tsval(struct passage *p)
@@ -115,7 +131,7 @@ static void anchor(struct passage *p)
 	uint32_t emitted = seq_max(clock_tsval(&p->engine->clock, p->tick), flow->tsval_high + 2);
 
 	flow->offset = (emitted ? emitted : 1) - p->packet.tsval;
-	flow->flags &= (uint16_t)~FLOW_ANCHOR_PENDING;
+	flow_clear_flags(flow, FLOW_ANCHOR_PENDING);
 }
 
 /*
@@ -310,33 +326,17 @@ static bool stays_established(const struct flow *flow, uint8_t tcp_flags)
 	return flow->state == FLOW_ESTABLISHED && !(tcp_flags & (TCP_FIN | TCP_RST));
 }
 
-/*
- * Moves the flow on. A segment so long after a RST that it was not on its way by then says that the RST was
- * not believed: it was forged, and answered by a challenge ACK (RFC 5961).
- */
+/* Moves the flow on. */
 __attribute__((noinline)) static void change_state(struct passage *p)
 {
-	struct flow *flow = p->flow;
+	struct flow *flow = p->flow, now;
+	const bool is_own = engine_is_of_connection(p, flow), is_silent = engine_is_silent(p, flow);
+	uint64_t before = atomic_load(&flow->word);
 
-	/* An earlier connection's last segments tell nothing about this one's handshake. A server's RST need not say whose. */
-	if ((p->outbound || !(p->packet.flags & TCP_RST)) && flow_in_handshake(flow) && !engine_is_of_connection(p, flow))
-		return;
-	if (flow->state == FLOW_CLOSE && !(p->packet.flags & TCP_RST) &&
-	    engine_is_silent(p, flow))
-		flow->flags |= FLOW_ALIVE_OUT | FLOW_ALIVE_IN;
-	engine_set_state(p->engine, flow, flow_next_state(flow, p->outbound, p->packet.flags));
-}
-
-/*
- * True for a segment of a connection that began without pawsd (P8), though a SYN on its four-tuple, maybe an old one, has
- * made a flow since.
- */
-static bool is_of_unknown(const struct passage *p)
-{
-	const struct flow *flow = p->flow;
-
-	return (flow->flags & FLOW_FIRST) && engine_has_sent_only_syns(flow) && !(p->packet.flags & TCP_RST) &&
-	       !engine_is_of_connection(p, flow);
+	do {
+		now.word = before;
+		plain_move_on(&now, is_own, is_silent, p->outbound, p->packet.flags);
+	} while (!change(p->engine, flow, &before, now.word));
 }
 
 /* A server's answer to a SYN that is no SYN/ACK. Of two flows on the four-tuple it may be taken for one of the elder. */
@@ -361,7 +361,7 @@ __attribute__((noinline)) static enum reason handle_turn(struct passage *p)
 
 	p->is_in_handshake = p->flow->state == FLOW_SYN_SENT || p->flow->state == FLOW_SYN_RECV;
 	p->is_second_fin = p->outbound && (p->packet.flags & TCP_FIN) && (p->flow->flags & (FLOW_FIN_IN | FLOW_FIN_OUT)) == FLOW_FIN_IN;
-	if (is_of_unknown(p)) {
+	if (plain_is_of_unknown(p->flow, engine_is_of_connection(p, p->flow), p->packet.flags)) {
 		reason = handle_stranger(p, false);
 	} else {
 		change_state(p);

@@ -44,7 +44,7 @@ bool engine_leave_if_gone_past(struct passage *p, uint32_t tsecr)
 {
 	if (!plain_has_gone_past(p->flow, tsecr))
 		return false;
-	p->flow->mode = MODE_OFF;
+	flow_leave_alone(p->flow);
 	return true;
 }
 

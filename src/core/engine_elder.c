@@ -54,7 +54,7 @@ struct flow *engine_choose_flow(struct passage *p)
 	const uint8_t flags = p->packet.flags;
 
 	if (!elder) {
-		younger->flags &= (uint16_t)~FLOW_HAS_ELDER;
+		flow_clear_flags(younger, FLOW_HAS_ELDER);
 		return younger;
 	}
 	p->elder = elder;
@@ -67,7 +67,7 @@ struct flow *engine_choose_flow(struct passage *p)
 	/* What the server says may be said to an old SYN; and a RST the client's answer to that. */
 	if (p->outbound && !(flags & TCP_RST)) {
 		engine_forget_flow(p->engine, elder);
-		younger->flags &= (uint16_t)~FLOW_HAS_ELDER;
+		flow_clear_flags(younger, FLOW_HAS_ELDER);
 	}
 	return younger;
 }

@@ -31,12 +31,14 @@ void engine_push_out(struct passage *p, const struct client_use *whose)
 
 	for (int i = 0; i < PLACES_A_SYN; i++) {
 		struct flow *flow = &table->flows[engine->full_hand];
+		const uint64_t word = atomic_load_acquire(&flow->word);
 
 		if (++engine->full_hand >= table->used_end)
 			engine->full_hand = 0;
 		if (!is_given_up(p, flow) || (whose && flow_table_use_of_client(table, &flow->client) != whose))
 			continue;
-		engine_forget_flow(engine, flow);
+		if (!engine_forget_if(engine, flow, word))
+			continue;
 		counter_add(&engine->counters->pushed_out, 1);
 		return;
 	}

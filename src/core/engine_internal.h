@@ -29,6 +29,8 @@ struct passage {
 /* Moves the flow to another state, and its gauge with it. */
 void engine_set_state(struct engine *engine, struct flow *flow, enum flow_state state);
 void engine_forget_flow(struct engine *engine, struct flow *flow);
+/* The same, if its word is still the one that was decided on. */
+bool engine_forget_if(struct engine *engine, struct flow *flow, uint64_t word);
 
 /* The flow is alive. */
 static inline void engine_note_seen(struct passage *p)

@@ -13,11 +13,26 @@ static void note_stamped(struct engine *engine, const struct flow *flow)
 		clock_note_stamped(&engine->clock, flow->last_seen_s, &flow->server);
 }
 
+static void count_gone(struct engine *engine, uint64_t word)
+{
+	const struct flow was = {.word = word};
+
+	counter_add(&engine->counters->flows[was.slot][was.state], (uint64_t)-1);
+}
+
 void engine_forget_flow(struct engine *engine, struct flow *flow)
 {
 	note_stamped(engine, flow);
-	counter_add(&engine->counters->flows[flow->slot][flow->state], (uint64_t)-1);
-	flow_table_remove(&engine->table, flow);
+	count_gone(engine, flow_table_remove(&engine->table, flow));
+}
+
+bool engine_forget_if(struct engine *engine, struct flow *flow, uint64_t word)
+{
+	if (!flow_table_remove_if(&engine->table, flow, word))
+		return false;
+	note_stamped(engine, flow);
+	count_gone(engine, word);
+	return true;
 }
 
 /* How long the flow is remembered after it was heard last. */
@@ -45,13 +60,15 @@ void engine_sweep(struct engine *engine, uint32_t count, uint64_t tick)
 		    &engine->mark_hand);
 	for (uint32_t i = 0; i < places; i++) {
 		struct flow *flow = &table->flows[table->sweep_hand];
+		const struct flow was = {.word = atomic_load_acquire(&flow->word)};
 
 		if (++table->sweep_hand >= table->used_end)
 			table->sweep_hand = 0;
-		if (flow->state == FLOW_FREE)
+		if (was.state == FLOW_FREE)
 			continue;
-		if ((int32_t)(now_s - flow->last_seen_s) > (int32_t)timeout_of(engine, flow))
-			engine_forget_flow(engine, flow);
+		/* Somebody may just have moved it on, or begun anew in its place. */
+		if ((int32_t)(now_s - flow->last_seen_s) > (int32_t)timeout_of(engine, &was))
+			engine_forget_if(engine, flow, was.word);
 		else
 			note_stamped(engine, flow);
 	}
@@ -62,11 +79,14 @@ void engine_adopt(struct engine *engine, const uint16_t *slots)
 	struct flow_table *table = &engine->table;
 
 	for (uint32_t i = 0; i < table->capacity; i++) {
-		struct flow *flow = &table->flows[i];
+		struct flow *flow = &table->flows[i], now;
+		uint64_t before = atomic_load(&flow->word);
 
-		if (flow->state == FLOW_FREE)
-			continue;
-		flow->slot = flow->slot < DESTINATION_SLOTS ? slots[flow->slot] : (uint16_t)SLOT_NONE;
-		counter_add(&engine->counters->flows[flow->slot][flow->state], 1);
+		do {
+			now.word = before;
+			now.slot = now.slot < DESTINATION_SLOTS ? slots[now.slot] : (uint16_t)SLOT_NONE;
+		} while (now.state != FLOW_FREE && !atomic_exchange_if(&flow->word, &before, now.word));
+		if (now.state != FLOW_FREE)
+			counter_add(&engine->counters->flows[now.slot][now.state], 1);
 	}
 }

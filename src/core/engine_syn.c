@@ -27,9 +27,9 @@ static void emit_syn(struct passage *p, uint32_t emitted, uint32_t reading)
 
 	flow->offset = emitted - reading;
 	if (p->packet.tsval == 0)
-		flow->flags |= FLOW_ANCHOR_PENDING | FLOW_SYN_ZERO;
+		flow_set_flags(flow, FLOW_ANCHOR_PENDING | FLOW_SYN_ZERO);
 	else
-		flow->flags &= (uint16_t) ~(FLOW_ANCHOR_PENDING | FLOW_SYN_ZERO);
+		flow_clear_flags(flow, FLOW_ANCHOR_PENDING | FLOW_SYN_ZERO);
 	note_syn(p, emitted);
 	packet_set_tsval(&p->packet, emitted);
 }
@@ -111,7 +111,7 @@ static uint32_t make_way(struct passage *p, uint32_t isn)
 	last_tsval = clock_furthest(&p->engine->clock, p->tick, flow->tsval_high, elder ? elder->tsval_high : 0);
 	if (elder && is_elder_past(p, elder, isn)) {
 		engine_forget_flow(p->engine, elder);
-		flow->flags &= (uint16_t)~FLOW_HAS_ELDER;
+		flow_clear_flags(flow, FLOW_HAS_ELDER);
 		return last_tsval;
 	}
 	if (!elder && is_to_be_kept(p, isn))
@@ -178,7 +178,7 @@ static struct flow *add_flow(struct passage *p, const struct endpoints *ends, ui
 	p->flow->slot = p->slot;
 	p->flow->last_seen_s = engine_seconds(p->tick);
 	if (has_elder)
-		p->flow->flags |= FLOW_HAS_ELDER;
+		flow_set_flags(p->flow, FLOW_HAS_ELDER);
 	return p->flow;
 }
 
@@ -225,7 +225,7 @@ static enum reason handle_new_syn(struct passage *p)
 	if (!add_flow(p, ends, isn, reason == REASON_COUNT ? destination->mode : MODE_OFF))
 		return pass_new_syn(p, reason == REASON_COUNT ? REASON_TABLE_FULL : reason);
 	p->flow->repair = destination->repair & 0xf;
-	p->flow->flags |= first;
+	flow_set_flags(p->flow, first);
 	if (reason == REASON_COUNT)
 		reason = apply_mode_to_syn(p, last_tsval);
 	else
@@ -264,7 +264,7 @@ void engine_know_unseen(struct passage *p)
 		if (!add_flow(p, &from_client, packet_ack(&p->packet) - 1, MODE_OFF))
 			return;
 		p->flow->tsval_high = last_tsval;
-		p->flow->flags |= FLOW_UNSEEN;
+		flow_set_flags(p->flow, FLOW_UNSEEN);
 		engine_set_state(p->engine, p->flow, FLOW_SYN_RECV);
 	} else if (is_ended(p->flow)) {
 		engine_forget_flow(p->engine, p->flow);
@@ -291,16 +291,16 @@ static uint32_t choose_repeated_tsval(struct passage *p)
 	emitted = clock_syn_tsval(&p->engine->clock, p->tick, &flow->server, &previous);
 	if (block) {
 		engine_push_pair(block, tsval, emitted);
-		flow->flags &= (uint16_t)~FLOW_ONE_OFFSET; /* the SYNs before the block was had are forgotten */
+		flow_clear_flags(flow, FLOW_ONE_OFFSET); /* the SYNs before the block was had are forgotten */
 	} else if (shifted - emitted <= p->engine->clock.max_lead_ms) {
 		emitted = shifted ? shifted : emitted;
 		if (!(flow->flags & FLOW_OFFSET_MOVED))
-			flow->flags |= FLOW_ONE_OFFSET;
+			flow_set_flags(flow, FLOW_ONE_OFFSET);
 		if (seq_after(emitted, clock_tsval(&p->engine->clock, p->tick)))
 			clock_raise(&p->engine->clock, p->tick, &flow->server, emitted);
 	} else {
-		flow->flags &= (uint16_t)~FLOW_ONE_OFFSET;
-		flow->flags |= FLOW_OFFSET_MOVED;
+		flow_clear_flags(flow, FLOW_ONE_OFFSET);
+		flow_set_flags(flow, FLOW_OFFSET_MOVED);
 	}
 	return emitted;
 }
@@ -378,7 +378,7 @@ static void emit_late_syn(struct passage *p)
 	uint32_t emitted = emitted_with(p, p->packet.tsval, &is_known);
 
 	if (!is_known && seq_after(flow->syn_tsval, emitted))
-		flow->flags |= flow->syn_tsval - emitted <= SYN_SPAN_MAX_MS ? FLOW_ONE_OFFSET : FLOW_WENT_BACK;
+		flow_set_flags(flow, flow->syn_tsval - emitted <= SYN_SPAN_MAX_MS ? FLOW_ONE_OFFSET : FLOW_WENT_BACK);
 	packet_set_tsval(&p->packet, emitted);
 }
 
@@ -391,7 +391,7 @@ static enum reason handle_repeated_syn(struct passage *p)
 	if (!p->packet.ts)
 		return reason_of_bare_syn(p);
 	if (flow->state == FLOW_CLOSE && flow_in_handshake(flow)) {
-		flow->flags &= (uint16_t)~FLOW_ANSWERED;
+		flow_clear_flags(flow, FLOW_ANSWERED);
 		engine_set_state(p->engine, flow, FLOW_SYN_SENT);
 	}
 	if (flow->mode == MODE_STRIP) {
@@ -443,7 +443,7 @@ enum reason engine_handle_syn(struct passage *p)
 		engine_note_seen(p);
 		if (!flow_in_handshake(flow))
 			return REASON_SYN_FROM_OUTSIDE;
-		flow->flags |= FLOW_SIMULTANEOUS;
+		flow_set_flags(flow, FLOW_SIMULTANEOUS);
 		return engine_strip_if_due(p) ? REASON_SYN_STRIPPED : REASON_SYN_FROM_OUTSIDE;
 	}
 	return engine_is_own_isn(p) && !begins_anew(p) ? handle_repeated_syn(p) : handle_new_syn(p);

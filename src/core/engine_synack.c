@@ -39,7 +39,7 @@ static bool is_of_a_raw_syn(const struct passage *p)
 /* The connection is none of ours from now on. That is remembered, for a copy of the SYN may follow. */
 static enum reason leave_alone(struct passage *p)
 {
-	p->flow->mode = MODE_OFF;
+	flow_leave_alone(p->flow);
 	flow_table_drop_pairs(&p->engine->table, p->flow);
 	return REASON_SYNACK_UNKNOWN;
 }
@@ -60,7 +60,7 @@ static enum reason handle_synack_in(struct passage *p)
 	}
 	if (flow->mode == MODE_OFF)
 		return REASON_FLOW_NOT_REWRITTEN;
-	flow->flags |= FLOW_STAMPED;
+	flow_set_flags(flow, FLOW_STAMPED);
 	clock_note_stamped(&p->engine->clock, engine_seconds(p->tick), &flow->server);
 	if (p->packet.tsecr == 0)
 		return REASON_SYNACK_TSECR_ZERO;
@@ -99,7 +99,7 @@ enum reason engine_handle_synack(struct passage *p)
 	if (flow && engine_is_own_isn(p)) {
 		engine_note_seen(p);
 		if (flow_in_handshake(flow))
-			flow->flags |= FLOW_SIMULTANEOUS;
+			flow_set_flags(flow, FLOW_SIMULTANEOUS);
 		return engine_strip_if_due(p) ? REASON_SYNACK_STRIPPED : engine_handle_segment_out(p);
 	}
 	/* A machine inside answers somebody outside; a flow of ours on this four-tuple is past. */

@@ -2,6 +2,7 @@
 #include "flow.h"
 
 #include "packet.h"
+#include "seq.h"
 
 static enum flow_state after_reset(struct flow *flow, bool outbound)
 {
@@ -58,4 +59,13 @@ enum flow_state flow_next_state(struct flow *flow, bool outbound, uint8_t tcp_fl
 	if (flow->flags & theirs)
 		return FLOW_CLOSE_WAIT;
 	return state;
+}
+
+void flow_raise(struct flow *flow, uint32_t tsval)
+{
+	uint32_t high = atomic_load(&flow->tsval_high);
+
+	for (uint32_t tries = 0; tries < ATOMIC_TRIES && seq_after(tsval, high); tries++)
+		if (atomic_exchange_if32(&flow->tsval_high, &high, tsval))
+			return;
 }

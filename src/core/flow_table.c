@@ -354,23 +354,39 @@ struct flow *flow_table_add(struct flow_table *table, const struct addr *client,
 	return flow;
 }
 
+/* Where both change they do so at once. */
+static void change_block(struct flow *flow, uint16_t clear, uint16_t set, uint16_t number)
+{
+	uint64_t before = atomic_load(&flow->word);
+	struct flow now;
+
+	do {
+		now.word = before;
+		now.flags = (uint16_t)((now.flags & ~clear) | set);
+		now.block = number;
+	} while (!atomic_exchange_if(&flow->word, &before, now.word));
+}
+
 static void drop_scaled(struct flow_table *table, struct flow *flow)
 {
 	struct scaled *block = flow_table_scaled(table, flow);
 
 	if (!block)
 		return;
-	flow->flags &= (uint16_t)~FLOW_SCALED;
 	block->next_free = table->free_scaled;
 	table->free_scaled = flow->block;
-	flow->block = 0;
+	change_block(flow, FLOW_SCALED, 0, 0);
 	table->scaled_used--;
 	use_of_client(table, &flow->client)->scaled--;
 }
 
-void flow_table_remove(struct flow_table *table, struct flow *flow)
+bool flow_table_remove_if(struct flow_table *table, struct flow *flow, uint64_t word)
 {
-	__atomic_store_n(&flow->state, FLOW_FREE, __ATOMIC_RELEASE);
+	struct flow gone = {.word = word};
+
+	gone.state = FLOW_FREE;
+	if (!atomic_exchange_if(&flow->word, &word, gone.word))
+		return false;
 	flow_table_drop_pairs(table, flow);
 	drop_scaled(table, flow);
 	__atomic_sub_fetch(&use_of_client(table, &flow->client)->flows, 1, __ATOMIC_RELAXED);
@@ -380,6 +396,17 @@ void flow_table_remove(struct flow_table *table, struct flow *flow)
 	else
 		flow_table_push(table, &table->free_flow, flow);
 	table->used--;
+	return true;
+}
+
+uint64_t flow_table_remove(struct flow_table *table, struct flow *flow)
+{
+	uint64_t word;
+
+	do
+		word = atomic_load(&flow->word);
+	while (!flow_table_remove_if(table, flow, word));
+	return word;
 }
 
 struct flow_syn *flow_table_syn(const struct flow_table *table, const struct flow *flow)
@@ -452,17 +479,17 @@ struct scaled *flow_table_scaled(const struct flow_table *table, const struct fl
 
 struct scaled *flow_table_add_scaled(struct flow_table *table, struct flow *flow, const struct scaled *start)
 {
-	struct flow next = {.flags = flow->flags | FLOW_SCALED, .block = (uint16_t)table->free_scaled};
+	const uint16_t number = (uint16_t)table->free_scaled;
 	struct scaled *block;
 
-	if (!table->free_scaled)
+	if (!number)
 		return NULL;
-	block = &table->scaled[table->free_scaled - 1];
+	block = &table->scaled[number - 1];
 	table->free_scaled = block->next_free;
 	*block = *start;
 	block->pairs = flow->block;
 	block->next_free = 0;
-	__atomic_store_n(&flow->flags_and_block, next.flags_and_block, __ATOMIC_RELEASE);
+	change_block(flow, 0, FLOW_SCALED, number);
 	table->scaled_used++;
 	use_of_client(table, &flow->client)->scaled++;
 	return block;
