@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fastpath_internal.h"
+#include "fastpath_policy.h"
 #include "log.h"
 
 /* build/src/bpf/fastpath.bpf.o, as the linker has put it there: fastpath_object.S. */
@@ -25,6 +26,9 @@ struct fastpath_kernel {
 	int fds[FASTPATH_MAPS];
 	struct fastpath_owner *owner;
 };
+
+/* Where the policy in force is. */
+static const char policies_name[] = "fast_policies";
 
 const char *fastpath_kernel_missing(void)
 {
@@ -60,7 +64,12 @@ __attribute__((format(printf, 2, 3))) static void say_why_not(struct fastpath_ou
 
 static bool set_sizes(struct bpf_object *object, const char *pins, const struct fastpath_sizes *sizes)
 {
+	struct bpf_map *policies = bpf_object__find_map_by_name(object, policies_name);
 	char path[FASTPATH_PIN_PATH];
+
+	snprintf(path, sizeof(path), "%s/%s", pins, policies_name);
+	if (!policies || bpf_map__set_pin_path(policies, path) < 0)
+		return false;
 
 	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++) {
 		struct bpf_map *shown;
@@ -321,13 +330,48 @@ void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config 
 	}
 }
 
+struct filling {
+	int map;
+	bool has_failed;
+};
+
+static void put_entry(void *context, const struct fastpath_policy_key *key, const struct fastpath_policy *value)
+{
+	struct filling *filling = context;
+
+	filling->has_failed = filling->has_failed || bpf_map_update_elem(filling->map, key, value, BPF_ANY) < 0;
+}
+
+/* A map of the policy, for the programs to look at. -1, errno set, where there is none to be had. */
+static int make_policy_map(const struct policy *policy)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_NO_PREALLOC);
+	struct filling filling = {.map = -1};
+	size_t count;
+
+	errno = ENOMEM;
+	if (!fastpath_policy_count(policy, &count))
+		return -1;
+	filling.map = bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "fast_policy", sizeof(struct fastpath_policy_key), sizeof(struct fastpath_policy),
+				     (uint32_t)count + 1, &options);
+	if (filling.map < 0 || (fastpath_policy_each(policy, put_entry, &filling) && !filling.has_failed))
+		return filling.map;
+	close(filling.map);
+	errno = ENOMEM;
+	return -1;
+}
+
 int fastpath_kernel_set_policy(struct fastpath_kernel *kernel, const struct policy *policy, char *ret_error, size_t error_size)
 {
-	(void)kernel;
-	(void)policy;
-	(void)ret_error;
-	(void)error_size;
-	return 0;
+	const uint32_t zero = 0;
+	const int policies = bpf_object__find_map_fd_by_name(kernel->object, policies_name), map = make_policy_map(policy);
+	const int result = map < 0 ? -1 : bpf_map_update_elem(policies, &zero, &map, BPF_ANY);
+
+	if (result < 0)
+		snprintf(ret_error, error_size, "the fast path cannot be given the policy: %s", strerror(errno));
+	if (map >= 0)
+		close(map);
+	return result;
 }
 
 void fastpath_kernel_close(struct fastpath_kernel *kernel, bool is_end)
