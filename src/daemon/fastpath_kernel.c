@@ -227,6 +227,9 @@ struct fastpath_kernel *fastpath_kernel_open(const struct config *config, struct
 		fastpath_pins_stop(fastpath->pins);
 		fastpath_pins_remove(fastpath->pins, false);
 	}
+	/* While the index of their flows is made anew nobody may look at it. */
+	if (leftover == LEFT_FITTING)
+		fastpath_pins_stop(fastpath->pins);
 	kernel = make(config, lock);
 	if (kernel && load(kernel, &ret->sizes, ret)) {
 		ret->has_memory = true;
