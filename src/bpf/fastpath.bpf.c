@@ -56,7 +56,7 @@ inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side sid
 
 	if (!shared)
 		return LEAVE;
-	if (!(side & SIDE_PRE) && (skb->mark & (uint32_t)FASTPATH_MARK_DONE_OUT << (shared->mark_shift & 31)))
+	if (!(side & SIDE_PRE) && (skb->mark & (uint32_t)(FASTPATH_MARK_DONE_OUT | FASTPATH_MARK_DONE_IN) << (shared->mark_shift & 31)))
 		return LEAVE;
 	if (!fast_parse(skb, &p, link_len))
 		return LEAVE;
