@@ -45,7 +45,7 @@ enum fastpath_flag {
 };
 
 struct fastpath_shared {
-	uint32_t magic, version;
+	uint32_t magic, version, flow_version, capacity; /* the first in here, in all versions */
 	uint32_t head_mask, client_mask, client_most;
 	uint32_t flags;	 /* enum fastpath_flag: why each SYN is left to the queue */
 	uint32_t is_roomy; /* a quarter of the table is free, and more */

@@ -27,6 +27,7 @@ const char *fastpath_kernel_missing(void);
 struct fastpath_outcome {
 	bool has_memory;	/* fastpath_kernel_fds() has it */
 	bool is_old;		/* what an earlier process has left, with its flows; programs may be running on it */
+	bool is_carried;	/* it is new, and has the flows of one of another version, or size */
 	bool is_to_go;		/* it is not to be used any more: no program runs on it, and the flows are to be taken out of it */
 	char why_not[FASTPATH_WORDS]; /* it was asked for, and cannot be had, in words; "": not so */
 	struct fastpath_sizes sizes;

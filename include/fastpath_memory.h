@@ -14,6 +14,7 @@ struct fastpath_memory {
 	void *maps[FASTPATH_MAPS]; /* by enum fastpath_map, mapped; all NULL: there is none */
 	struct fastpath_sizes sizes;
 	bool is_old; /* an earlier process has left it, with its flows, and programs may be at work on it */
+	bool is_carried; /* it is new, and has flows */
 };
 
 static inline struct fastpath_shared *fastpath_shared_of(const struct fastpath_memory *memory)
@@ -32,7 +33,7 @@ void fastpath_memory_unmap(struct fastpath_memory *memory);
 /* The memory of a flow table in there. */
 struct flow_table_memory fastpath_table_memory(const struct fastpath_memory *memory);
 
-/* Copies flows and what belongs to them, of a table of the same capacity. */
+/* Copies flows and what belongs to them, of a table for `capacity` flows to one of at least that. */
 void fastpath_copy_flows(struct flow_table_memory *to, const struct flow_table_memory *from, uint32_t capacity);
 
 /*
@@ -49,5 +50,7 @@ void fastpath_set_flags(struct fastpath_memory *memory, uint32_t flags);
 /* What they have counted. */
 uint64_t fastpath_count(const struct fastpath_memory *memory, uint32_t slot, enum reason reason);
 uint64_t fastpath_count_flows(const struct fastpath_memory *memory, uint32_t slot, enum flow_state state);
+/* While no program runs. */
+void fastpath_forget_flow_counts(struct fastpath_memory *memory);
 
 #endif

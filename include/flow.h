@@ -115,6 +115,7 @@ struct flow_syn {
 
 enum {
 	FLOW_SYN_TIME_MS = 16,
+	FLOW_VERSION = 3, /* of the layout of all that outlives the process and is in here, and in scaled.h */
 };
 
 /*

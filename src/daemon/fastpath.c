@@ -33,6 +33,7 @@ int fastpath_open(struct daemon *daemon, struct fastpath_memory *ret_left, char 
 	memcpy(fastpath->why_not, outcome.why_not, sizeof(fastpath->why_not));
 	fastpath->memory.sizes = outcome.sizes;
 	fastpath->memory.is_old = outcome.is_old;
+	fastpath->memory.is_carried = outcome.is_carried;
 	if (outcome.has_memory && !outcome.is_to_go) {
 		share_clock(daemon);
 	} else if (outcome.has_memory) {

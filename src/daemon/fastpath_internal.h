@@ -53,6 +53,11 @@ void fastpath_pins_path(const char *pins, enum fastpath_map map, char ret[FASTPA
 enum fastpath_leftover fastpath_pins_look(const char *pins, const struct fastpath_sizes *wanted);
 /* Memory of a map, from its beginning; NULL where that cannot be had. */
 void *fastpath_pins_map(int fd, size_t bytes);
+/*
+ * Of what another version has left, or of another size: the maps with its flows, if those can be understood, opened. False: they
+ * cannot.
+ */
+bool fastpath_pins_open_flows(const char *pins, int ret_fds[FASTPATH_MAPS], struct fastpath_sizes *ret_sizes);
 /* Stops the programs of that interface, or all: those on the interfaces that are noted, and whose links have names. */
 void fastpath_pins_detach(const char *pins, const char *interface);
 void fastpath_pins_stop(const char *pins);

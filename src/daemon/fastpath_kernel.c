@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fastpath_internal.h"
+#include "fastpath_memory.h"
 #include "fastpath_policy.h"
 #include "log.h"
 
@@ -139,6 +140,19 @@ static bool load(struct fastpath_kernel *kernel, const struct fastpath_sizes *si
 
 /* ---- the whole ---- */
 
+/* Why the interface cannot have programs; false: it can. */
+static bool is_hindered(const char *pins, const char *interface, char *ret_words, size_t size)
+{
+	struct fastpath_hook hook = {.pins = pins, .interface = interface, .index = if_nametoindex(interface)};
+
+	if (fastpath_has_hazard(interface, ret_words, size))
+		return true;
+	for (hook.way = 0; hook.way < FASTPATH_WAYS; hook.way++)
+		if (fastpath_hook_is_shared(&hook, ret_words, size))
+			return true;
+	return false;
+}
+
 static void look_for_hindrance(const struct config *config, struct fastpath_outcome *outcome)
 {
 	const struct fastpath_config *fastpath = &config->rules.fastpath;
@@ -148,18 +162,11 @@ static void look_for_hindrance(const struct config *config, struct fastpath_outc
 		say_why_not(outcome, "[rules] backend = none: it needs rules of pawsd's own; allowed: iptables, nft");
 	if (config->rules.workers > 1)
 		say_why_not(outcome, "[queue] workers = %u: it has one flow table; allowed: 1", config->rules.workers);
-	for (size_t i = 0; i < fastpath->interface_count; i++) {
-		struct fastpath_hook hook = {.pins = fastpath->pins, .interface = fastpath->interfaces[i].name,
-					     .index = if_nametoindex(fastpath->interfaces[i].name)};
-
-		if (!hook.index)
-			continue; /* it may come */
-		if (fastpath_has_hazard(hook.interface, words, sizeof(words)))
+	/* One that is not there may come. */
+	for (size_t i = 0; i < fastpath->interface_count; i++)
+		if (if_nametoindex(fastpath->interfaces[i].name) &&
+		    is_hindered(fastpath->pins, fastpath->interfaces[i].name, words, sizeof(words)))
 			say_why_not(outcome, "%s", words);
-		for (hook.way = 0; hook.way < FASTPATH_WAYS; hook.way++)
-			if (fastpath_hook_is_shared(&hook, words, sizeof(words)))
-				say_why_not(outcome, "%s", words);
-	}
 }
 
 static struct fastpath_kernel *make(const struct config *config, int lock)
@@ -176,76 +183,150 @@ static struct fastpath_kernel *make(const struct config *config, int lock)
 	return kernel;
 }
 
-/* Where it is not wanted, and an earlier process has left it: it is stopped, and handed over for the flows in it. */
-static struct fastpath_kernel *open_leftover(const struct config *config, int lock, struct fastpath_outcome *outcome)
+/* What an earlier process has left, stopped, for the flows in it. */
+static void use_leftover(struct fastpath_kernel *kernel, struct fastpath_outcome *outcome)
 {
-	struct fastpath_kernel *kernel = make(config, lock);
 	char path[FASTPATH_PIN_PATH];
 
-	fastpath_pins_stop(config->rules.fastpath.pins);
-	if (!kernel || fastpath_pins_look(kernel->pins, &outcome->sizes) != LEFT_FITTING) {
-		fastpath_pins_remove(config->rules.fastpath.pins, true);
-		free(kernel);
-		return NULL;
-	}
 	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++) {
 		fastpath_pins_path(kernel->pins, map, path);
 		kernel->fds[map] = bpf_obj_get(path);
 	}
 	outcome->has_memory = outcome->is_old = outcome->is_to_go = true;
-	return kernel;
+}
+
+/* Where it is not wanted, and an earlier process has left it. */
+static struct fastpath_kernel *open_leftover(const struct config *config, int lock, struct fastpath_outcome *outcome)
+{
+	struct fastpath_kernel *kernel = make(config, lock);
+
+	fastpath_pins_stop(config->rules.fastpath.pins);
+	if (kernel && fastpath_pins_look(kernel->pins, &outcome->sizes) == LEFT_FITTING) {
+		use_leftover(kernel, outcome);
+		return kernel;
+	}
+	fastpath_pins_remove(config->rules.fastpath.pins, true);
+	free(kernel);
+	close(lock);
+	return NULL;
+}
+
+/* The flows of another version, or of a table of another size, that is not larger. */
+struct carried {
+	struct fastpath_memory memory;
+	bool is_there;
+};
+
+static void map_carried(struct carried *carried, const int fds[FASTPATH_MAPS])
+{
+	carried->is_there = true;
+	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++) {
+		if (fds[map] < 0)
+			continue;
+		carried->memory.maps[map] = fastpath_pins_map(fds[map], fastpath_map_bytes(map, &carried->memory.sizes));
+		carried->is_there = carried->is_there && carried->memory.maps[map];
+		close(fds[map]);
+	}
+}
+
+/* Takes away what cannot be used, but for its flows. */
+static void clear_away(const char *pins, const struct fastpath_sizes *sizes, struct carried *ret_carried)
+{
+	int fds[FASTPATH_MAPS];
+
+	fastpath_pins_stop(pins);
+	if (fastpath_pins_open_flows(pins, fds, &ret_carried->memory.sizes))
+		map_carried(ret_carried, fds);
+	ret_carried->is_there = ret_carried->is_there && ret_carried->memory.sizes.capacity <= sizes->capacity;
+	fastpath_pins_remove(pins, false);
+	log_warning("%s: what is there is another version's, or for another [flows] max: its programs are stopped, and its flows %s", pins,
+		    ret_carried->is_there ? "taken over" : "forgotten");
+}
+
+/* Whether they are in the new memory now. Forgets them. */
+static bool carry_over(const struct fastpath_kernel *kernel, const struct fastpath_sizes *sizes, struct carried *carried)
+{
+	struct fastpath_memory to = {.sizes = *sizes};
+	struct flow_table_memory old = fastpath_table_memory(&carried->memory), new;
+	bool good = carried->is_there;
+
+	for (enum fastpath_map map = 0; good && map < FASTPATH_MAPS; map++) {
+		if (!carried->memory.maps[map])
+			continue;
+		to.maps[map] = fastpath_pins_map(kernel->fds[map], fastpath_map_bytes(map, sizes));
+		good = to.maps[map] != NULL;
+	}
+	if (good) {
+		new = fastpath_table_memory(&to);
+		fastpath_copy_flows(&new, &old, carried->memory.sizes.capacity);
+	}
+	fastpath_memory_unmap(&to);
+	fastpath_memory_unmap(&carried->memory);
+	return good;
+}
+
+/* Where it is wanted: anew, or with what an earlier process has left. */
+static struct fastpath_kernel *open_wanted(const struct config *config, int lock, struct fastpath_outcome *outcome)
+{
+	const char *pins = config->rules.fastpath.pins;
+	const enum fastpath_leftover leftover = fastpath_pins_look(pins, &outcome->sizes);
+	struct fastpath_kernel *kernel = make(config, lock);
+	struct carried carried = {.is_there = false};
+
+	if (!kernel) {
+		say_why_not(outcome, "out of memory");
+		close(lock);
+		return NULL;
+	}
+	if (leftover == LEFT_OTHER)
+		clear_away(pins, &outcome->sizes, &carried);
+	if (load(kernel, &outcome->sizes, outcome)) {
+		outcome->has_memory = true;
+		outcome->is_old = leftover == LEFT_FITTING;
+		outcome->is_carried = carry_over(kernel, &outcome->sizes, &carried);
+		return kernel;
+	}
+	fastpath_memory_unmap(&carried.memory);
+	if (leftover == LEFT_FITTING) {
+		fastpath_pins_stop(pins);
+		use_leftover(kernel, outcome);
+		return kernel;
+	}
+	fastpath_kernel_close(kernel, true);
+	return NULL;
+}
+
+static struct fastpath_sizes sizes_for(const struct config *config)
+{
+	const int cpus = libbpf_num_possible_cpus();
+
+	return fastpath_sizes_for(config->flows_max, cpus > 0 ? (uint32_t)cpus : 1);
 }
 
 struct fastpath_kernel *fastpath_kernel_open(const struct config *config, struct fastpath_outcome *ret)
 {
 	const struct fastpath_config *fastpath = &config->rules.fastpath;
-	const int cpus = libbpf_num_possible_cpus();
-	struct fastpath_kernel *kernel;
 	bool is_wanted = fastpath_is_wanted(fastpath);
-	enum fastpath_leftover leftover;
+	char words[FASTPATH_WORDS] = "";
 	int lock;
 
-	*ret = (struct fastpath_outcome){.sizes = fastpath_sizes_for(config->flows_max, cpus > 0 ? (uint32_t)cpus : 1)};
+	*ret = (struct fastpath_outcome){.sizes = sizes_for(config)};
 	if (is_wanted)
 		look_for_hindrance(config, ret);
 	is_wanted = is_wanted && !ret->why_not[0];
 	if (!is_wanted && access(fastpath->pins, F_OK) < 0)
 		return NULL;
-	lock = fastpath_pins_lock(fastpath->pins, is_wanted, ret->why_not, sizeof(ret->why_not));
-	if (lock < 0)
-		return NULL;
-	if (!is_wanted) {
-		kernel = open_leftover(config, lock, ret);
-		if (!kernel)
-			close(lock);
-		return kernel;
-	}
-	leftover = fastpath_pins_look(fastpath->pins, &ret->sizes);
-	if (leftover == LEFT_OTHER) {
-		log_warning("%s: what is there is another version's, or for another [flows] max: its programs are stopped, and its flows "
-			    "forgotten", fastpath->pins);
-		fastpath_pins_stop(fastpath->pins);
-		fastpath_pins_remove(fastpath->pins, false);
-	}
-	/* While the index of their flows is made anew nobody may look at it. */
-	if (leftover == LEFT_FITTING)
-		fastpath_pins_stop(fastpath->pins);
-	kernel = make(config, lock);
-	if (kernel && load(kernel, &ret->sizes, ret)) {
-		ret->has_memory = true;
-		ret->is_old = leftover == LEFT_FITTING;
-		return kernel;
-	}
-	if (!kernel)
-		close(lock);
-	fastpath_kernel_close(kernel, true);
+	lock = fastpath_pins_lock(fastpath->pins, is_wanted, words, sizeof(words));
+	if (lock >= 0)
+		return is_wanted ? open_wanted(config, lock, ret) : open_leftover(config, lock, ret);
+	if (is_wanted)
+		say_why_not(ret, "%s", words);
 	return NULL;
 }
 
 bool fastpath_kernel_names(const struct config *config, struct slot_names *ret)
 {
-	const int cpus = libbpf_num_possible_cpus();
-	const struct fastpath_sizes sizes = fastpath_sizes_for(config->flows_max, cpus > 0 ? (uint32_t)cpus : 1);
+	const struct fastpath_sizes sizes = sizes_for(config);
 	char path[FASTPATH_PIN_PATH];
 	struct fastpath_owner *owner;
 	bool found;
@@ -326,6 +407,8 @@ void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config 
 		words[0] = '\0';
 		if (!index)
 			snprintf(words, sizeof(words), "%s is not there", name);
+		else if (is_hindered(kernel->pins, name, words, sizeof(words)))
+			fastpath_pins_detach(kernel->pins, name);
 		else if (attach(kernel, name, index, &ret->is_tcx, words, sizeof(words)))
 			ret->index[ret->count++] = index;
 		if (words[0] && !ret->missing[0])

@@ -54,6 +54,8 @@ void fastpath_tell(struct fastpath_memory *memory, const struct engine *engine, 
 	shared->clock_offset_ms = clock_offset_ms;
 	memcpy(shared->secret, table->secret, sizeof(shared->secret));
 	shared->version = FASTPATH_VERSION;
+	shared->flow_version = FLOW_VERSION;
+	shared->capacity = table->capacity;
 	shared->magic = FASTPATH_MAGIC;
 }
 
@@ -81,4 +83,12 @@ uint64_t fastpath_count_flows(const struct fastpath_memory *memory, uint32_t slo
 	for (uint32_t cpu = 0; counts && cpu < memory->sizes.cpus; cpu++)
 		sum += counter_read(&counts[cpu * DESTINATION_SLOTS + slot].flows[state]);
 	return sum;
+}
+
+void fastpath_forget_flow_counts(struct fastpath_memory *memory)
+{
+	struct fastpath_counts *counts = memory->maps[FASTPATH_MAP_COUNTS];
+
+	for (uint32_t i = 0; i < memory->sizes.cpus * DESTINATION_SLOTS; i++)
+		memset(counts[i].flows, 0, sizeof(counts[i].flows));
 }

@@ -106,6 +106,48 @@ enum fastpath_leftover fastpath_pins_look(const char *pins, const struct fastpat
 	return found == 0 ? LEFT_NOTHING : fitting == FASTPATH_MAPS ? LEFT_FITTING : LEFT_OTHER;
 }
 
+/* Flows, and what belongs to them. */
+static const enum fastpath_map flow_maps[] = {FASTPATH_MAP_FLOWS, FASTPATH_MAP_SYNS, FASTPATH_MAP_PAIRS, FASTPATH_MAP_SCALED};
+
+static uint32_t capacity_of_same_layout(int fd)
+{
+	struct fastpath_shared *shared = fastpath_pins_map(fd, sizeof(*shared));
+	uint32_t capacity = 0;
+
+	if (shared && shared->magic == FASTPATH_MAGIC && shared->flow_version == FLOW_VERSION)
+		capacity = shared->capacity;
+	if (shared)
+		munmap(shared, sizeof(*shared));
+	return capacity;
+}
+
+bool fastpath_pins_open_flows(const char *pins, int ret_fds[FASTPATH_MAPS], struct fastpath_sizes *ret_sizes)
+{
+	char path[FASTPATH_PIN_PATH];
+	bool good;
+	int fd;
+
+	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++)
+		ret_fds[map] = -1;
+	fastpath_pins_path(pins, FASTPATH_MAP_SHARED, path);
+	fd = bpf_obj_get(path);
+	*ret_sizes = fastpath_sizes_for(capacity_of_same_layout(fd), 1);
+	if (fd >= 0)
+		close(fd);
+	good = ret_sizes->capacity > 0;
+	for (size_t i = 0; good && i < sizeof(flow_maps) / sizeof(flow_maps[0]); i++) {
+		fastpath_pins_path(pins, flow_maps[i], path);
+		ret_fds[flow_maps[i]] = bpf_obj_get(path);
+		good = ret_fds[flow_maps[i]] >= 0 && is_fitting(ret_fds[flow_maps[i]], flow_maps[i], ret_sizes);
+	}
+	for (enum fastpath_map map = 0; !good && map < FASTPATH_MAPS; map++) {
+		if (ret_fds[map] >= 0)
+			close(ret_fds[map]);
+		ret_fds[map] = -1;
+	}
+	return good;
+}
+
 /* Of an interface whose link has that name; false: of none. */
 static bool read_link_name(const char *name, struct fastpath_hook *hook, char ret_interface[IFNAMSIZ])
 {

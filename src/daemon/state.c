@@ -18,7 +18,7 @@
 
 enum {
 	FILE_MAGIC = 0x64777061, /* "apwd" */
-	FILE_VERSION = 3,
+	FILE_VERSION = FLOW_VERSION,
 	/* When the time of day is set forward the clock follows by so much at each save, and no faster: the age of
 	 * flows and marks is measured by it, and the 65 s of a mark must not be less than a server's 60. */
 	FOLLOW_STEP_MS = STATE_SAVE_INTERVAL_MS / 20,

@@ -81,15 +81,16 @@ static int open_common_table(struct worker *worker, const struct worker_setup *s
 	worker->limbo = claim(capacity * sizeof(*worker->limbo));
 	if (!worker->limbo)
 		return complain_of_memory(setup->config, ret_error, error_size);
-	if (!fastpath->is_old) {
+	if (!fastpath->is_old && !fastpath->is_carried) {
 		if (state_map_flows(setup->config, worker->index, capacity, &parts, ret_error, error_size) < 0)
 			return -1;
 		kept = flow_table_memory_of(parts.kept, NULL, capacity);
 		fastpath_copy_flows(&memory, &kept, capacity);
 		munmap((char *)parts.kept - STATE_FLOWS_AT, STATE_FLOWS_AT + flow_table_kept_bytes(capacity));
 	}
+	/* Packets are counted on; flows are counted anew. */
 	memset(owner->counters.flows, 0, sizeof(owner->counters.flows));
-	memset(fastpath->maps[FASTPATH_MAP_COUNTS], 0, fastpath_map_bytes(FASTPATH_MAP_COUNTS, &fastpath->sizes));
+	fastpath_forget_flow_counts(fastpath);
 	flow_table_open(table, &memory, capacity, secret);
 	worker->fastpath->loan = (struct flow_loan){0};
 	flow_table_share(table, &worker->fastpath->loan, fastpath->maps[FASTPATH_MAP_LENT], fastpath->sizes.lent, worker->limbo, 100);

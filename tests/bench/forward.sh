@@ -12,7 +12,7 @@
 # ROUNDS, LOADS, ALTERNATIVES, SECONDS_EACH and CONGESTION (TCP's congestion control at both ends; the kernel's default
 # would make results of different machines incomparable) may be set in the environment.
 set -euo pipefail
-export NET_BOX=no
+export NET_BOX=no PAWSD_FASTPATH=no
 export TMPDIR=${TMPDIR:-/dev/shm} # as /run is: no disk is behind the flow table
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/../netns/lib.sh"
@@ -21,7 +21,7 @@ pawsd_require
 
 ROUNDS=${ROUNDS:-5} SECONDS_EACH=${SECONDS_EACH:-1} CONGESTION=${CONGESTION:-cubic}
 read -ra LOADS <<<"${LOADS:-bulk1 bulk8 rr crr pps mix latency}"
-read -ra ALTERNATIVES <<<"${ALTERNATIVES:-textbook kernel-strip strip-queue strip-kernel rewrite observe off}"
+read -ra ALTERNATIVES <<<"${ALTERNATIVES:-textbook kernel-strip strip-queue strip-kernel rewrite fastpath observe off}"
 RESULTS=$BUILD_DIR/bench
 FIGURES=$RESULTS/forward.figures
 SERVE_PORTS=8001-8032
@@ -58,6 +58,7 @@ alternative_start() {
 	strip-queue) PAWSD_STRIP=queue destination 'mode = strip' ;;
 	strip-kernel) PAWSD_STRIP=kernel destination 'mode = strip' ;;
 	rewrite) destination 'mode = rewrite' ;;
+	fastpath) PAWSD_FASTPATH=yes destination 'mode = rewrite' ;;
 	observe) destination 'mode = observe' ;;
 	off) destination 'mode = off' ;;
 	*) echo "no alternative called $1" >&2 && exit 2 ;;

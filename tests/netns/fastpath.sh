@@ -1,0 +1,177 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The fast path: ordinary connections are rewritten by programs of the kernel, nothing of them comes to a queue, and what
+# leaves is as it would be otherwise. While pawsd is killed and away for AWAY_S seconds, a thousand transfers and new
+# connections go on; after that it knows all their flows. What hinders it is said by name; a stop leaves nothing.
+#
+# AWAY_S, CONNECTIONS: how long, how many.
+set -euo pipefail
+export PAWSD_FASTPATH=${PAWSD_FASTPATH:-yes}
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+net_require jq:jq tcpdump:tcpdump ethtool:ethtool tc:iproute2 ipset:ipset
+pawsd_require
+AWAY_S=${AWAY_S:-5} CONNECTIONS=${CONNECTIONS:-1000}
+STALL_MS=1000
+
+queued() { pawsctl status --json | jq '[.queues[].queued] | add'; }
+none_queued() { [ "$(queued)" = 0 ]; }
+# handled N: as many packets by the kernel's programs.
+handled() { [ "$(metric fastpath_packets_total)" -ge "$1" ]; }
+
+config() {
+	pawsd_config "$WORK/$1.conf" <<-EOT
+		[destination all]
+		prefixes = 198.51.100.0/24, 2001:db8:100::/64
+		mode = rewrite
+	EOT
+	sed -i 's/^\[rules\]/&\non_stop = keep/' "$WORK/$1.conf"
+}
+
+# --- what becomes of connections -------------------------------------------------------------
+
+ordinary() {
+	local family
+	check "pawsd says that there is a fast path" metric_is fastpath_interfaces 1
+	check "and that nothing is missing" metric_is fastpath_missing 0
+	net_offload off
+	capture_start ordinary
+	for family in 4 6; do
+		check "IPv$family: connections of all clients" \
+			load --from "$(clients $family)" --to "$(endpoint $family 1 8001-8008)" --count 128 --concurrency 8
+	done
+	capture_stop ordinary
+	capture_properties ordinary --public "$(public_addr 4)" --public "$(public_addr 6)"
+	check "all by the kernel's programs" handled 2000
+	check "none of their packets was queued" none_queued
+	check "they are counted as any others" [ "$(counted all syn_rewritten)" = 256 ]
+	check "and their answers" [ "$(counted all synack_rewritten)" = 256 ]
+	net_offload on
+	check "large packets, with offloads" load --from "$(clients 4)" --to "$(endpoint 4 1 8001-8008)" --count 16 --up 3000000 --down 3000000
+	check "none of them was queued either" none_queued
+}
+
+# --- while pawsd is away ---------------------------------------------------------------------
+
+watch_start() {
+	start_background "$GW" "$TOOLS/tsvalwatch" --device wan0 --background --stats "$WORK/watch"
+	WATCH=$STARTED
+}
+
+all_rewritten() {
+	kill -TERM "$WATCH"
+	wait_until 5 process_gone "$WATCH"
+	cat "$WORK/watch"
+	[ "$(value_of off "$(cat "$WORK/watch")")" = 0 ] && [ "$(value_of lost "$(cat "$WORK/watch")")" = 0 ] &&
+		[ "$(value_of seen "$(cat "$WORK/watch")")" -gt "$CONNECTIONS" ]
+}
+
+crowd_start() {
+	rm -f "$WORK/started"
+	start "$CL" "$TOOLS/tcpcrowd" --from "$CLIENTS_4" --to "$(endpoint 4 1 8001-8008)" --to "$(endpoint 4 2 8001-8008)" \
+		--connections "$CONNECTIONS" --up 3000 --down 3000 --gap-ms 250 --stall-ms $STALL_MS \
+		--started "$WORK/started" >"$WORK/crowd"
+	CROWD=$STARTED
+	wait_until 30 test -e "$WORK/started"
+}
+
+connects_start() {
+	start "$CL" "$TOOLS/tcpload" --from "$CLIENTS_4" --to "$(endpoint 4 3 80)" --loop --concurrency 4 --gap-ms 20 \
+		--timeout-ms 10000 --json >"$WORK/connects"
+	CONNECTS=$STARTED
+}
+
+crowd_is() {
+	local text
+	text=$(cat "$WORK/crowd")
+	echo "$text"
+	while [ $# -gt 0 ]; do
+		[ "$(value_of "$1" "$text")" = "$2" ] || return 1
+		shift 2
+	done
+}
+
+connects_are_good() {
+	cat "$WORK/connects"
+	[ "$(jq '.attempts - .ok + .second_syn' "$WORK/connects")" = 0 ] && [ "$(jq .ok "$WORK/connects")" -gt 100 ]
+}
+
+links() { in_ns "$GW" "$TOOLS/progids" lan0; }
+
+# known_again N: flows of before, as pawsd has said at its start.
+known_again() {
+	grep -o '^pawsd: [0-9]* flows are known' "$WORK/pawsd.log" | tail -1 | grep -q '[0-9]' &&
+		[ "$(grep -o '^pawsd: [0-9]* flows are known' "$WORK/pawsd.log" | tail -1 | grep -o '[0-9]*')" -ge "$1" ]
+}
+
+away() {
+	watch_start
+	crowd_start
+	connects_start
+	kill -KILL "$PAWSD_PID"
+	wait "$PAWSD_PID" 2>/dev/null || true
+	sleep "$AWAY_S" # that is what is tested
+	pawsd_up "$WORK/pawsd.conf"
+	check "after $AWAY_S s without pawsd it knows the flows" known_again "$CONNECTIONS"
+	check "new connections went on meanwhile" finish "$CONNECTS"
+	check "all of them with their first SYN" connects_are_good
+	check "the transfers end well" finish "$CROWD"
+	check "$CONNECTIONS of them, none broken, all content right, none stood still for $STALL_MS ms" \
+		crowd_is connections "$CONNECTIONS" broken 0 bad 0 stalled 0
+	check "not a packet has left but with the shared clock's TSvals" all_rewritten
+	check "nothing of it was queued" none_queued
+	diag "$(cat "$WORK/crowd")"
+	diag "$(jq -c . "$WORK/connects")"
+}
+
+# --- what is left, and what hinders ----------------------------------------------------------
+
+programs_gone() {
+	[ ! -e "$PAWSD_BPF/pawsd" ] && [ -z "$(in_ns "$GW" tc qdisc show dev lan0 | grep clsact)" ] &&
+		[ -z "$(in_ns "$GW" bpftool net show dev lan0 2>/dev/null | grep lan_)" ]
+}
+
+# hindered WORDS: with enabled = yes pawsd does not start, and says why; with auto it says so and goes on without.
+hindered() {
+	local status=0
+	: >"$WORK/pawsd.log"
+	sed -i 's/^enabled = .*/enabled = yes/' "$WORK/pawsd.conf"
+	in_ns "$GW" timeout 20 "$PAWSD" -c "$WORK/pawsd.conf" >"$WORK/refused" 2>&1 || status=$?
+	cat "$WORK/refused"
+	[ $status = 1 ] && grep -Eq "error: \[fastpath\] enabled = yes: .*$1" "$WORK/refused" || return 1
+	sed -i 's/^enabled = .*/enabled = auto/' "$WORK/pawsd.conf"
+	pawsd_start "$WORK/pawsd.conf" || return 1
+	cat "$WORK/pawsd.log"
+	grep -Eq "warning: no fast path.*$1" "$WORK/pawsd.log" && metric_is fastpath_missing 1 && metric_is fastpath_interfaces 0 &&
+		load --from "$(clients 4)" --to "$(endpoint 4 1 8001)" --count 4 >/dev/null && [ "$(counted all syn_rewritten)" = 4 ] &&
+		[ "$(queued)" -gt 0 ] && pawsd_stop
+}
+
+hindrances() {
+	sed -i 's/^on_stop = .*/on_stop = remove/' "$WORK/pawsd.conf"
+	in_ns "$GW" ethtool -K lan0 rx-gro-list on
+	check "rx-gro-list" hindered "lan0 has rx-gro-list on"
+	in_ns "$GW" ethtool -K lan0 rx-gro-list off
+	ip netns exec "$GW" tc qdisc add dev lan0 clsact
+	ip netns exec "$GW" tc filter add dev lan0 egress matchall action pass
+	check "somebody else's filter" hindered "lan0 has another filter on its egress, matchall"
+	ip netns exec "$GW" tc qdisc del dev lan0 clsact
+	sed -i 's/^workers = 1/workers = 2/' "$WORK/pawsd.conf"
+	sed -i 's/^enabled = .*/enabled = auto/' "$WORK/pawsd.conf"
+	sed -i 's/^workers = 2/workers = 1/' "$WORK/pawsd.conf"
+	sed -i 's/^enabled = .*/enabled = yes/' "$WORK/pawsd.conf"
+}
+
+net_up
+serve "$(endpoint 4 1 8001-8008)" "$(endpoint 4 2 8001-8008)" "$(endpoint 4 3 80)" "$(endpoint 6 1 8001-8008)"
+config pawsd
+pawsd_up "$WORK/pawsd.conf"
+ordinary
+away
+sed -i 's/^on_stop = .*/on_stop = remove/' "$WORK/pawsd.conf"
+kill -HUP "$PAWSD_PID"
+check "pawsd stops" pawsd_stop
+check "and leaves no program and no name" programs_gone
+hindrances
+tap_done
