@@ -42,13 +42,13 @@ ordinary() {
 			load --from "$(clients $family)" --to "$(endpoint $family 1 8001-8008)" --count 128 --concurrency 8
 	done
 	capture_stop ordinary
-	capture_properties ordinary --public "$(public_addr 4)" --public "$(public_addr 6)"
+	capture_properties ordinary
 	check "all by the kernel's programs" handled 2000
 	check "none of their packets was queued" none_queued
 	check "they are counted as any others" [ "$(counted all syn_rewritten)" = 256 ]
 	check "and their answers" [ "$(counted all synack_rewritten)" = 256 ]
 	net_offload on
-	check "large packets, with offloads" load --from "$(clients 4)" --to "$(endpoint 4 1 8001-8008)" --count 16 --up 3000000 --down 3000000
+	check "large packets, with offloads" load --from "$(clients 4)" --to "$(endpoint 4 1 8001-8008)" --count 16 --bytes 3000000
 	check "none of them was queued either" none_queued
 }
 
@@ -154,8 +154,8 @@ hindrances() {
 	check "rx-gro-list" hindered "lan0 has rx-gro-list on"
 	in_ns "$GW" ethtool -K lan0 rx-gro-list off
 	ip netns exec "$GW" tc qdisc add dev lan0 clsact
-	ip netns exec "$GW" tc filter add dev lan0 egress matchall action pass
-	check "somebody else's filter" hindered "lan0 has another filter on its egress, matchall"
+	ip netns exec "$GW" tc filter add dev lan0 egress bpf bytecode '1,6 0 0 4294967295' flowid 1:1
+	check "somebody else's filter" hindered "lan0 has another filter on its egress, bpf"
 	ip netns exec "$GW" tc qdisc del dev lan0 clsact
 	sed -i 's/^workers = 1/workers = 2/' "$WORK/pawsd.conf"
 	sed -i 's/^enabled = .*/enabled = auto/' "$WORK/pawsd.conf"
@@ -170,7 +170,7 @@ pawsd_up "$WORK/pawsd.conf"
 ordinary
 away
 sed -i 's/^on_stop = .*/on_stop = remove/' "$WORK/pawsd.conf"
-kill -HUP "$PAWSD_PID"
+check "a reload" pawsctl reload
 check "pawsd stops" pawsd_stop
 check "and leaves no program and no name" programs_gone
 hindrances

@@ -17,7 +17,7 @@ sound=()
 for file in tests/replay/*.pkt; do
 	[[ " ${differing[*]} " == *" $file "* ]] || sound+=("$file")
 done
-if ! reason=$("$build/tests/replay" -f "$programs" "${differing[0]}" 2>&1 >/dev/null) && [ -n "$reason" ]; then
+if ! reason=$("$build/tests/replay" -f "$programs" "${differing[0]}" 2>&1 >/dev/null) && [[ $reason == *"Operation not permitted"* ]]; then
 	echo "ok 1 - fast path # SKIP $reason"
 	echo 1..1
 	exit 0
