@@ -47,6 +47,9 @@ void fastpath_tell(struct fastpath_memory *memory, const struct engine *engine, 
 /* Any time. enum fastpath_flag */
 void fastpath_set_flags(struct fastpath_memory *memory, uint32_t flags);
 
+/* Returns when no program that had begun before is still at work. */
+void fastpath_wait_for_programs(void);
+
 /* What they have counted. */
 uint64_t fastpath_count(const struct fastpath_memory *memory, uint32_t slot, enum reason reason);
 uint64_t fastpath_count_flows(const struct fastpath_memory *memory, uint32_t slot, enum flow_state state);

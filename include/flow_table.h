@@ -10,10 +10,11 @@
 #include "flow.h"
 #include "flow_loan.h"
 #include "scaled.h"
+#include "seq.h"
 
 /* A place whose flow has gone. Nowhere else: what is in the place itself someone may still be writing. */
 struct flow_limbo {
-	uint32_t place, time; /* as flow_syn.time */
+	uint32_t place, generation;
 };
 
 /*
@@ -38,7 +39,8 @@ struct flow_table {
 	uint32_t lent_mask;
 	struct flow_limbo *limbo; /* places that someone may still be looking at, as many as there are, round and round */
 	uint32_t limbo_first, limbo_count;
-	uint32_t limbo_time, now; /* as flow_syn.time; the owner sets `now` */
+	uint32_t generation; /* of what is put there now */
+	uint32_t grace;	     /* what was put there in earlier generations may be used again: flow_table_grace() */
 	uint32_t sweep_hand;
 	uint64_t secret[2];
 };
@@ -78,13 +80,21 @@ void flow_table_open(struct flow_table *table, const struct flow_table_memory *m
 
 /*
  * Has others open flows in the table, by places that flow_table_lend() puts into `lent`, of which there are `count`, a
- * power of 2. Both live on with the table. For `limbo_ms` after a flow has gone its place is not given to another; these
- * are kept in `limbo`, the owner's, as large as the table's capacity.
+ * power of 2. Both live on with the table. When a flow has gone its place is given to another after a grace period only, for
+ * somebody may be standing on it; till then it is kept in `limbo`, the owner's, as large as the table's capacity.
  */
 void flow_table_share(struct flow_table *table, struct flow_loan *loan, uint64_t *lent, uint32_t count,
-		      struct flow_limbo *limbo, uint32_t limbo_ms);
+		      struct flow_limbo *limbo);
 
-/* Lends as many places as there is room for. To be called often: what is given back is lent again after a while. */
+/*
+ * Whoever was looking at flows when table->generation was found to be `generation`, before or since, has gone: as the kernel's
+ * programs have after a membarrier() (MEMBARRIER_CMD_GLOBAL, a grace period of RCU) that began later. What went into limbo
+ * before that generation is free, and the next one begins. So, time and again, another thread than the owner's reads
+ * table->generation, waits for such a period, and hands the number to the owner, who calls this.
+ */
+void flow_table_grace(struct flow_table *table, uint32_t generation);
+
+/* Lends as many places as there is room for. To be called often. */
 void flow_table_lend(struct flow_table *table);
 
 /* How many flows there are. */
@@ -96,7 +106,7 @@ static inline uint32_t flow_table_used(const struct flow_table *table)
 /* True where the first place in limbo may be used again. */
 static inline bool flow_table_is_limbo_over(const struct flow_table *table)
 {
-	return table->limbo_count && table->now - table->limbo[table->limbo_first].time >= table->limbo_time;
+	return table->limbo_count && seq_after(table->grace, table->limbo[table->limbo_first].generation);
 }
 
 /* True where there is a place for one more. */

@@ -44,6 +44,7 @@ struct worker {
 	struct counters *counters;
 	struct fastpath_shared *fastpath; /* NULL: all packets come by the queues */
 	struct flow_limbo *limbo;	  /* flow_table_share() */
+	uint32_t grace; /* for flow_table_grace(), plus one; 0: nothing new. Of the main thread's, taken by the worker */
 	struct queue_pair *queues;
 
 	struct worker_order order; /* main, until order_wanted is raised */
@@ -79,6 +80,9 @@ int worker_open(struct worker *worker, uint32_t index, const struct worker_setup
 
 /* Starts the thread, on its processor of `cpus` if there are any. Returns 0 or an errno: EINVAL, the processor is not there. */
 int worker_start(struct worker *worker, const cpu_set_t *cpus);
+
+/* The main thread, time and again: so that places of flows that have gone can be used again. */
+void worker_wait_for_programs(struct worker *worker);
 
 /* Hands over an order; worker_has_done() tells when it is carried out. */
 void worker_give_order(struct worker *worker, const struct worker_order *order);

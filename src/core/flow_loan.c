@@ -31,18 +31,25 @@ void flow_loan_put_into_limbo(struct flow_table *table, const struct flow *flow)
 {
 	const uint32_t at = (uint32_t)(((uint64_t)table->limbo_first + table->limbo_count) % table->capacity);
 
-	table->limbo[at] = (struct flow_limbo){(uint32_t)(flow - table->flows), table->now};
+	table->limbo[at] = (struct flow_limbo){(uint32_t)(flow - table->flows), table->generation};
 	table->limbo_count++;
 }
 
 void flow_table_share(struct flow_table *table, struct flow_loan *loan, uint64_t *lent, uint32_t count,
-		      struct flow_limbo *limbo, uint32_t limbo_ms)
+		      struct flow_limbo *limbo)
 {
 	table->limbo = limbo;
-	table->limbo_time = (limbo_ms + FLOW_SYN_TIME_MS - 1) / FLOW_SYN_TIME_MS;
 	table->loan = loan;
 	table->lent = lent;
 	table->lent_mask = count - 1;
+}
+
+void flow_table_grace(struct flow_table *table, uint32_t generation)
+{
+	table->grace = generation;
+	/* Whoever reads it has what was taken out of chains before behind him. */
+	if (table->generation == generation)
+		__atomic_store_n(&table->generation, generation + 1, __ATOMIC_RELEASE);
 }
 
 void flow_table_lend(struct flow_table *table)

@@ -19,7 +19,7 @@ struct flow *flow_loan_take_back(struct flow_table *table);
 /* Who else looks for flows may be at this one, and goes on to the next from there: its place is not free at once. */
 void flow_loan_put_into_limbo(struct flow_table *table, const struct flow *flow);
 
-/* What has been in limbo for long enough is free. */
+/* What has been in limbo for a whole grace period is free. */
 void flow_loan_empty_limbo(struct flow_table *table);
 
 #endif

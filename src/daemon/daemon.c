@@ -339,12 +339,18 @@ static void look_around_if_need_be(struct daemon *daemon)
 	fastpath_look(daemon);
 }
 
+static void wait_for_programs(struct daemon *daemon)
+{
+	worker_wait_for_programs(&daemon->workers[0]);
+}
+
 /* What is to be done time and again. */
 static const struct chore {
 	uint32_t interval_ms;
 	void (*carry_out)(struct daemon *daemon);
 } chores[] = {
 	{250, watch_rules},
+	{250, wait_for_programs},
 	{250, reload_check_trial},
 	{1000, reload_count_drain},
 	{5000, look_around_if_need_be},

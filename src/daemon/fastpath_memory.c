@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "fastpath_memory.h"
 
+#include <linux/membarrier.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "engine.h"
 
@@ -63,6 +67,15 @@ void fastpath_set_flags(struct fastpath_memory *memory, uint32_t flags)
 {
 	if (memory->maps[FASTPATH_MAP_SHARED])
 		__atomic_store_n(&fastpath_shared_of(memory)->flags, flags, __ATOMIC_SEQ_CST);
+}
+
+void fastpath_wait_for_programs(void)
+{
+	static const struct timespec long_enough = {.tv_nsec = 200000000};
+
+	/* A grace period of RCU. Kernels with nohz_full do not give it: programs take microseconds. */
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) < 0)
+		nanosleep(&long_enough, NULL);
 }
 
 uint64_t fastpath_count(const struct fastpath_memory *memory, uint32_t slot, enum reason reason)

@@ -93,7 +93,7 @@ static int open_common_table(struct worker *worker, const struct worker_setup *s
 	fastpath_forget_flow_counts(fastpath);
 	flow_table_open(table, &memory, capacity, secret);
 	worker->fastpath->loan = (struct flow_loan){0};
-	flow_table_share(table, &worker->fastpath->loan, fastpath->maps[FASTPATH_MAP_LENT], fastpath->sizes.lent, worker->limbo, 100);
+	flow_table_share(table, &worker->fastpath->loan, fastpath->maps[FASTPATH_MAP_LENT], fastpath->sizes.lent, worker->limbo);
 	engine_adopt(&worker->engine, setup->slots);
 	state_forget_flows(setup->config);
 	return 0;
@@ -318,11 +318,13 @@ static bool handle_list(struct worker *worker)
 }
 
 /* What the kernel's programs need: places for flows, and whether there are many. */
-static void serve_programs(struct worker *worker, uint64_t tick)
+static void serve_programs(struct worker *worker)
 {
 	struct flow_table *table = &worker->engine.table;
+	const uint32_t grace = __atomic_exchange_n(&worker->grace, 0, __ATOMIC_ACQUIRE);
 
-	table->now = (uint32_t)(tick / FLOW_SYN_TIME_MS);
+	if (grace)
+		flow_table_grace(table, grace - 1);
 	flow_table_lend(table);
 	__atomic_store_n(&worker->fastpath->is_roomy, flow_table_used(table) < table->capacity - table->capacity / 4, __ATOMIC_RELAXED);
 }
@@ -339,7 +341,7 @@ static void sweep(struct worker *worker, uint64_t tick)
 		engine_sweep(&worker->engine, (uint32_t)(table->capacity * elapsed_ms / SWEEP_ROUND_MS) + 1, tick);
 	}
 	if (worker->fastpath)
-		serve_programs(worker, tick);
+		serve_programs(worker);
 	__atomic_store_n(&worker->flows_used, flow_table_used(table), __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->pairs_used, table->pairs_used, __ATOMIC_RELAXED);
 	__atomic_store_n(&worker->scaled_used, table->scaled_used, __ATOMIC_RELAXED);
@@ -422,6 +424,16 @@ void worker_give_order(struct worker *worker, const struct worker_order *order)
 	worker->order = *order;
 	__atomic_add_fetch(&worker->order_wanted, 1, __ATOMIC_RELEASE);
 	queue_wake(worker->queues);
+}
+
+void worker_wait_for_programs(struct worker *worker)
+{
+	const uint32_t generation = worker->fastpath ? __atomic_load_n(&worker->engine.table.generation, __ATOMIC_ACQUIRE) : 0;
+
+	if (!worker->fastpath || !__atomic_load_n(&worker->engine.table.limbo_count, __ATOMIC_RELAXED))
+		return;
+	fastpath_wait_for_programs();
+	__atomic_store_n(&worker->grace, generation + 1, __ATOMIC_RELEASE);
 }
 
 bool worker_has_done(const struct worker *worker)

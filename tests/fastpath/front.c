@@ -151,7 +151,8 @@ void front_attach(struct front *front, struct engine *engine)
 	table->heads = front->heads;
 	table->clients = front->clients;
 	engine->clock.shared = &shared->clock;
-	flow_table_share(table, &shared->loan, front->lent, LENT, front->limbo, 0);
+	flow_table_share(table, &shared->loan, front->lent, LENT, front->limbo);
+	table->grace = table->generation + 1; /* nobody ever looks at flows while the engine works */
 	memset(front->label_keys, 0, sizeof(front->label_keys));
 	front->used_policy = NULL;
 }
@@ -346,7 +347,6 @@ enum reason front_handle(struct front *front, const struct packet_input *input, 
 	front->shared->flags = (front->engine->is_draining ? FASTPATH_DRAINING : 0) | (front->engine->rules_lag ? FASTPATH_RULES_LAG : 0);
 	front->shared->is_roomy = flow_table_used(table) < table->capacity - table->capacity / 4;
 	front_use_policy(front, front->engine->policy);
-	table->now = (uint32_t)(tick / FLOW_SYN_TIME_MS);
 	flow_table_lend(table);
 	if (!can_be_run(input) || packet_parse(input, &packet) != REASON_COUNT) {
 		reason = handle_unseen(front, input, tick);
