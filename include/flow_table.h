@@ -153,6 +153,12 @@ uint64_t flow_table_remove(struct flow_table *table, struct flow *flow);
 /* The same, if its word is still that: false where somebody else has changed it. */
 bool flow_table_remove_if(struct flow_table *table, struct flow *flow, uint64_t word);
 
+/*
+ * Takes the flow away, and has a new one with the same key in its very place, as flow_table_add() makes it. Whoever looks for
+ * flows, at the same time too, finds his way. Returns what its word was.
+ */
+uint64_t flow_table_renew(struct flow_table *table, struct flow *flow);
+
 /* What is kept of the flow's last SYN. */
 struct flow_syn *flow_table_syn(const struct flow_table *table, const struct flow *flow);
 

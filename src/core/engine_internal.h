@@ -29,7 +29,9 @@ struct passage {
 /* Moves the flow to another state, and its gauge with it. */
 void engine_set_state(struct engine *engine, struct flow *flow, enum flow_state state);
 void engine_forget_flow(struct engine *engine, struct flow *flow);
-/* The same, if its word is still the one that was decided on. */
+/* The same, and what comes is in its place at once: flow_table_renew(). */
+void engine_renew_flow(struct engine *engine, struct flow *flow);
+/* Forgets it if its word is still the one that was decided on. */
 bool engine_forget_if(struct engine *engine, struct flow *flow, uint64_t word);
 
 /* The flow is alive. */
@@ -114,6 +116,9 @@ static inline bool engine_is_own_isn(const struct passage *p)
 
 /* engine_synack.c. In a simultaneous open the handshake has SYN and SYN/ACK of both sides (P8): takes the option off. */
 bool engine_strip_if_due(struct passage *p);
+
+/* engine_full.c. Sees to it, as far as that can be done, that there is room for one more flow. */
+void engine_make_room(struct passage *p);
 
 /*
  * engine_full.c. Forgets a flow whose SYN has had no answer for some seconds, to make room: of all, or of those that

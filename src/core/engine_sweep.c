@@ -26,6 +26,12 @@ void engine_forget_flow(struct engine *engine, struct flow *flow)
 	count_gone(engine, flow_table_remove(&engine->table, flow));
 }
 
+void engine_renew_flow(struct engine *engine, struct flow *flow)
+{
+	note_stamped(engine, flow);
+	count_gone(engine, flow_table_renew(&engine->table, flow));
+}
+
 bool engine_forget_if(struct engine *engine, struct flow *flow, uint64_t word)
 {
 	if (!flow_table_remove_if(&engine->table, flow, word))

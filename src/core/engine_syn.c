@@ -72,6 +72,14 @@ static bool is_at_quota(const struct engine *engine, const struct addr *client)
 	return most && flow_table_use_of_client(&engine->table, client)->flows >= most;
 }
 
+/* True where it would still not, if it gave one of its flows back. */
+static bool is_beyond_quota(const struct engine *engine, const struct addr *client)
+{
+	uint32_t most = engine->client_most.flows;
+
+	return most && flow_table_use_of_client(&engine->table, client)->flows > most;
+}
+
 /* The same, for a SYN on a four-tuple of which nothing is known, once what is given up has made room. */
 static bool is_share_full(struct passage *p, const struct addr *client)
 {
@@ -98,25 +106,31 @@ static bool is_elder_past(const struct passage *p, const struct flow *elder, uin
 }
 
 /*
- * Forgets the flow whose place a new connection is to take, but for one that may be alive and that there is room for:
- * that one is p->flow then. Returns the newest TSval that is known on the four-tuple, or 0.
+ * Finds the flow whose place a new connection is to take, *ret_past, NULL where there is none; but for one that may be alive
+ * and that there is room for: that one is p->flow then. Returns the newest TSval that is known on the four-tuple, or 0.
  */
-static uint32_t make_way(struct passage *p, uint32_t isn)
+static uint32_t make_way(struct passage *p, uint32_t isn, struct flow **ret_past)
 {
 	struct flow *flow = p->flow, *elder = flow && (flow->flags & FLOW_HAS_ELDER) ? p->elder : NULL;
 	uint32_t last_tsval;
 
+	*ret_past = NULL;
 	if (!flow)
 		return 0;
 	last_tsval = clock_furthest(&p->engine->clock, p->tick, flow->tsval_high, elder ? elder->tsval_high : 0);
 	if (elder && is_elder_past(p, elder, isn)) {
 		engine_forget_flow(p->engine, elder);
 		flow_clear_flags(flow, FLOW_HAS_ELDER);
+		elder = NULL;
+		if (flow_table_has_room(&p->engine->table)) /* its place may have to rest */
+			return last_tsval;
+	} else if (!elder && is_to_be_kept(p, isn)) {
 		return last_tsval;
 	}
-	if (!elder && is_to_be_kept(p, isn))
-		return last_tsval;
-	engine_forget_flow(p->engine, flow);
+	if (elder || !is_beyond_quota(p->engine, &flow->client))
+		*ret_past = flow;
+	else
+		engine_forget_flow(p->engine, flow);
 	p->flow = elder;
 	return last_tsval;
 }
@@ -155,31 +169,30 @@ static enum reason pass_new_syn(struct passage *p, enum reason reason)
 }
 
 /*
- * Makes p->flow a new one between these ends, in front of what it was, which is the new one's elder. NULL where there is
- * no room.
+ * Makes p->flow a new one between these ends, in front of what it was, which is the new one's elder, or instead of `past`.
+ * NULL where there is no room; then p->flow is what it was.
  */
-static struct flow *add_flow(struct passage *p, const struct endpoints *ends, uint32_t isn, enum mode mode)
+static struct flow *add_flow(struct passage *p, const struct endpoints *ends, struct flow *past, uint32_t isn, enum mode mode)
 {
 	struct engine *engine = p->engine;
-	bool has_elder = p->flow != NULL;
+	struct flow *flow = past;
 
-	/* Once a tick, so that a flood of SYNs does not pay for it one by one. */
-	if (!flow_table_has_room(&engine->table) && engine->full_tick != p->tick) {
-		engine->full_tick = p->tick;
-		engine_sweep(engine, ENGINE_SWEEP_WHEN_FULL, p->tick);
+	if (past) {
+		engine_renew_flow(engine, past);
+	} else {
+		engine_make_room(p);
+		flow = flow_table_add(&engine->table, &ends->src, ends->src_port, &ends->dst, ends->dst_port);
 	}
-	if (!flow_table_has_room(&engine->table))
-		engine_push_out(p, NULL);
-	p->flow = flow_table_add(&engine->table, &ends->src, ends->src_port, &ends->dst, ends->dst_port);
-	if (!p->flow)
+	if (!flow)
 		return NULL;
-	*flow_table_syn(&engine->table, p->flow) = (struct flow_syn){isn, syn_time(p)};
-	p->flow->mode = mode & 0xf;
-	p->flow->slot = p->slot;
-	p->flow->last_seen_s = engine_seconds(p->tick);
-	if (has_elder)
-		flow_set_flags(p->flow, FLOW_HAS_ELDER);
-	return p->flow;
+	*flow_table_syn(&engine->table, flow) = (struct flow_syn){isn, syn_time(p)};
+	flow->mode = mode & 0xf;
+	flow->slot = p->slot;
+	flow->last_seen_s = engine_seconds(p->tick);
+	if (p->flow)
+		flow_set_flags(flow, FLOW_HAS_ELDER);
+	p->flow = flow;
+	return flow;
 }
 
 /*
@@ -215,14 +228,15 @@ static enum reason handle_new_syn(struct passage *p)
 	enum reason reason = find_reason_to_pass(p, direction, destination);
 	uint16_t first = is_first(p->flow) ? FLOW_FIRST : 0;
 	uint32_t isn = packet_seq(&p->packet), last_tsval;
+	struct flow *past;
 
 	if (reason != REASON_COUNT && !is_to_be_known(p, reason))
 		return pass_new_syn(p, reason);
-	last_tsval = make_way(p, isn);
-	/* Whoever has a flow behind this one is below it, or has just given one back. */
-	if (!p->flow && is_share_full(p, &ends->src))
+	last_tsval = make_way(p, isn, &past);
+	/* Whoever has a flow behind this one is below it, or gives one back. */
+	if (!p->flow && !past && is_share_full(p, &ends->src))
 		return pass_new_syn(p, reason == REASON_COUNT ? REASON_CLIENT_QUOTA : reason);
-	if (!add_flow(p, ends, isn, reason == REASON_COUNT ? destination->mode : MODE_OFF))
+	if (!add_flow(p, ends, past, isn, reason == REASON_COUNT ? destination->mode : MODE_OFF))
 		return pass_new_syn(p, reason == REASON_COUNT ? REASON_TABLE_FULL : reason);
 	p->flow->repair = destination->repair & 0xf;
 	flow_set_flags(p->flow, first);
@@ -261,7 +275,7 @@ void engine_know_unseen(struct passage *p)
 		engine_forget_flow(p->engine, p->younger);
 	/* Whatever its state says: that may be somebody else's word, too. */
 	if (has_room_for_unseen(p)) {
-		if (!add_flow(p, &from_client, packet_ack(&p->packet) - 1, MODE_OFF))
+		if (!add_flow(p, &from_client, NULL, packet_ack(&p->packet) - 1, MODE_OFF))
 			return;
 		p->flow->tsval_high = last_tsval;
 		flow_set_flags(p->flow, FLOW_UNSEEN);

@@ -380,7 +380,8 @@ static void drop_scaled(struct flow_table *table, struct flow *flow)
 	use_of_client(table, &flow->client)->scaled--;
 }
 
-bool flow_table_remove_if(struct flow_table *table, struct flow *flow, uint64_t word)
+/* Ends the flow, which stays where it is found. False where its word is not `word`. */
+static bool end_flow(struct flow_table *table, struct flow *flow, uint64_t word)
 {
 	struct flow gone = {.word = word};
 
@@ -389,6 +390,13 @@ bool flow_table_remove_if(struct flow_table *table, struct flow *flow, uint64_t 
 		return false;
 	flow_table_drop_pairs(table, flow);
 	drop_scaled(table, flow);
+	return true;
+}
+
+bool flow_table_remove_if(struct flow_table *table, struct flow *flow, uint64_t word)
+{
+	if (!end_flow(table, flow, word))
+		return false;
 	__atomic_sub_fetch(&use_of_client(table, &flow->client)->flows, 1, __ATOMIC_RELAXED);
 	take_out_of_chain(table, head_of_flow(table, flow), flow);
 	if (table->loan)
@@ -406,6 +414,19 @@ uint64_t flow_table_remove(struct flow_table *table, struct flow *flow)
 	do
 		word = atomic_load(&flow->word);
 	while (!flow_table_remove_if(table, flow, word));
+	return word;
+}
+
+uint64_t flow_table_renew(struct flow_table *table, struct flow *flow)
+{
+	uint64_t word;
+
+	do
+		word = atomic_load(&flow->word);
+	while (!end_flow(table, flow, word));
+	atomic_store(&flow->word, 0);
+	flow->offset = flow->tsval_high = flow->syn_tsval = flow->last_seen_s = 0;
+	*flow_table_syn(table, flow) = (struct flow_syn){0};
 	return word;
 }
 
