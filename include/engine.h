@@ -50,6 +50,9 @@ struct engine {
  */
 enum reason engine_handle(struct engine *engine, const struct packet_input *input, uint64_t tick);
 
+/* The same for a packet that the fast path's programs must have seen, and that bears no mark of theirs. */
+enum reason engine_handle_unmarked(struct engine *engine, const struct packet_input *input, uint64_t tick);
+
 /* Fetches into the caches what engine_handle() will need for the next packets. Changes nothing. */
 enum {
 	ENGINE_AHEAD_MAX = 64,

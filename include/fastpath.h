@@ -53,6 +53,7 @@ struct fastpath_shared {
 	uint32_t clock_base, clock_max_lead_ms;
 	uint32_t lent_mask;
 	uint32_t wan_count, wan[FASTPATH_WANS_MAX]; /* interfaces to the servers; none: all that a packet did not come in by */
+	uint32_t lan_count, lan[FASTPATH_WANS_MAX]; /* those where programs see packets */
 	int64_t clock_offset_ms; /* of the tick, from CLOCK_BOOTTIME */
 	uint64_t frozen_tick;	 /* in tests: what time it is; 0: what the kernel says */
 	uint64_t secret[2];

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "flow.h"
 #include "packet.h"
+#include "packet.h"
 #include "policy.h"
 #include "reason.h"
 #include "seq.h"
@@ -188,6 +189,21 @@ static inline bool plain_is_of_a_raw_syn(const struct flow *flow, const struct f
 		return false;
 	return age_ms <= lately && tsecr - (said - lately) <= lately + age_ms &&
 	       tsecr - (flow->syn_tsval - lately) > 2 * lately;
+}
+
+/*
+ * True for a segment of the client's, of sequence number `seq`, that says what pawsd has made of it, and not what the client has
+ * said: its TSval is nearer to what the flow has sent than it would be if it were shifted.
+ */
+static inline bool plain_is_done(const struct flow *flow, const struct flow_syn *syn, uint8_t tcp_flags, uint32_t seq, uint32_t tsval)
+{
+	const uint32_t as_is = tsval - flow->tsval_high, shifted = as_is + flow->offset;
+
+	if (!plain_is(flow) || flow->offset == 0)
+		return false;
+	if (tcp_flags & TCP_SYN)
+		return seq == syn->isn && tsval == flow->syn_tsval;
+	return (as_is > INT32_MAX ? -as_is : as_is) < (shifted > INT32_MAX ? -shifted : shifted);
 }
 
 #endif

@@ -81,6 +81,8 @@
 	  "segment to the server of a flow that began without pawsd") \
 	X(MIDSTREAM_IN, "midstream_in", PASS, PASSED, \
 	  "segment to the client of a flow that began without pawsd") \
+	X(MARK_LOST, "mark_lost", PASS, PASSED, \
+	  "segment that the fast path had rewritten, and whose mark somebody else's rule has taken away: not rewritten once more") \
 	X(NO_TIMESTAMPS, "no_timestamps", PASS, PASSED, \
 	  "segment without the option, of no known flow") \
 	X(TRUNCATED, "truncated", PASS, PASSED, \

@@ -221,6 +221,24 @@ static struct packet_input make_input(struct worker *worker, const struct queue_
 	return input;
 }
 
+/* The programs mark whatever comes in where they are. */
+static bool is_unmarked(const struct fastpath_shared *fastpath, const struct queue_packet *packet)
+{
+	if (packet->mark >> fastpath->mark_shift & FASTPATH_MARK_IN)
+		return false;
+	for (uint32_t i = 0; i < fastpath->lan_count; i++)
+		if (fastpath->lan[i] == packet->indev)
+			return true;
+	return false;
+}
+
+static enum reason handle(struct worker *worker, const struct queue_packet *packet, const struct packet_input *input, uint64_t tick)
+{
+	if (worker->fastpath && is_unmarked(worker->fastpath, packet))
+		return engine_handle_unmarked(&worker->engine, input, tick);
+	return engine_handle(&worker->engine, input, tick);
+}
+
 static void handle_batch(struct worker *worker, const struct queue_packet *packets, uint32_t count, uint64_t tick)
 {
 	struct packet_input inputs[QUEUE_BATCH_PACKETS];
@@ -230,7 +248,7 @@ static void handle_batch(struct worker *worker, const struct queue_packet *packe
 	if (count >= AHEAD_LEAST)
 		engine_look_ahead(&worker->engine, inputs, count);
 	for (uint32_t i = 0; i < count; i++) {
-		enum reason reason = engine_handle(&worker->engine, &inputs[i], tick);
+		enum reason reason = handle(worker, &packets[i], &inputs[i], tick);
 
 		if (reason_table[reason].action == ACTION_MODIFY)
 			queue_accept_modified(worker->queues, &packets[i]);

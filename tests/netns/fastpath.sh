@@ -125,6 +125,26 @@ away() {
 	diag "$(jq -c . "$WORK/connects")"
 }
 
+# --- what others do to marks -----------------------------------------------------------------
+
+# A rule that sets the whole mark anew takes the programs' word away: what they have rewritten comes to the queues, and must
+# not be rewritten once more.
+marks_lost() {
+	local family
+	for family in 4 6; do xt "$GW" $family -t mangle -A PREROUTING -i lan0 -j MARK --set-mark 7; done
+	net_offload off
+	capture_start lost
+	for family in 4 6; do
+		check "marks taken away, IPv$family: connections" \
+			load --from "$(clients $family)" --to "$(endpoint $family 1 8001-8008)" --count 64 --concurrency 8
+	done
+	capture_stop lost
+	capture_properties lost
+	check "it is counted" [ "$(counted all mark_lost)" -gt 500 ]
+	for family in 4 6; do xt "$GW" $family -t mangle -F PREROUTING; done
+	net_offload on
+}
+
 # --- what is left, and what hinders ----------------------------------------------------------
 
 programs_gone() {
@@ -168,6 +188,7 @@ serve "$(endpoint 4 1 8001-8008)" "$(endpoint 4 2 8001-8008)" "$(endpoint 4 3 80
 config pawsd
 pawsd_up "$WORK/pawsd.conf"
 ordinary
+marks_lost
 away
 sed -i 's/^on_stop = .*/on_stop = remove/' "$WORK/pawsd.conf"
 check "a reload" pawsctl reload

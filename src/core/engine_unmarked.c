@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Packets that the fast path's programs must have seen, and that bear no mark of theirs: a rule of somebody else's has set
+ * the mark anew, or there are no programs just now. What they have rewritten must not be rewritten once more.
+ */
+#include "engine_internal.h"
+
+#include "plain.h"
+
+enum reason engine_handle_unmarked(struct engine *engine, const struct packet_input *input, uint64_t tick)
+{
+	struct packet packet;
+	const struct flow *flow = NULL;
+	bool outbound = false;
+
+	if (packet_parse(input, &packet) == REASON_COUNT && packet.ts)
+		flow = flow_table_look_up(&engine->table, &packet.ends, &outbound);
+	if (!flow || !outbound || !plain_is_done(flow, flow_table_syn(&engine->table, flow), packet.flags, packet_seq(&packet), packet.tsval))
+		return engine_handle(engine, input, tick);
+	counter_add(&engine->counters->reason[flow->slot][REASON_MARK_LOST], 1);
+	return REASON_MARK_LOST;
+}
