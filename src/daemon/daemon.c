@@ -198,13 +198,15 @@ int daemon_start(struct daemon *daemon)
 		log_error("%s", error);
 		return -1;
 	}
-	log_info("ready: %zu destinations, %u workers, queues %u to %u, rules by %s",
+	log_info("ready: %zu destinations, %u workers, queues %u to %u, rules by %s%s%s",
 		 daemon->config->policy->destination_count - 1, daemon->config->rules.workers,
 		 daemon->config->rules.queue_first,
 		 daemon->config->rules.queue_first + 2u * daemon->config->rules.workers - 1,
 		 daemon->config->rules.backend == RULES_NONE	   ? "somebody else"
 		 : daemon->config->rules.backend == RULES_IPTABLES ? "iptables"
-								   : "nft");
+								   : "nft",
+		 daemon->fastpath.attached.count ? ", fast path by " : "",
+		 !daemon->fastpath.attached.count ? "" : daemon->fastpath.attached.is_tcx ? "tcx" : "clsact");
 	return 0;
 }
 

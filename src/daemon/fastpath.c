@@ -57,13 +57,14 @@ static void find_wans(struct daemon *daemon)
 }
 
 /* What is new since the last look. */
-static void tell_news(struct fastpath *fastpath, const struct fastpath_attached *now)
+static void tell_news(struct daemon *daemon, const struct fastpath_attached *now)
 {
+	struct fastpath *fastpath = &daemon->fastpath;
 	const struct fastpath_attached *before = &fastpath->attached;
 
 	if (now->missing[0] && strcmp(now->missing, before->missing) != 0)
 		log_warning("no fast path for one of its interfaces: %s", now->missing);
-	if (now->count != before->count)
+	if (now->count != before->count && daemon->is_in_force) /* else that is said when pawsd is ready */
 		log_info("fast path: programs of the kernel at %u interfaces, by %s", now->count, now->is_tcx ? "tcx" : "clsact");
 	fastpath->attached = *now;
 	memcpy(fastpath_shared_of(&fastpath->memory)->lan, now->index, sizeof(now->index));
@@ -80,7 +81,7 @@ void fastpath_look(struct daemon *daemon)
 		return;
 	find_wans(daemon);
 	if (helper_attach_fastpath(daemon->helper, &now))
-		tell_news(&daemon->fastpath, &now);
+		tell_news(daemon, &now);
 }
 
 void fastpath_begin(struct daemon *daemon, const struct fastpath_memory *left)

@@ -18,7 +18,7 @@ rules() {
 				sed -n "s/\[[0-9]*:[0-9]*\]//; /^-A\|^:PAWSD/s/^/$family /p"
 		done
 		in_ns "$GW" ipset list -terse | sed -n 's/^Name: /set /p; /^Number of entries/p' | paste - -
-	} | sed 's/ pawsd-[a-z]\([46]\)/ pawsd-\1/; s/ --label [0-9"]*/ --label N/' | sort
+	} | sed 's/ pawsd-[a-z]\([46]\)/ pawsd-\1/; s/ --label [0-9"]*/ --label N/g' | sort
 }
 
 xt_command() { if [ "$1" = 4 ]; then echo "iptables-$XT"; else echo "ip6tables-$XT"; fi; }
@@ -96,7 +96,12 @@ crowd_start() {
 crowd_end() {
 	local before
 	before=$(counted all out_rewritten)
-	check "$XT: transfers whose client is ahead are left alone" [ "$(counted all in_gone_past)" -ge 5 ]
+	# The kernel's programs ask no rules: of what they rewrite nothing goes by.
+	if [ -z "${PAWSD_FASTPATH:-}" ]; then
+		check "$XT: transfers whose client is ahead are left alone" [ "$(counted all in_gone_past)" -ge 5 ]
+	else
+		check "$XT: no transfer has gone by" [ "$(counted all in_gone_past)" = 0 ]
+	fi
 	check "$XT: the others are rewritten" wait_until 10 eval "[ \"\$(counted all out_rewritten)\" -gt $((before + 1000)) ]"
 	kill -TERM "$CROWD"
 	check "$XT: no transfer is broken" finish "$CROWD"

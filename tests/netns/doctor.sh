@@ -243,7 +243,7 @@ ns_write "$GW" net/ipv4/tcp_timestamps 1
 
 config 's/^wan = .*/wan = wan0 ppp*/'
 finds "an interface that is not there" 0 warn wan 'ppp\*: there is no such interface'
-config 's/^wan = .*/wan = lan0/'
+config 's/^wan = .*/wan = lan0/; s/^interfaces = .*/interfaces = wan0:lan/'
 finds "the default route leaves elsewhere" 0 note wan 'default route leaves by wan0'
 config
 in_ns "$GW" ip link set wan0 down

@@ -28,7 +28,7 @@ rules() {
 	local command
 	for command in iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft; do
 		in_ns "$GW" "$command-save" 2>/dev/null | sed -n "s/\[[0-9]*:[0-9]*\]//; /^-A\|^:.* - /s/^/$command /p"
-	done | sed 's/ pawsd-[a-z]\([46]\)/ pawsd-\1/; s/ --label [0-9"]*/ --label N/'
+	done | sed 's/ pawsd-[a-z]\([46]\)/ pawsd-\1/; s/ --label [0-9"]*/ --label N/g'
 	in_ns "$GW" ipset list -terse 2>/dev/null | sed -n 's/^Name: pawsd-[a-z]\([46]\)/set pawsd-\1/p' || true
 }
 
