@@ -54,6 +54,7 @@ TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools
 parts = $(call objects,tests/tools/$(1)/*.c)
 # What else it is linked with, of another's.
 BORROWED_replay := $(BUILD)/tests/fastpath/front.o
+BORROWED_test_fastpath_programs := $(BUILD)/tests/fastpath/front.o
 BORROWED_handcap := $(call objects,tests/tools/replay/text.c tests/tools/replay/segment.c tests/tools/replay/build.c)
 
 # The simulator: its own program, whose head (tests/sim/main.c) says how it is built.
@@ -116,7 +117,7 @@ FORCE:
 .SECONDEXPANSION:
 # A unit test of a part of the tools is named for it: test_top_view.
 tool = $(patsubst %.c,$(BUILD)/%.o,$(wildcard src/tools/$(patsubst test_%,%,$(1)).c))
-$(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $$(filter-out $(ANSWERS),$$(call tool,%)) $(ANSWERS) $(LIBRARY)
+$(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $$(filter-out $(ANSWERS),$$(call tool,%)) $$(BORROWED_%) $(ANSWERS) $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_LIBS)
 
 $(TEST_TOOLS): $(BUILD)/tests/%: $(BUILD)/tests/tools/%.o $$(call parts,%) $$(BORROWED_%) $(LIBRARY)
@@ -130,6 +131,8 @@ $(SIM_OBJECTS): $(BUILD)/tests/objects/%.o: tests/%.c
 
 $(SIM): $(SIM_OBJECTS) $(BUILD)/tests/fastpath/front.o $(BUILD)/src/tools/analysis.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lbpf
+
+$(BUILD)/tests/test_fastpath_programs: | $(BPF)
 
 # Another time of day for the daemon under soak: preloaded, so with nothing of sanitizers in it.
 TIMESHIFT := $(BUILD)/tests/timeshift.so

@@ -4,8 +4,37 @@
 
 /* What becomes of a packet: the only place that changes its bytes and its mark. */
 
-/* The 32 bits at `at` become `new`, host byte order. */
-inline_always void replace32(struct __sk_buff *skb, const struct passage *p, uint32_t at, uint32_t old, uint32_t new)
+inline_always int mark(struct __sk_buff *skb, const struct fastpath_shared *shared, enum fastpath_mark mark)
+{
+	skb->mark |= (uint32_t)mark << (shared->mark_shift & 31);
+	return LEAVE;
+}
+
+/* Done, under that reason. */
+inline_always int done(struct __sk_buff *skb, const struct passage *p, const struct fastpath_shared *shared, uint32_t slot,
+		       enum reason reason)
+{
+	if (shared->frozen_tick)
+		skb->cb[0] = (uint32_t)reason;
+	count(slot, reason);
+	return mark(skb, shared, p->side & SIDE_PRE ? FASTPATH_MARK_DONE_OUT : FASTPATH_MARK_DONE_IN);
+}
+
+/* Behind netfilter there is no queue any more. */
+inline_always int leave_to_queue(struct __sk_buff *skb, const struct passage *p, const struct fastpath_shared *shared)
+{
+	return p->side & SIDE_PRE ? mark(skb, shared, FASTPATH_MARK_SLOW) : LEAVE;
+}
+
+/* Nothing is known of it: the rules decide. */
+inline_always int leave_to_rules(struct __sk_buff *skb, const struct passage *p, const struct fastpath_shared *shared)
+{
+	return p->side & SIDE_PRE ? mark(skb, shared, FASTPATH_MARK_OTHER) : LEAVE;
+}
+
+/* The 32 bits at `at` become `new`, host byte order; then it is done. */
+inline_always int replace32(struct __sk_buff *skb, const struct passage *p, const struct fastpath_shared *shared, uint32_t at,
+			    uint32_t old, uint32_t new, uint32_t slot, enum reason reason)
 {
 	uint32_t from = bpf_htonl(old), to = bpf_htonl(new);
 	uint32_t bytes = to;
@@ -14,28 +43,11 @@ inline_always void replace32(struct __sk_buff *skb, const struct passage *p, uin
 		from = from << 8 | from >> 24;
 		to = to << 8 | to >> 24;
 	}
-	bpf_l4_csum_replace(skb, p->segment.tcp_at + 16, from, to, sizeof(to));
-	bpf_skb_store_bytes(skb, at, &bytes, sizeof(bytes), 0);
-}
-
-inline_always int mark(struct __sk_buff *skb, const struct fastpath_shared *shared, enum fastpath_mark mark)
-{
-	skb->mark |= (uint32_t)mark << (shared->mark_shift & 31);
-	return LEAVE;
-}
-
-/* Done, under that reason. */
-inline_always int done(struct __sk_buff *skb, const struct fastpath_shared *shared, uint32_t slot, enum reason reason)
-{
-	if (shared->frozen_tick)
-		skb->cb[0] = (uint32_t)reason;
-	count(slot, reason);
-	return mark(skb, shared, FASTPATH_MARK_DONE_OUT);
-}
-
-inline_always int leave_to_queue(struct __sk_buff *skb, const struct fastpath_shared *shared)
-{
-	return mark(skb, shared, FASTPATH_MARK_SLOW);
+	if (bpf_l4_csum_replace(skb, p->segment.tcp_at + 16, from, to, sizeof(to)) < 0)
+		return leave_to_queue(skb, p, shared);
+	if (bpf_skb_store_bytes(skb, at, &bytes, sizeof(bytes), 0) < 0)
+		return TC_ACT_SHOT; /* its checksum would be wrong */
+	return done(skb, p, shared, slot, reason);
 }
 
 #endif

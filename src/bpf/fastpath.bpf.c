@@ -8,6 +8,7 @@
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/pkt_cls.h>
@@ -43,8 +44,21 @@ __attribute__((noinline)) int fast_parse(struct __sk_buff *skb, struct passage *
 	if (!p)
 		return false;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return parse_ipv4(skb, link_len, &p->segment);
-	return skb->protocol == bpf_htons(ETH_P_IPV6) && parse_ipv6(skb, link_len, &p->segment);
+		return parse_ipv4(skb, link_len, p->side, &p->segment);
+	return skb->protocol == bpf_htons(ETH_P_IPV6) && parse_ipv6(skb, link_len, p->side, &p->segment);
+}
+
+/*
+ * True for a packet that has been looked at, here or on another interface, or that is none for this one: what is not for this
+ * host, and what belongs to a VLAN's interface, which has programs of its own.
+ */
+inline_always bool is_anothers(const struct __sk_buff *skb, const struct fastpath_shared *shared, enum side side)
+{
+	const uint32_t looked_at = side & SIDE_PRE ? FASTPATH_MARK_IN : FASTPATH_MARK_DONE_OUT | FASTPATH_MARK_DONE_IN;
+
+	if (skb->vlan_present || ((side & SIDE_PRE) && skb->pkt_type != PACKET_HOST))
+		return true;
+	return skb->mark & looked_at << (shared->mark_shift & 31);
 }
 
 inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side side)
@@ -54,17 +68,18 @@ inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side sid
 	struct world w = {0};
 	uint8_t flags;
 
-	if (!shared)
-		return LEAVE;
-	if (!(side & SIDE_PRE) && (skb->mark & (uint32_t)(FASTPATH_MARK_DONE_OUT | FASTPATH_MARK_DONE_IN) << (shared->mark_shift & 31)))
+	if (!shared || is_anothers(skb, shared, side))
 		return LEAVE;
 	if (!fast_parse(skb, &p, link_len))
-		return LEAVE;
+		return leave_to_rules(skb, &p, shared);
 	if (!fast_find(&p))
-		return leave_to_queue(skb, shared);
+		return leave_to_queue(skb, &p, shared);
 	flags = p.segment.flags & (TCP_SYN | TCP_ACK);
 	if (!p.flow_at && flags != TCP_SYN)
-		return LEAVE;
+		return leave_to_rules(skb, &p, shared);
+	/* A server among the clients: what it says is for behind netfilter, and may have come through the queue by then. */
+	if (p.flow_at && (side & SIDE_OUT) && !p.outbound)
+		return leave_to_queue(skb, &p, shared);
 	p.tick = shared->frozen_tick;
 	if (!p.tick)
 		p.tick = bpf_ktime_get_boot_ns() / 1000000 + (uint64_t)shared->clock_offset_ms;
@@ -73,12 +88,12 @@ inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side sid
 	if (flags == TCP_SYN)
 		return fast_syn(skb, &p);
 	if (!look_up_flow(&w, p.flow_at - 1))
-		return LEAVE;
+		return leave_to_queue(skb, &p, shared);
 	if (!(side & (SIDE_PRE | SIDE_OUT)) && (w.flow->flags & FLOW_HAS_ELDER) &&
 	    (!fast_choose(&p) || !look_up_flow(&w, p.flow_at - 1)))
 		return LEAVE;
 	if (!plain_is(w.flow))
-		return leave_to_queue(skb, shared);
+		return leave_to_queue(skb, &p, shared);
 	return flags & TCP_SYN ? fast_synack(skb, &p) : fast_segment(skb, &p);
 }
 

@@ -79,21 +79,19 @@ __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 	if (p->flow_at && look_up_flow(&w, p->flow_at - 1))
 		flow = w.flow;
 	head = head_of(p);
-	if (!head)
-		return LEAVE;
-	if (!(p->side & SIDE_OUT) || (flow && !p->outbound))
-		return leave_to_queue(skb, w.shared);
+	if (!head || !(p->side & SIDE_OUT) || (flow && !p->outbound))
+		return leave_to_queue(skb, p, w.shared);
 	if (flow) {
 		now.word = before = atomic_load(&flow->word);
 		if (!plain_is(&now) || (now.state != FLOW_LAST_ACK && now.state != FLOW_TIME_WAIT) ||
 		    w.syn->isn == p->segment.seq)
-			return leave_to_queue(skb, w.shared);
+			return leave_to_queue(skb, p, w.shared);
 		last = flow->tsval_high;
 	}
 	policy = match(p);
 	if (!policy || policy->mode != MODE_REWRITE || w.shared->flags || !p->segment.ts_at ||
 	    !p->segment.tsval)
-		return leave_to_queue(skb, w.shared);
+		return leave_to_queue(skb, p, w.shared);
 	now.word = 0;
 	now.slot = policy->slot;
 	now.mode = MODE_REWRITE;
@@ -103,9 +101,9 @@ __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 		now.flags = FLOW_FIRST;
 		use = use_of_client(w.shared, p->segment.key.src);
 		if (!use || (w.shared->client_most && use->flows >= w.shared->client_most) || !take_place(w.shared, &at))
-			return leave_to_queue(skb, w.shared);
+			return leave_to_queue(skb, p, w.shared);
 		if (!look_up_flow(&w, at))
-			return leave_to_queue(skb, w.shared);
+			return leave_to_queue(skb, p, w.shared);
 		flow = w.flow;
 		memcpy(&flow->client, p->segment.key.src, 16);
 		memcpy(&flow->server, p->segment.key.dst, 16);
@@ -114,7 +112,7 @@ __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 	}
 	flow->last_seen_s = (uint32_t)(p->tick / 1000); /* before the word: or its owner would find it to be over */
 	if (p->flow_at && !change(flow, before, now.word))
-		return leave_to_queue(skb, w.shared);
+		return leave_to_queue(skb, p, w.shared);
 	clock_publish(&w.clock, p->tick);
 	emitted = clock_syn_tsval(&w.clock, p->tick, &flow->server, last ? &last : NULL);
 	flow->offset = emitted - p->segment.tsval;
@@ -126,14 +124,13 @@ __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 		flow->word = now.word;
 		if (!link_flow(w.shared, head, flow, at)) {
 			flow->word = 0;
-			return leave_to_queue(skb, w.shared);
+			return leave_to_queue(skb, p, w.shared);
 		}
 		if (use)
 			__sync_fetch_and_add(&use->flows, 1);
 		count_state(now.slot, FLOW_SYN_SENT, 1);
 	}
-	replace32(skb, p, p->segment.ts_at + 2, p->segment.tsval, emitted);
-	return done(skb, w.shared, now.slot, REASON_SYN_REWRITTEN);
+	return replace32(skb, p, w.shared, p->segment.ts_at + 2, p->segment.tsval, emitted, now.slot, REASON_SYN_REWRITTEN);
 }
 
 /*
@@ -201,40 +198,41 @@ __attribute__((noinline)) int fast_synack(struct __sk_buff *skb, struct passage 
 	enum move move;
 	uint32_t tsval;
 
-	if (!p || !enter(&w) || !look_up_flow(&w, p->flow_at - 1))
+	if (!p || !enter(&w))
 		return LEAVE;
+	if (!look_up_flow(&w, p->flow_at - 1))
+		return leave_to_queue(skb, p, w.shared);
 	flow = w.flow;
 	if (p->outbound)
-		return leave_to_queue(skb, w.shared);
+		return leave_to_queue(skb, p, w.shared);
 	if (plain_bytes_since_syn(w.syn, p->segment.ack) >= PLAIN_HANDSHAKE_BYTES_MAX) {
 		if (p->side & SIDE_PRE)
-			return leave_to_queue(skb, w.shared);
+			return leave_to_queue(skb, p, w.shared);
 		if (p->segment.ts_at)
 			p->younger_at ? renew_unseen(p, &w) : know_unseen(p, &w);
-		return done(skb, w.shared, flow->slot, REASON_SYNACK_UNKNOWN);
+		return done(skb, p, w.shared, flow->slot, REASON_SYNACK_UNKNOWN);
 	}
 	move = move_on(p);
 	if (move == MOVE_THOUGHT || (move == MOVE_LOST && (p->side & SIDE_PRE)))
-		return leave_to_queue(skb, w.shared);
+		return leave_to_queue(skb, p, w.shared);
 	flow->last_seen_s = (uint32_t)(p->tick / 1000);
 	if (!p->segment.ts_at)
-		return done(skb, w.shared, flow->slot, REASON_SYNACK_NO_TIMESTAMPS);
+		return done(skb, p, w.shared, flow->slot, REASON_SYNACK_NO_TIMESTAMPS);
 	clock_note_stamped(&w.clock, (uint32_t)(p->tick / 1000), &flow->server);
 	if (p->segment.tsecr == 0)
-		return done(skb, w.shared, flow->slot, REASON_SYNACK_TSECR_ZERO);
+		return done(skb, p, w.shared, flow->slot, REASON_SYNACK_TSECR_ZERO);
 	if (plain_shift_in(flow, w.syn, p->tick, p->segment.tsecr, &tsval)) {
-		replace32(skb, p, p->segment.ts_at + 6, p->segment.tsecr, tsval);
-		return done(skb, w.shared, flow->slot, REASON_SYNACK_REWRITTEN);
+		return replace32(skb, p, w.shared, p->segment.ts_at + 6, p->segment.tsecr, tsval, flow->slot, REASON_SYNACK_REWRITTEN);
 	}
 	if (plain_is_of_a_raw_syn(flow, w.syn, p->tick, p->segment.tsval, p->segment.tsecr)) {
 		flow_leave_alone(flow);
-		return done(skb, w.shared, flow->slot, REASON_SYNACK_UNKNOWN);
+		return done(skb, p, w.shared, flow->slot, REASON_SYNACK_UNKNOWN);
 	}
 	if (flow->repair == REPAIR_OFF)
-		return done(skb, w.shared, flow->slot, REASON_SYNACK_FOREIGN_TSECR);
+		return done(skb, p, w.shared, flow->slot, REASON_SYNACK_FOREIGN_TSECR);
 	tsval = flow->repair == REPAIR_ECHO ? flow_said_in_syn(flow) : 0;
-	replace32(skb, p, p->segment.ts_at + 6, p->segment.tsecr, tsval);
-	return done(skb, w.shared, flow->slot, flow->repair == REPAIR_ECHO ? REASON_SYNACK_REPAIRED_ECHO : REASON_SYNACK_REPAIRED_ZERO);
+	return replace32(skb, p, w.shared, p->segment.ts_at + 6, p->segment.tsecr, tsval, flow->slot,
+			 flow->repair == REPAIR_ECHO ? REASON_SYNACK_REPAIRED_ECHO : REASON_SYNACK_REPAIRED_ZERO);
 }
 
 #endif

@@ -79,8 +79,8 @@ inline_always uint32_t find_option(struct __sk_buff *skb, uint32_t at, uint32_t 
 	return options.scan.reason == REASON_COUNT ? options.scan.found : UINT8_MAX + 1;
 }
 
-/* True for a TCP segment that is whole and sound. */
-inline_always bool parse_tcp(struct __sk_buff *skb, uint32_t at, struct segment *ret)
+/* True for a TCP header that is whole and sound; `end`: of the IP packet. */
+inline_always bool parse_tcp(struct __sk_buff *skb, uint32_t at, uint32_t end, struct segment *ret)
 {
 	struct tcp_header tcp;
 	uint32_t len, found, values[2];
@@ -88,7 +88,7 @@ inline_always bool parse_tcp(struct __sk_buff *skb, uint32_t at, struct segment 
 	if (bpf_skb_load_bytes(skb, at, &tcp, sizeof(tcp)) < 0)
 		return false;
 	len = (uint32_t)(tcp.offset >> 4) * 4;
-	if (len < sizeof(tcp))
+	if (len < sizeof(tcp) || at + len > end || end > skb->len)
 		return false;
 	len -= sizeof(tcp);
 	ret->tcp_at = at;
@@ -134,7 +134,12 @@ inline_always void map_ipv4(uint64_t ret[2], uint32_t address)
 	ret[1] = bpf_cpu_to_be64(0xffff00000000 | bpf_ntohl(address));
 }
 
-inline_always bool parse_ipv4(struct __sk_buff *skb, uint32_t at, struct segment *ret)
+/*
+ * Behind netfilter a packet that conntrack has put together from fragments may be in fragments once more. The first has all
+ * of the TCP header, as a rule, and a change of the checksum is right for the whole whatever the others have. Before netfilter
+ * they are for the queue, which gets them put together.
+ */
+inline_always bool parse_ipv4(struct __sk_buff *skb, uint32_t at, enum side side, struct segment *ret)
 {
 	struct {
 		uint8_t version, tos;
@@ -146,42 +151,50 @@ inline_always bool parse_ipv4(struct __sk_buff *skb, uint32_t at, struct segment
 
 	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) < 0 || ip.version >> 4 != 4 || (ip.version & 0xf) < 5)
 		return false;
-	if (ip.protocol != IPPROTO_TCP || (ip.fragment & bpf_htons(0x3fff)))
+	if (ip.protocol != IPPROTO_TCP || (ip.fragment & bpf_htons(side & SIDE_PRE ? 0x3fff : 0x1fff)))
 		return false;
 	map_ipv4(ret->key.src, ip.src);
 	map_ipv4(ret->key.dst, ip.dst);
-	return parse_tcp(skb, at + (ip.version & 0xf) * 4u, ret);
+	return parse_tcp(skb, at + (ip.version & 0xf) * 4u, at + bpf_ntohs(ip.len), ret);
 }
 
-inline_always bool parse_ipv6(struct __sk_buff *skb, uint32_t at, struct segment *ret)
+inline_always bool parse_ipv6(struct __sk_buff *skb, uint32_t at, enum side side, struct segment *ret)
 {
 	struct {
-		uint32_t version;
+		uint8_t version, flow[3];
 		uint16_t len;
 		uint8_t next, hops;
 		uint8_t src[16], dst[16];
 	} ip;
+	uint32_t end;
 	uint8_t next;
 
-	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) < 0)
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) < 0 || ip.version >> 4 != 6)
 		return false;
 	memcpy(ret->key.src, ip.src, 16);
 	memcpy(ret->key.dst, ip.dst, 16);
 	next = ip.next;
 	at += sizeof(ip);
+	end = at + bpf_ntohs(ip.len);
 	for (int i = 0; i < IPV6_EXTENSIONS_MAX && next != IPPROTO_TCP; i++) {
 		uint8_t extension[4];
 
-		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
+		    (next != IPPROTO_FRAGMENT || (side & SIDE_PRE)))
 			return false;
 		if (bpf_skb_load_bytes(skb, at, extension, sizeof(extension)) < 0)
 			return false;
 		if (next == IPPROTO_ROUTING && extension[3])
 			return false;
+		if (next == IPPROTO_FRAGMENT) {
+			if (extension[2] || (extension[3] & 0xf8)) /* not the first */
+				return false;
+			extension[1] = 0;
+		}
 		next = extension[0];
 		at += ((uint32_t)extension[1] + 1) * 8;
 	}
-	return next == IPPROTO_TCP && parse_tcp(skb, at, ret);
+	return next == IPPROTO_TCP && parse_tcp(skb, at, end, ret);
 }
 
 #endif

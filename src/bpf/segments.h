@@ -10,12 +10,11 @@ inline_always int handle_out(struct __sk_buff *skb, const struct passage *p, str
 	uint32_t tsval;
 
 	if (!p->segment.ts_at)
-		return done(skb, w->shared, flow->slot, REASON_FLOW_NO_TIMESTAMPS);
+		return done(skb, p, w->shared, flow->slot, REASON_FLOW_NO_TIMESTAMPS);
 	if (!plain_shift_out(&w->clock, p->tick, flow, p->segment.tsval, &tsval))
-		return leave_to_queue(skb, w->shared);
+		return leave_to_queue(skb, p, w->shared);
 	plain_note_emitted(&w->clock, p->tick, flow, tsval);
-	replace32(skb, p, p->segment.ts_at + 2, p->segment.tsval, tsval);
-	return done(skb, w->shared, flow->slot, REASON_OUT_REWRITTEN);
+	return replace32(skb, p, w->shared, p->segment.ts_at + 2, p->segment.tsval, tsval, flow->slot, REASON_OUT_REWRITTEN);
 }
 
 inline_always int handle_in(struct __sk_buff *skb, const struct passage *p, struct world *w)
@@ -24,26 +23,25 @@ inline_always int handle_in(struct __sk_buff *skb, const struct passage *p, stru
 	uint32_t tsval, tsecr = p->segment.tsecr;
 
 	if (!p->segment.ts_at)
-		return done(skb, w->shared, flow->slot, REASON_FLOW_NO_TIMESTAMPS);
+		return done(skb, p, w->shared, flow->slot, REASON_FLOW_NO_TIMESTAMPS);
 	if (tsecr == 0)
-		return done(skb, w->shared, flow->slot, REASON_IN_TSECR_ZERO);
+		return done(skb, p, w->shared, flow->slot, REASON_IN_TSECR_ZERO);
 	if (plain_is_echo(flow, tsecr)) {
 		tsval = tsecr - flow->offset;
 	} else if (!plain_shift_in(flow, w->syn, p->tick, tsecr, &tsval)) {
 		if (!plain_has_gone_past(flow, tsecr))
-			return done(skb, w->shared, flow->slot, REASON_IN_FOREIGN_TSECR);
+			return done(skb, p, w->shared, flow->slot, REASON_IN_FOREIGN_TSECR);
 		flow_leave_alone(flow);
-		return done(skb, w->shared, flow->slot, REASON_IN_GONE_PAST);
+		return done(skb, p, w->shared, flow->slot, REASON_IN_GONE_PAST);
 	}
-	replace32(skb, p, p->segment.ts_at + 6, tsecr, tsval);
-	return done(skb, w->shared, flow->slot, REASON_IN_REWRITTEN);
+	return replace32(skb, p, w->shared, p->segment.ts_at + 6, tsecr, tsval, flow->slot, REASON_IN_REWRITTEN);
 }
 
 inline_always int handle_stranger(struct __sk_buff *skb, const struct passage *p, struct world *w)
 {
 	if (p->side & SIDE_PRE)
-		return leave_to_queue(skb, w->shared);
-	return done(skb, w->shared, w->flow->slot,
+		return leave_to_queue(skb, p, w->shared);
+	return done(skb, p, w->shared, w->flow->slot,
 		    !p->segment.ts_at ? REASON_NO_TIMESTAMPS : p->side & SIDE_OUT ? REASON_MIDSTREAM_OUT : REASON_MIDSTREAM_IN);
 }
 
@@ -52,13 +50,15 @@ __attribute__((noinline)) int fast_segment(struct __sk_buff *skb, struct passage
 	struct world w = {0};
 	enum move move;
 
-	if (!p || !enter(&w) || !look_up_flow(&w, p->flow_at - 1))
+	if (!p || !enter(&w))
 		return LEAVE;
+	if (!look_up_flow(&w, p->flow_at - 1))
+		return leave_to_queue(skb, p, w.shared);
 	move = move_on(p);
 	if (move == MOVE_STRANGER)
 		return handle_stranger(skb, p, &w);
 	if (move == MOVE_THOUGHT || (move == MOVE_LOST && (p->side & SIDE_PRE)))
-		return leave_to_queue(skb, w.shared);
+		return leave_to_queue(skb, p, w.shared);
 	w.flow->last_seen_s = (uint32_t)(p->tick / 1000);
 	return p->outbound ? handle_out(skb, p, &w) : handle_in(skb, p, &w);
 }

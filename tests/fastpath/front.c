@@ -237,35 +237,46 @@ static void take_counts(struct front *front)
 	}
 }
 
-/* Runs a program on the packet, whose bytes it may change. Returns the packet's mark. */
-static uint32_t run(struct front *front, const struct packet_input *input, bool is_egress, uint32_t mark, enum reason *ret_reason)
+int front_show(struct front *front, struct front_frame *frame, bool is_egress)
 {
-	struct __sk_buff before = {.mark = mark}, after = {0};
-	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = front->in, .data_size_in = LINK_LEN + input->len, .data_out = front->out,
+	struct __sk_buff before = {.mark = frame->mark}, after = {0};
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = front->in, .data_size_in = LINK_LEN + frame->len, .data_out = front->out,
 		    .data_size_out = sizeof(front->out), .ctx_in = &before, .ctx_size_in = sizeof(before), .ctx_out = &after,
 		    .ctx_size_out = sizeof(after), .repeat = 1);
 
 	memset(front->in, 0, LINK_LEN);
-	if (input->data[0] >> 4 == 4) {
-		front->in[12] = 0x08;
-	} else {
-		front->in[12] = 0x86;
-		front->in[13] = 0xdd;
-	}
-	memcpy(front->in + LINK_LEN, input->data, input->len);
+	front->in[0] = frame->to;
+	front->in[12] = (uint8_t)(frame->protocol >> 8);
+	front->in[13] = (uint8_t)frame->protocol;
+	memcpy(front->in + LINK_LEN, frame->data, frame->len);
 	if (bpf_prog_test_run_opts(front->programs[is_egress], &options) < 0) {
 		snprintf(front->problem, sizeof(front->problem), "BPF_PROG_TEST_RUN: %s", strerror(errno));
-		return 0;
+		return -errno;
 	}
-	if (options.data_size_out != LINK_LEN + input->len || (int)options.retval != -1)
-		snprintf(front->problem, sizeof(front->problem), "length %u became %u, verdict %d", LINK_LEN + input->len,
-			 options.data_size_out, (int)options.retval);
+	if (options.data_size_out != LINK_LEN + frame->len)
+		snprintf(front->problem, sizeof(front->problem), "length %u became %u", LINK_LEN + frame->len, options.data_size_out);
 	else
-		memcpy(input->data, front->out + LINK_LEN, input->len);
-	*ret_reason = (enum reason)after.cb[0];
+		memcpy(frame->data, front->out + LINK_LEN, frame->len);
+	frame->mark = after.mark;
+	frame->reason = (enum reason)after.cb[0];
+	return (int)options.retval;
+}
+
+/* Runs a program on the packet, whose bytes it may change. Returns the packet's mark. */
+static uint32_t run(struct front *front, const struct packet_input *input, bool is_egress, enum reason *ret_reason)
+{
+	struct front_frame frame = {.data = input->data, .len = input->len, .protocol = input->data[0] >> 4 == 4 ? 0x0800 : 0x86dd};
+	int verdict = front_show(front, &frame, is_egress);
+	const uint32_t mark = frame.mark;
+
+	if (verdict != -1)
+		snprintf(front->problem, sizeof(front->problem), "verdict %d", verdict);
+	if (is_egress ? mark != 0 && mark != FASTPATH_MARK_DONE_IN
+		      : mark != FASTPATH_MARK_DONE_OUT && mark != FASTPATH_MARK_SLOW && mark != FASTPATH_MARK_OTHER)
+		snprintf(front->problem, sizeof(front->problem), "mark %x at %s", mark, is_egress ? "egress" : "ingress");
+	*ret_reason = frame.reason;
 	take_counts(front);
-	if (getenv("FRONT_TRACE")) printf("# run egress %d mark in %x out %x reason %u: %x %x %x %x\n", is_egress, mark, after.mark, after.cb[0], after.cb[1], after.cb[2], after.cb[3], after.cb[4]);
-	return after.mark;
+	return mark;
 }
 
 static enum reason handle_by_engine(struct front *front, const struct packet_input *input, uint64_t tick)
@@ -276,20 +287,21 @@ static enum reason handle_by_engine(struct front *front, const struct packet_inp
 static bool can_be_run(const struct packet_input *input)
 {
 	return !input->truncated && !input->gso && !input->csum_not_ready && input->direction != DIRECTION_UNKNOWN &&
-	       input->len >= 40 && (input->data[0] >> 4 == 4 || input->data[0] >> 4 == 6) && input->len <= RUN_MAX;
+	       ((input->len >= 20 && input->data[0] >> 4 == 4) || (input->len >= 40 && input->data[0] >> 4 == 6)) &&
+	       input->len <= RUN_MAX;
 }
 
 static enum reason handle_outbound(struct front *front, const struct packet_input *input, uint64_t tick, uint8_t *label)
 {
 	enum reason reason = REASON_COUNT;
-	uint32_t mark = run(front, input, false, 0, &reason);
+	uint32_t mark = run(front, input, false, &reason);
 
-	if (mark & FASTPATH_MARK_DONE_OUT) {
+	if (mark == FASTPATH_MARK_DONE_OUT) {
 		*label = reason == REASON_SYN_REWRITTEN || *label != LABEL_SLOW ? LABEL_PASSING : LABEL_SLOW;
 		front->done.done++;
 		return reason;
 	}
-	if (mark & FASTPATH_MARK_SLOW)
+	if (mark == FASTPATH_MARK_SLOW)
 		*label = LABEL_SLOW;
 	front->done.left++;
 	return handle_by_engine(front, input, tick);
@@ -301,7 +313,7 @@ static enum reason handle_inbound(struct front *front, const struct packet_input
 	enum reason reason = REASON_COUNT;
 
 	memcpy(before, input->data, input->len);
-	if (*label == LABEL_PASSING && (run(front, input, true, 0, &reason) & FASTPATH_MARK_DONE_OUT)) {
+	if (*label == LABEL_PASSING && run(front, input, true, &reason) == FASTPATH_MARK_DONE_IN) {
 		front->done.done++;
 		return reason;
 	}
@@ -310,6 +322,17 @@ static enum reason handle_inbound(struct front *front, const struct packet_input
 	if (*label == LABEL_PASSING && reason_table[reason].action == ACTION_MODIFY)
 		snprintf(front->problem, sizeof(front->problem), "past both: the engine says %s", reason_table[reason].name);
 	return reason;
+}
+
+/* What the engine does not take for a sound segment the programs do not, either. */
+static void show_unsound(struct front *front, const struct packet_input *input)
+{
+	static uint8_t before[FRAME_MAX];
+	enum reason reason;
+
+	memcpy(before, input->data, input->len);
+	if (run(front, input, false, &reason) != FASTPATH_MARK_OTHER || memcmp(before, input->data, input->len) != 0)
+		snprintf(front->problem, sizeof(front->problem), "an unsound packet is taken for another");
 }
 
 /*
@@ -325,6 +348,8 @@ static enum reason handle_unseen(struct front *front, const struct packet_input 
 	bool outbound;
 
 	front->done.queued++;
+	if (!is_sound && can_be_run(input))
+		show_unsound(front, input);
 	if (!is_sound || input->direction == DIRECTION_IN)
 		return reason;
 	flow = flow_table_look_up(&front->engine->table, &packet.ends, &outbound);

@@ -30,6 +30,19 @@ void front_use_policy(struct front *front, const struct policy *policy);
 /* As engine_handle(), of the engine it is attached to. *ret_problem: a line where the two are at odds, else NULL. */
 enum reason front_handle(struct front *front, const struct packet_input *input, uint64_t tick, const char **ret_problem);
 
+/* A frame as it comes from a link. */
+struct front_frame {
+	uint8_t *data; /* from the IP header on */
+	uint32_t len;
+	uint16_t protocol; /* as the link has it */
+	uint8_t to;	   /* the first byte of whom it is for: 0, this host */
+	uint32_t mark;
+	enum reason reason; /* afterwards, of what is done */
+};
+
+/* Runs one of the programs on it, alone. Returns the verdict, or an error as a negative number other than -1. */
+int front_show(struct front *front, struct front_frame *frame, bool is_egress);
+
 const struct front_counts *front_counts(const struct front *front);
 
 #endif

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The programs of the fast path, each by itself: what they leave as it is, which marks packets have behind them, and what is
+ * their own behind netfilter. Beside test_fastpath.sh, which has them do what the engine does.
+ */
+#include "../fastpath/front.h"
+#include "core_test.h"
+#include "engine_world.h"
+
+#include <libgen.h>
+
+#include "fastpath.h"
+
+enum {
+	CAPACITY = 1024,
+	TICK = 1000000000,
+	IPV4 = 0x0800,
+	IPV6 = 0x86dd,
+	LETS_GO = -1, /* TC_ACT_UNSPEC */
+	FIRST_BYTES = 256, /* of a packet in fragments, in the first */
+};
+
+static struct front *front;
+static struct engine_world world;
+static bool is_ipv6;
+static struct test_segment to_server, to_client;
+static uint8_t data[TEST_PACKET_MAX], was[TEST_PACKET_MAX];
+
+static int begin_with(bool ipv6)
+{
+	const char *problem;
+
+	is_ipv6 = ipv6;
+	world_make(&world, CAPACITY, TICK);
+	front_attach(front, &world.engine);
+	to_server = (struct test_segment){.src = test_addr(ipv6, 0x0a000001), .src_port = 40000, .dst = test_addr(ipv6, WORLD_NET),
+					  .dst_port = 443, .seq = 100, .flags = TCP_SYN};
+	to_client = (struct test_segment){.src = to_server.dst, .src_port = 443, .dst = to_server.src, .dst_port = 40000,
+					  .seq = 500, .ack = 101, .flags = TCP_SYN | TCP_ACK};
+	/* So that the programs know what time it is, and the policy. */
+	front_handle(front, &(struct packet_input){.data = data, .len = 0, .direction = DIRECTION_UNKNOWN}, TICK, &problem);
+	return 0;
+}
+
+static int begin_ipv4(void **state)
+{
+	(void)state;
+	return begin_with(false);
+}
+
+static int begin_ipv6(void **state)
+{
+	(void)state;
+	return begin_with(true);
+}
+
+static int end(void **state)
+{
+	(void)state;
+	front_detach(front);
+	world_free(&world);
+	return 0;
+}
+
+static struct front_frame make(const struct test_segment *segment, uint32_t mark)
+{
+	uint32_t tcp_at;
+	struct front_frame frame = {.data = data, .protocol = is_ipv6 ? IPV6 : IPV4, .mark = mark};
+
+	frame.len = test_build(segment, data, &tcp_at);
+	memcpy(was, data, frame.len);
+	return frame;
+}
+
+static void show(struct front_frame *frame, bool is_egress, uint32_t mark, bool changes)
+{
+	assert_int_equal(front_show(front, frame, is_egress), LETS_GO);
+	assert_int_equal(frame->mark, mark);
+	assert_int_equal(memcmp(was, data, frame->len) != 0, changes);
+}
+
+static void pass(const struct test_segment *segment, bool is_egress, uint32_t before, uint32_t mark, bool changes)
+{
+	struct front_frame frame = make(segment, before);
+
+	show(&frame, is_egress, mark, changes);
+}
+
+/* Opens a flow by the programs alone. */
+static struct flow *open_flow(void)
+{
+	struct flow *flow;
+	bool outbound;
+
+	test_segment_ts(&to_server, 1000, 0);
+	pass(&to_server, false, 0, FASTPATH_MARK_DONE_OUT, true);
+	flow = flow_table_find(&world.engine.table, &to_server.src, to_server.src_port, &to_server.dst, to_server.dst_port, &outbound);
+	assert_non_null(flow);
+	test_segment_ts(&to_client, 77, flow->syn_tsval);
+	return flow;
+}
+
+/* Each packet is looked at once before netfilter, whatever marks others have set. */
+static void test_marks_of_others(void **state)
+{
+	(void)state;
+	test_segment_ts(&to_server, 1000, 0);
+	for (uint32_t mark = 1; mark <= FASTPATH_MARK_IN; mark++)
+		pass(&to_server, false, 0x100 | mark, 0x100 | mark, false);
+	pass(&to_server, false, 0x100, 0x100 | FASTPATH_MARK_DONE_OUT, true);
+}
+
+/* What the queue, or another interface, has done with is let go; and what is done with here says so. */
+static void test_behind_netfilter(void **state)
+{
+	(void)state;
+	open_flow();
+	pass(&to_client, true, FASTPATH_MARK_DONE_IN, FASTPATH_MARK_DONE_IN, false);
+	pass(&to_client, true, FASTPATH_MARK_DONE_OUT, FASTPATH_MARK_DONE_OUT, false);
+	pass(&to_client, true, FASTPATH_MARK_OTHER, FASTPATH_MARK_OTHER, false);
+	pass(&to_client, true, 0, FASTPATH_MARK_DONE_IN, true);
+}
+
+static void test_not_for_us(void **state)
+{
+	struct front_frame frame;
+
+	(void)state;
+	test_segment_ts(&to_server, 1000, 0);
+	frame = make(&to_server, 0);
+	frame.to = 0xff;
+	show(&frame, false, 0, false);
+	frame = make(&to_server, 0);
+	frame.to = 2;
+	show(&frame, false, 0, false);
+}
+
+/* A server among the clients speaks. */
+static void test_server_inside(void **state)
+{
+	(void)state;
+	open_flow();
+	pass(&to_client, false, 0, FASTPATH_MARK_SLOW, false);
+}
+
+static void test_unknown(void **state)
+{
+	struct front_frame frame;
+
+	(void)state;
+	to_server.flags = TCP_ACK;
+	pass(&to_server, false, 0, FASTPATH_MARK_OTHER, false);
+	frame = make(&to_server, 0);
+	frame.protocol = 0x0806;
+	show(&frame, false, FASTPATH_MARK_OTHER, false);
+	frame = make(&to_server, 0);
+	frame.data[is_ipv6 ? 6 : 9] = was[is_ipv6 ? 6 : 9] = 17;
+	show(&frame, false, FASTPATH_MARK_OTHER, false);
+	show(&frame, true, FASTPATH_MARK_OTHER, false);
+}
+
+static void set_length(struct front_frame *frame, uint32_t len)
+{
+	test_put16(frame->data + (is_ipv6 ? 4 : 2), is_ipv6 ? len - 40 : len);
+	memcpy(was, data, frame->len);
+}
+
+/* What lies behind the end of the IP packet is none of its TCP header. */
+static void test_lengths(void **state)
+{
+	struct front_frame frame;
+
+	(void)state;
+	test_segment_ts(&to_server, 1000, 0);
+	for (uint32_t less = 1; less <= 32; less++) {
+		frame = make(&to_server, 0);
+		set_length(&frame, frame.len - less);
+		show(&frame, false, FASTPATH_MARK_OTHER, false);
+	}
+	frame = make(&to_server, 0);
+	set_length(&frame, frame.len + 1);
+	show(&frame, false, FASTPATH_MARK_OTHER, false);
+	frame = make(&to_server, 0);
+	frame.len += 6; /* padding */
+	set_length(&frame, frame.len - 6);
+	show(&frame, false, FASTPATH_MARK_DONE_OUT, true);
+}
+
+static void test_version(void **state)
+{
+	struct front_frame frame;
+
+	(void)state;
+	test_segment_ts(&to_server, 1000, 0);
+	for (uint32_t version = 0; version < 16; version++) {
+		frame = make(&to_server, 0);
+		data[0] = was[0] = (uint8_t)(version << 4 | (data[0] & 0xf));
+		if (version != (is_ipv6 ? 6 : 4))
+			show(&frame, false, FASTPATH_MARK_OTHER, false);
+	}
+}
+
+/* Of the frame's packet the first fragment, as netfilter makes it. Returns how many bytes of the packet are in it. */
+static uint32_t make_first(struct front_frame *frame, uint8_t *whole)
+{
+	const uint32_t header = is_ipv6 ? 40 : 20;
+
+	memcpy(whole, frame->data, frame->len);
+	if (is_ipv6) {
+		memmove(data + 48, data + 40, FIRST_BYTES);
+		memcpy(data + 40, (uint8_t[]){6, 0, 0, 1, 1, 2, 3, 4}, 8);
+		data[6] = 44;
+		frame->len = 48 + FIRST_BYTES;
+	} else {
+		data[6] |= 0x20;
+		frame->len = 20 + FIRST_BYTES;
+	}
+	set_length(frame, frame->len);
+	return header;
+}
+
+static void test_first_fragment(void **state)
+{
+	static uint8_t whole[TEST_PACKET_MAX];
+	struct front_frame frame;
+	uint32_t header, len;
+
+	(void)state;
+	open_flow();
+	to_client.payload = 900;
+	frame = make(&to_client, 0);
+	len = frame.len;
+	header = make_first(&frame, whole);
+	show(&frame, false, FASTPATH_MARK_OTHER, false);
+	frame.mark = 0;
+	show(&frame, true, FASTPATH_MARK_DONE_IN, true);
+	memcpy(whole + header, data + header + (is_ipv6 ? 8 : 0), FIRST_BYTES);
+	assert_true(test_checksum_valid(&to_client.src, &to_client.dst, whole + header, len - header));
+	assert_int_equal(test_get32(whole + header + 28), 1000);
+	/* Another than the first has no TCP header; nor has one that ends within it. */
+	frame = make(&to_client, 0);
+	make_first(&frame, whole);
+	data[is_ipv6 ? 43 : 7] = was[is_ipv6 ? 43 : 7] = is_ipv6 ? 9 : 1;
+	show(&frame, true, 0, false);
+	frame = make(&to_client, 0);
+	make_first(&frame, whole);
+	set_length(&frame, frame.len - FIRST_BYTES + 24);
+	show(&frame, true, 0, false);
+}
+
+static int open_front(void **state)
+{
+	static char path[4096];
+	char error[160], self[4096];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	self[len > 0 ? len : 0] = '\0';
+	snprintf(path, sizeof(path), "%s/../src/bpf/fastpath.bpf.o", dirname(self));
+	front = front_open(path, error, sizeof(error));
+	if (!front)
+		printf("# %s\n", error);
+	return test_random_setup(state);
+}
+
+#define BOTH(test) \
+	{#test "_ipv4", test, begin_ipv4, end, NULL}, {#test "_ipv6", test, begin_ipv6, end, NULL}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BOTH(test_marks_of_others), BOTH(test_behind_netfilter), BOTH(test_not_for_us), BOTH(test_server_inside),
+		BOTH(test_unknown), BOTH(test_lengths), BOTH(test_version), BOTH(test_first_fragment),
+	};
+	void *state = NULL;
+
+	open_front(&state);
+	if (!front) {
+		puts("1..1\nok 1 - programs # SKIP they cannot be loaded here");
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
