@@ -18,18 +18,14 @@ enum {
 	TCPOPT_NOWHERE = UINT8_MAX,
 };
 
-/* NOP, NOP, timestamps and nothing else: how nearly all segments of a connection look (RFC 7323, appendix A). */
+/* NOP, NOP, timestamps and nothing else, which is how nearly all segments of a connection look (RFC 7323, appendix A), begins so. */
+enum {
+	TCPOPT_USUAL = TCPOPT_NOP << 24 | TCPOPT_NOP << 16 | TCPOPT_TIMESTAMPS << 8 | TCPOPT_TIMESTAMPS_LEN,
+};
+
 static inline bool tcpopt_is_usual(const uint8_t *options, uint32_t len)
 {
-	static const uint8_t usual[] = {TCPOPT_NOP, TCPOPT_NOP, TCPOPT_TIMESTAMPS, TCPOPT_TIMESTAMPS_LEN};
-
-	uint32_t begins, begins_usually;
-
-	if (len != 12)
-		return false;
-	memcpy(&begins, options, sizeof(begins));
-	memcpy(&begins_usually, usual, sizeof(begins_usually));
-	return begins == begins_usually;
+	return len == 12 && ((uint32_t)options[0] << 24 | (uint32_t)options[1] << 16 | (uint32_t)options[2] << 8 | options[3]) == TCPOPT_USUAL;
 }
 
 /* How far one has got, looking for the timestamp option. Begins with `found` nowhere and all else 0. */

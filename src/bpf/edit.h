@@ -32,12 +32,24 @@ inline_always int leave_to_rules(struct __sk_buff *skb, const struct passage *p,
 	return p->side & SIDE_PRE ? mark(skb, shared, FASTPATH_MARK_OTHER) : LEAVE;
 }
 
+/* Writes four bytes of the packet, where they lie if that can be. False: it cannot be done. */
+inline_always bool write32(struct __sk_buff *skb, uint32_t at, uint32_t bytes)
+{
+	const uint32_t place = at & 0x3ff;
+	uint8_t *word = (uint8_t *)(long)skb->data + place;
+
+	if (place != at || word + sizeof(bytes) > (uint8_t *)(long)skb->data_end)
+		return bpf_skb_store_bytes(skb, at, &bytes, sizeof(bytes), 0) == 0;
+	*(uint32_t *)(void *)word = bytes;
+	return true;
+}
+
 /* The 32 bits at `at` become `new`, host byte order; then it is done. */
 inline_always int replace32(struct __sk_buff *skb, const struct passage *p, const struct fastpath_shared *shared, uint32_t at,
 			    uint32_t old, uint32_t new, uint32_t slot, enum reason reason)
 {
 	uint32_t from = bpf_htonl(old), to = bpf_htonl(new);
-	uint32_t bytes = to;
+	const uint32_t bytes = to;
 
 	if ((at - p->segment.tcp_at) & 1) { /* its bytes count in the other halves of their words */
 		from = from << 8 | from >> 24;
@@ -45,7 +57,7 @@ inline_always int replace32(struct __sk_buff *skb, const struct passage *p, cons
 	}
 	if (bpf_l4_csum_replace(skb, p->segment.tcp_at + 16, from, to, sizeof(to)) < 0)
 		return leave_to_queue(skb, p, shared);
-	if (bpf_skb_store_bytes(skb, at, &bytes, sizeof(bytes), 0) < 0)
+	if (!write32(skb, at, bytes))
 		return TC_ACT_SHOT; /* its checksum would be wrong */
 	return done(skb, p, shared, slot, reason);
 }

@@ -43,6 +43,8 @@ __attribute__((noinline)) int fast_parse(struct __sk_buff *skb, struct passage *
 {
 	if (!p)
 		return false;
+	if (parse_at_a_glance(skb, &p->segment))
+		return true;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		return parse_ipv4(skb, link_len, p->side, &p->segment);
 	return skb->protocol == bpf_htons(ETH_P_IPV6) && parse_ipv6(skb, link_len, p->side, &p->segment);

@@ -134,6 +134,21 @@ inline_always void map_ipv4(uint64_t ret[2], uint32_t address)
 	ret[1] = bpf_cpu_to_be64(0xffff00000000 | bpf_ntohl(address));
 }
 
+struct ipv4_header {
+	uint8_t version, tos;
+	uint16_t len, id, fragment;
+	uint8_t ttl, protocol;
+	uint16_t check;
+	uint32_t src, dst;
+};
+
+struct ipv6_header {
+	uint8_t version, flow[3];
+	uint16_t len;
+	uint8_t next, hops;
+	uint32_t src[4], dst[4];
+};
+
 /*
  * Behind netfilter a packet that conntrack has put together from fragments may be in fragments once more. The first has all
  * of the TCP header, as a rule, and a change of the checksum is right for the whole whatever the others have. Before netfilter
@@ -141,13 +156,7 @@ inline_always void map_ipv4(uint64_t ret[2], uint32_t address)
  */
 inline_always bool parse_ipv4(struct __sk_buff *skb, uint32_t at, enum side side, struct segment *ret)
 {
-	struct {
-		uint8_t version, tos;
-		uint16_t len, id, fragment;
-		uint8_t ttl, protocol;
-		uint16_t check;
-		uint32_t src, dst;
-	} ip;
+	struct ipv4_header ip;
 
 	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) < 0 || ip.version >> 4 != 4 || (ip.version & 0xf) < 5)
 		return false;
@@ -160,12 +169,7 @@ inline_always bool parse_ipv4(struct __sk_buff *skb, uint32_t at, enum side side
 
 inline_always bool parse_ipv6(struct __sk_buff *skb, uint32_t at, enum side side, struct segment *ret)
 {
-	struct {
-		uint8_t version, flow[3];
-		uint16_t len;
-		uint8_t next, hops;
-		uint8_t src[16], dst[16];
-	} ip;
+	struct ipv6_header ip;
 	uint32_t end;
 	uint8_t next;
 
@@ -195,6 +199,60 @@ inline_always bool parse_ipv6(struct __sk_buff *skb, uint32_t at, enum side side
 		at += ((uint32_t)extension[1] + 1) * 8;
 	}
 	return next == IPPROTO_TCP && parse_tcp(skb, at, end, ret);
+}
+
+/* ---- nearly all packets ---- */
+
+/* What nearly all segments have: a timestamp option behind two NOPs, and no other. `ip_len`: of the IP packet behind its header. */
+inline_always bool take_usual(const struct tcp_header *tcp, const void *data_end, uint32_t at, uint32_t ip_len, uint32_t link_len,
+			      struct segment *ret)
+{
+	const uint32_t *options = (const uint32_t *)(tcp + 1);
+
+	if ((const void *)(options + 3) > data_end || tcp->offset >> 4 != 8 || options[0] != bpf_htonl(TCPOPT_USUAL) ||
+	    (tcp->flags & TCP_SYN) || ip_len < 32 || ip_len > link_len)
+		return false;
+	ret->tcp_at = at;
+	ret->flags = tcp->flags;
+	ret->seq = bpf_ntohl(tcp->seq);
+	ret->ack = bpf_ntohl(tcp->ack);
+	ret->key.src_port = bpf_ntohs(tcp->src_port);
+	ret->key.dst_port = bpf_ntohs(tcp->dst_port);
+	ret->ts_at = at + sizeof(*tcp) + 2;
+	ret->tsval = bpf_ntohl(options[1]);
+	ret->tsecr = bpf_ntohl(options[2]);
+	return true;
+}
+
+/* As parse_ipv4() and parse_ipv6(), where the packet is one of those and begins in one piece. False: it has to be looked at closely. */
+inline_always bool parse_at_a_glance(struct __sk_buff *skb, struct segment *ret)
+{
+	const uint8_t *ip = (const uint8_t *)(long)skb->data + ETH_HLEN;
+	const void *data_end = (const void *)(long)skb->data_end;
+	const struct ipv4_header *ip4 = (const void *)ip;
+	const struct ipv6_header *ip6 = (const void *)ip;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		const struct tcp_header *tcp = (const void *)(ip4 + 1);
+
+		if ((const void *)(tcp + 1) > data_end || ip4->version != 0x45 || ip4->protocol != IPPROTO_TCP ||
+		    (ip4->fragment & bpf_htons(0x3fff)))
+			return false;
+		map_ipv4(ret->key.src, ip4->src);
+		map_ipv4(ret->key.dst, ip4->dst);
+		return take_usual(tcp, data_end, ETH_HLEN + sizeof(*ip4), bpf_ntohs(ip4->len) - (uint32_t)sizeof(*ip4),
+				  skb->len - ETH_HLEN - (uint32_t)sizeof(*ip4), ret);
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		const struct tcp_header *tcp = (const void *)(ip6 + 1);
+
+		if ((const void *)(tcp + 1) > data_end || ip6->version >> 4 != 6 || ip6->next != IPPROTO_TCP)
+			return false;
+		memcpy(ret->key.src, ip6->src, 16);
+		memcpy(ret->key.dst, ip6->dst, 16);
+		return take_usual(tcp, data_end, ETH_HLEN + sizeof(*ip6), bpf_ntohs(ip6->len), skb->len - ETH_HLEN - (uint32_t)sizeof(*ip6), ret);
+	}
+	return false;
 }
 
 #endif
