@@ -16,6 +16,7 @@
 #define atomic_load(at) (*(const volatile __typeof__(*(at)) *)(at))
 #define atomic_load_acquire(at) atomic_load(at) /* what is read by way of it is read behind it */
 #define atomic_store(at, value) (*(volatile __typeof__(*(at)) *)(at) = (value))
+#define atomic_store_release(at, value) ((void)__sync_lock_test_and_set(at, value)) /* what was written before is seen before */
 #define atomic_or(at, bits) ((void)__sync_fetch_and_or(at, bits))
 #define atomic_and(at, bits) ((void)__sync_fetch_and_and(at, bits))
 #define ATOMIC_TRIES 16u
@@ -43,6 +44,7 @@ static inline bool atomic_exchange_if32(uint32_t *at, uint32_t *expected, uint32
 #define atomic_load(at) __atomic_load_n(at, __ATOMIC_RELAXED)
 #define atomic_load_acquire(at) __atomic_load_n(at, __ATOMIC_ACQUIRE)
 #define atomic_store(at, value) __atomic_store_n(at, value, __ATOMIC_RELAXED)
+#define atomic_store_release(at, value) __atomic_store_n(at, value, __ATOMIC_RELEASE)
 #define atomic_or(at, bits) ((void)__atomic_fetch_or(at, bits, __ATOMIC_RELAXED))
 #define atomic_and(at, bits) ((void)__atomic_fetch_and(at, bits, __ATOMIC_RELAXED))
 #define ATOMIC_TRIES UINT32_MAX

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "addr.h"
+#include "atomic.h"
 #include "reason.h"
 
 /*
@@ -58,18 +59,18 @@ static inline void event_push(struct event_ring *ring, const struct event *event
 {
 	uint32_t head = ring->head;
 
-	if (head - __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE) == EVENT_RING_SIZE) {
-		__atomic_store_n(&ring->lost, ring->lost + 1, __ATOMIC_RELAXED);
+	if (head - atomic_load_acquire(&ring->tail) == EVENT_RING_SIZE) {
+		atomic_store(&ring->lost, ring->lost + 1);
 		return;
 	}
 	ring->events[head % EVENT_RING_SIZE] = *event;
-	__atomic_store_n(&ring->head, head + 1, __ATOMIC_RELEASE);
+	atomic_store_release(&ring->head, head + 1);
 }
 
 /* The oldest, which stays; NULL where there is none. */
 static inline const struct event *event_peek(const struct event_ring *ring)
 {
-	if (ring->tail == __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE))
+	if (ring->tail == atomic_load_acquire(&ring->head))
 		return NULL;
 	return &ring->events[ring->tail % EVENT_RING_SIZE];
 }
@@ -79,10 +80,10 @@ static inline bool event_take(struct event_ring *ring, struct event *ret)
 {
 	uint32_t tail = ring->tail;
 
-	if (tail == __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE))
+	if (tail == atomic_load_acquire(&ring->head))
 		return false;
 	*ret = ring->events[tail % EVENT_RING_SIZE];
-	__atomic_store_n(&ring->tail, tail + 1, __ATOMIC_RELEASE);
+	atomic_store_release(&ring->tail, tail + 1);
 	return true;
 }
 

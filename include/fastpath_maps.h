@@ -7,6 +7,7 @@
 
 #include "config.h"
 #include "counters.h"
+#include "event.h"
 #include "fastpath.h"
 
 /*
@@ -24,6 +25,7 @@
 	X(CLIENTS, "fast_clients", true) \
 	X(LENT, "fast_lent", true) \
 	X(COUNTS, "fast_counts", true) \
+	X(EVENTS, "fast_events", true) \
 	X(PAIRS, "fast_pairs", false) \
 	X(SCALED, "fast_scaled", false) \
 	X(OWNER, "fast_owner", false)

@@ -26,6 +26,8 @@ struct watch {
 	struct diagnosis *diagnosis;
 	struct event_ring *rings; /* one for each worker */
 	uint32_t ring_count;
+	struct event_ring *other_rings; /* of others, who own them */
+	uint32_t other_count;
 	uint64_t serial; /* of the last event */
 	struct told *told; /* at number % WATCH_TOLD */
 	uint64_t told_count; /* the number of the next one */
@@ -34,6 +36,9 @@ struct watch {
 /* Claims the memory. False when there is none. `is_by_client`: see diagnosis_init(). */
 bool watch_open(struct watch *watch, uint32_t workers, bool is_by_client);
 void watch_close(struct watch *watch);
+
+/* Takes what is told there from now on, too. */
+void watch_add_rings(struct watch *watch, struct event_ring *rings, uint32_t count);
 
 /* Takes what has been told since, of all workers in the order of time. */
 void watch_take(struct watch *watch, uint64_t tick);

@@ -11,12 +11,14 @@ inline_always int mark(struct __sk_buff *skb, const struct fastpath_shared *shar
 }
 
 /* Done, under that reason. */
-inline_always int done(struct __sk_buff *skb, const struct passage *p, const struct fastpath_shared *shared, uint32_t slot,
+inline_always int done(struct __sk_buff *skb, struct passage *p, const struct fastpath_shared *shared, uint32_t slot,
 		       enum reason reason)
 {
 	if (shared->frozen_tick)
 		skb->cb[0] = (uint32_t)reason;
 	count(slot, reason);
+	if (p->is_told)
+		fast_tell(p, slot, reason);
 	return mark(skb, shared, p->side & SIDE_PRE ? FASTPATH_MARK_DONE_OUT : FASTPATH_MARK_DONE_IN);
 }
 
@@ -45,7 +47,7 @@ inline_always bool write32(struct __sk_buff *skb, uint32_t at, uint32_t bytes)
 }
 
 /* The 32 bits at `at` become `new`, host byte order; then it is done. */
-inline_always int replace32(struct __sk_buff *skb, const struct passage *p, const struct fastpath_shared *shared, uint32_t at,
+inline_always int replace32(struct __sk_buff *skb, struct passage *p, const struct fastpath_shared *shared, uint32_t at,
 			    uint32_t old, uint32_t new, uint32_t slot, enum reason reason)
 {
 	uint32_t from = bpf_htonl(old), to = bpf_htonl(new);
@@ -59,6 +61,7 @@ inline_always int replace32(struct __sk_buff *skb, const struct passage *p, cons
 		return leave_to_queue(skb, p, shared);
 	if (!write32(skb, at, bytes))
 		return TC_ACT_SHOT; /* its checksum would be wrong */
+	p->left = new;
 	return done(skb, p, shared, slot, reason);
 }
 

@@ -18,6 +18,7 @@
 
 #pragma clang attribute push(__attribute__((always_inline)), apply_to = function)
 #pragma clang attribute push(__attribute__((internal_linkage)), apply_to = function)
+#include "event.h"
 #include "fastpath.h"
 #include "flow_key.h"
 #include "packet.h"
@@ -34,6 +35,7 @@
 #include "memory.h"
 #include "parse.h"
 #include "flows.h"
+#include "events.h"
 #include "edit.h"
 #include "segments.h"
 #include "handshakes.h"

@@ -129,7 +129,9 @@ __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 		if (use)
 			__sync_fetch_and_add(&use->flows, 1);
 		count_state(now.slot, FLOW_SYN_SENT, 1);
+		p->flow_at = at + 1;
 	}
+	p->is_told = true;
 	return replace32(skb, p, w.shared, p->segment.ts_at + 2, p->segment.tsval, emitted, now.slot, REASON_SYN_REWRITTEN);
 }
 
@@ -205,6 +207,8 @@ __attribute__((noinline)) int fast_synack(struct __sk_buff *skb, struct passage 
 	flow = w.flow;
 	if (p->outbound)
 		return leave_to_queue(skb, p, w.shared);
+	p->is_told = true;
+	p->left = p->segment.tsecr;
 	if (plain_bytes_since_syn(w.syn, p->segment.ack) >= PLAIN_HANDSHAKE_BYTES_MAX) {
 		if (p->side & SIDE_PRE)
 			return leave_to_queue(skb, p, w.shared);

@@ -60,6 +60,14 @@ struct {
 	__type(value, struct fastpath_counts);
 } fast_counts SEC(".maps"); /* of each processor DESTINATION_SLOTS, one after the other */
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, uint32_t);
+	__type(value, struct event_ring);
+} fast_events SEC(".maps"); /* of each processor one */
+
 /*
  * The policy in force, fastpath_policy.h: a map of its own, whose max_entries may be others than here. None: the engine has to
  * say. A reload fills a new one, and puts it in the place of the old one by one update.

@@ -30,7 +30,9 @@ struct passage {
 	uint32_t flow_at; /* number of its flow, plus one; 0: none is known */
 	uint8_t outbound; /* of a known flow: from client to server */
 	uint8_t side;	  /* enum side */
-	uint16_t unused;
+	uint8_t is_told;  /* fast_tell() is to be called */
+	uint8_t told;	  /* enum event_flag, of what there was before the packet */
+	uint32_t left;	  /* the TSval or TSecr that it leaves with */
 	uint32_t younger_at; /* likewise of the flow that is in front of its own on the four-tuple */
 };
 

@@ -4,7 +4,7 @@
 
 /* Packets of running connections, and of those that end. */
 
-inline_always int handle_out(struct __sk_buff *skb, const struct passage *p, struct world *w)
+inline_always int handle_out(struct __sk_buff *skb, struct passage *p, struct world *w)
 {
 	struct flow *flow = w->flow;
 	uint32_t tsval;
@@ -17,7 +17,7 @@ inline_always int handle_out(struct __sk_buff *skb, const struct passage *p, str
 	return replace32(skb, p, w->shared, p->segment.ts_at + 2, p->segment.tsval, tsval, flow->slot, REASON_OUT_REWRITTEN);
 }
 
-inline_always int handle_in(struct __sk_buff *skb, const struct passage *p, struct world *w)
+inline_always int handle_in(struct __sk_buff *skb, struct passage *p, struct world *w)
 {
 	struct flow *flow = w->flow;
 	uint32_t tsval, tsecr = p->segment.tsecr;
@@ -37,12 +37,29 @@ inline_always int handle_in(struct __sk_buff *skb, const struct passage *p, stru
 	return replace32(skb, p, w->shared, p->segment.ts_at + 6, tsecr, tsval, flow->slot, REASON_IN_REWRITTEN);
 }
 
-inline_always int handle_stranger(struct __sk_buff *skb, const struct passage *p, struct world *w)
+inline_always int handle_stranger(struct __sk_buff *skb, struct passage *p, struct world *w)
 {
 	if (p->side & SIDE_PRE)
 		return leave_to_queue(skb, p, w->shared);
 	return done(skb, p, w->shared, w->flow->slot,
 		    !p->segment.ts_at ? REASON_NO_TIMESTAMPS : p->side & SIDE_OUT ? REASON_MIDSTREAM_OUT : REASON_MIDSTREAM_IN);
+}
+
+/* What is to be told of it, and what there was before: engine.c, handle_turn(). */
+inline_always void note_turn(struct passage *p, const struct flow *flow)
+{
+	const uint16_t fins = FLOW_FIN_IN | FLOW_FIN_OUT;
+	const uint8_t flags = p->segment.flags;
+	const struct flow now = {.word = atomic_load(&flow->word)};
+
+	if (!(flags & (TCP_FIN | TCP_RST)) && (p->outbound || now.state != FLOW_SYN_SENT))
+		return;
+	p->is_told = true;
+	p->left = p->outbound ? p->segment.tsval : p->segment.tsecr;
+	if (now.state == FLOW_SYN_SENT || now.state == FLOW_SYN_RECV)
+		p->told = EVENT_HANDSHAKE;
+	if (p->outbound && (flags & TCP_FIN) && (now.flags & fins) == FLOW_FIN_IN)
+		p->told |= EVENT_SERVER_FIRST;
 }
 
 __attribute__((noinline)) int fast_segment(struct __sk_buff *skb, struct passage *p)
@@ -54,6 +71,7 @@ __attribute__((noinline)) int fast_segment(struct __sk_buff *skb, struct passage
 		return LEAVE;
 	if (!look_up_flow(&w, p->flow_at - 1))
 		return leave_to_queue(skb, p, w.shared);
+	note_turn(p, w.flow);
 	move = move_on(p);
 	if (move == MOVE_STRANGER)
 		return handle_stranger(skb, p, &w);

@@ -42,6 +42,8 @@ uint32_t fastpath_map_entries(enum fastpath_map map, const struct fastpath_sizes
 		return sizes->lent;
 	case FASTPATH_MAP_COUNTS:
 		return sizes->cpus * DESTINATION_SLOTS;
+	case FASTPATH_MAP_EVENTS:
+		return sizes->cpus;
 	case FASTPATH_MAP_PAIRS:
 		return plain_values(flow_table_pair_capacity(sizes->capacity) * sizeof(struct syn_pairs));
 	case FASTPATH_MAP_SCALED:
@@ -64,6 +66,7 @@ uint32_t fastpath_map_value_bytes(enum fastpath_map map)
 		[FASTPATH_MAP_CLIENTS] = sizeof(struct client_use),
 		[FASTPATH_MAP_LENT] = sizeof(uint64_t),
 		[FASTPATH_MAP_COUNTS] = sizeof(struct fastpath_counts),
+		[FASTPATH_MAP_EVENTS] = sizeof(struct event_ring),
 		[FASTPATH_MAP_PAIRS] = PLAIN_VALUE,
 		[FASTPATH_MAP_SCALED] = PLAIN_VALUE,
 		[FASTPATH_MAP_OWNER] = PLAIN_VALUE,

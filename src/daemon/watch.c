@@ -64,18 +64,31 @@ void watch_close(struct watch *watch)
 		munmap(watch->told, WATCH_TOLD * sizeof(*watch->told));
 }
 
+void watch_add_rings(struct watch *watch, struct event_ring *rings, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		atomic_store_release(&rings[i].tail, atomic_load_acquire(&rings[i].head));
+	watch->other_rings = rings;
+	watch->other_count = count;
+}
+
+static struct event_ring *ring_at(const struct watch *watch, uint32_t number)
+{
+	return number < watch->ring_count ? &watch->rings[number] : &watch->other_rings[number - watch->ring_count];
+}
+
 /* The ring whose next event is the oldest; NULL where there is none. */
 static struct event_ring *find_oldest(const struct watch *watch)
 {
 	const struct event *oldest = NULL, *next;
 	struct event_ring *found = NULL;
 
-	for (uint32_t i = 0; i < watch->ring_count; i++) {
-		next = event_peek(&watch->rings[i]);
+	for (uint32_t i = 0; i < watch->ring_count + watch->other_count; i++) {
+		next = event_peek(ring_at(watch, i));
 		if (!next || (oldest && next->tick >= oldest->tick))
 			continue;
 		oldest = next;
-		found = &watch->rings[i];
+		found = ring_at(watch, i);
 	}
 	return found;
 }
@@ -98,8 +111,8 @@ uint64_t watch_lost(const struct watch *watch)
 {
 	uint64_t lost = 0;
 
-	for (uint32_t i = 0; i < watch->ring_count; i++)
-		lost += __atomic_load_n(&watch->rings[i].lost, __ATOMIC_RELAXED);
+	for (uint32_t i = 0; i < watch->ring_count + watch->other_count; i++)
+		lost += atomic_load(&ring_at(watch, i)->lost);
 	return lost;
 }
 
