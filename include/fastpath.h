@@ -42,13 +42,15 @@ struct fastpath_heads {
 enum fastpath_flag {
 	FASTPATH_DRAINING = 1,	/* no new connection is rewritten */
 	FASTPATH_RULES_LAG = 2, /* engine.h */
+	FASTPATH_OPENS_NONE = FASTPATH_DRAINING | FASTPATH_RULES_LAG,
+	FASTPATH_ROUTES_UNKNOWN = 8, /* in tests: every packet from a client is one to the servers */
 };
 
 struct fastpath_shared {
 	uint32_t magic, version, flow_version, capacity; /* the first in here, in all versions */
 	uint32_t head_mask, client_mask, client_most;
-	uint32_t flags;	 /* enum fastpath_flag: why each SYN is left to the queue */
-	uint32_t is_roomy; /* a quarter of the table is free, and more */
+	uint32_t flags;	 /* enum fastpath_flag */
+	uint32_t is_roomy; /* a quarter of the table is free, and more: else none is opened, as what comes in may be forged */
 	uint32_t mark_shift; /* enum fastpath_mark, shifted by that */
 	uint32_t clock_base, clock_max_lead_ms;
 	uint32_t lent_mask;

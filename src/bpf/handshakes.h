@@ -4,6 +4,11 @@
 
 /* SYN and SYN/ACK. */
 
+enum {
+	IPV4_ROUTES = 2, /* AF_INET */
+	IPV6_ROUTES = 10,
+};
+
 /* A place that pawsd has lent. */
 inline_always bool take_place(struct fastpath_shared *shared, uint32_t *ret_at)
 {
@@ -64,6 +69,37 @@ inline_always const struct fastpath_candidate *match(const struct passage *p)
 	return fastpath_choose(bpf_map_lookup_elem(policies, &key), (uint16_t)p->segment.key.dst_port);
 }
 
+/* True where the packet will be forwarded, by an interface to the servers. */
+__attribute__((noinline)) int fast_is_to_servers(struct __sk_buff *skb, struct passage *p)
+{
+	struct fastpath_shared *shared = find_shared();
+	struct bpf_fib_lookup route = {.l4_protocol = IPPROTO_TCP, .ifindex = skb->ifindex};
+	long found;
+
+	if (!p || !shared)
+		return false;
+	if (shared->flags & FASTPATH_ROUTES_UNKNOWN)
+		return true;
+	route.sport = bpf_htons((uint16_t)p->segment.key.src_port);
+	route.dport = bpf_htons((uint16_t)p->segment.key.dst_port);
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		route.family = IPV4_ROUTES;
+		memcpy(&route.ipv4_src, (const char *)p->segment.key.src + 12, sizeof(route.ipv4_src));
+		memcpy(&route.ipv4_dst, (const char *)p->segment.key.dst + 12, sizeof(route.ipv4_dst));
+	} else {
+		route.family = IPV6_ROUTES;
+		memcpy(route.ipv6_src, p->segment.key.src, sizeof(route.ipv6_src));
+		memcpy(route.ipv6_dst, p->segment.key.dst, sizeof(route.ipv6_dst));
+	}
+	found = bpf_fib_lookup(skb, &route, sizeof(route), 0);
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return false;
+	for (uint32_t i = 0; i < FASTPATH_WANS_MAX && i < shared->wan_count; i++)
+		if (shared->wan[i] == route.ifindex)
+			return true;
+	return !shared->wan_count && route.ifindex != skb->ifindex;
+}
+
 /* The SYN of a new connection, on a four-tuple of which nothing is known or whose old connection is over. */
 __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 {
@@ -89,8 +125,8 @@ __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 		last = flow->tsval_high;
 	}
 	policy = match(p);
-	if (!policy || policy->mode != MODE_REWRITE || w.shared->flags || !p->segment.ts_at ||
-	    !p->segment.tsval)
+	if (!policy || policy->mode != MODE_REWRITE || (w.shared->flags & FASTPATH_OPENS_NONE) || !p->segment.ts_at ||
+	    !p->segment.tsval || (!flow && !w.shared->is_roomy) || !fast_is_to_servers(skb, p))
 		return leave_to_queue(skb, p, w.shared);
 	now.word = 0;
 	now.slot = policy->slot;

@@ -239,7 +239,7 @@ static void take_counts(struct front *front)
 
 int front_show(struct front *front, struct front_frame *frame, bool is_egress)
 {
-	struct __sk_buff before = {.mark = frame->mark}, after = {0};
+	struct __sk_buff before = {.mark = frame->mark, .ifindex = frame->interface}, after = {0};
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = front->in, .data_size_in = LINK_LEN + frame->len, .data_out = front->out,
 		    .data_size_out = sizeof(front->out), .ctx_in = &before, .ctx_size_in = sizeof(before), .ctx_out = &after,
 		    .ctx_size_out = sizeof(after), .repeat = 1);
@@ -369,7 +369,8 @@ enum reason front_handle(struct front *front, const struct packet_input *input, 
 	front->shared->clock_base = front->engine->clock.base;
 	front->shared->clock_max_lead_ms = front->engine->clock.max_lead_ms;
 	front->shared->client_most = front->engine->client_most.flows;
-	front->shared->flags = (front->engine->is_draining ? FASTPATH_DRAINING : 0) | (front->engine->rules_lag ? FASTPATH_RULES_LAG : 0);
+	front->shared->flags = (front->engine->is_draining ? FASTPATH_DRAINING : 0) | (front->engine->rules_lag ? FASTPATH_RULES_LAG : 0) |
+			       FASTPATH_ROUTES_UNKNOWN;
 	front->shared->is_roomy = flow_table_used(table) < table->capacity - table->capacity / 4;
 	front_use_policy(front, front->engine->policy);
 	flow_table_lend(table);
@@ -382,6 +383,11 @@ enum reason front_handle(struct front *front, const struct packet_input *input, 
 	}
 	*ret_problem = front->problem[0] ? front->problem : NULL;
 	return reason;
+}
+
+struct fastpath_shared *front_shared(struct front *front)
+{
+	return front->shared;
 }
 
 const struct front_counts *front_counts(const struct front *front)

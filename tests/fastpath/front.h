@@ -37,11 +37,15 @@ struct front_frame {
 	uint16_t protocol; /* as the link has it */
 	uint8_t to;	   /* the first byte of whom it is for: 0, this host */
 	uint32_t mark;
+	uint32_t interface; /* that it comes in by; 0: any */
 	enum reason reason; /* afterwards, of what is done */
 };
 
 /* Runs one of the programs on it, alone. Returns the verdict, or an error as a negative number other than -1. */
 int front_show(struct front *front, struct front_frame *frame, bool is_egress);
+
+/* What the programs are told. */
+struct fastpath_shared *front_shared(struct front *front);
 
 const struct front_counts *front_counts(const struct front *front);
 

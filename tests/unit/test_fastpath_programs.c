@@ -8,6 +8,8 @@
 #include "engine_world.h"
 
 #include <libgen.h>
+#include <net/if.h>
+#include <sched.h>
 
 #include "fastpath.h"
 
@@ -248,6 +250,68 @@ static void test_first_fragment(void **state)
 	show(&frame, true, 0, false);
 }
 
+/* ---- routes, in a network of our own ---- */
+
+static void set_up(const char *words)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command), "{ %s; } >/dev/null 2>&1", words);
+	if (system(command) != 0)
+		printf("# failed: %s\n", words);
+}
+
+static void make_network(void)
+{
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	set_up("ip link set lo up");
+	set_up("for name in lan wan other; do ip link add $name type veth peer name peer_$name && ip link set $name up && "
+	       "ip link set peer_$name up || exit 1; done; ip link set lan address 02:00:00:00:00:00");
+	set_up("echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding");
+	/* By the last byte of the server's address: 0 to the servers, 1 elsewhere, 2 back, 3 nowhere, 4 here. */
+	set_up("ip addr add 10.0.0.254/8 dev lan && ip route add 203.0.113.0 dev wan && ip route add 203.0.113.1 dev other && "
+	       "ip route add 203.0.113.2 dev lan && ip route add unreachable 203.0.113.3 && ip addr add 203.0.113.4/32 dev lo");
+	set_up("ip addr add 2001:db8::a00:fe/112 dev lan nodad && ip route add 2001:db8::cb00:7100 dev wan && "
+	       "ip route add 2001:db8::cb00:7101 dev other && ip route add 2001:db8::cb00:7102 dev lan && "
+	       "ip route add unreachable 2001:db8::cb00:7103 && ip addr add 2001:db8::cb00:7104/128 dev lo nodad");
+}
+
+static uint32_t mark_of_syn(uint32_t server)
+{
+	struct front_frame frame;
+
+	to_server.dst = test_addr(is_ipv6, WORLD_NET + server);
+	to_server.src_port++;
+	frame = make(&to_server, 0);
+	frame.to = 2;
+	frame.interface = if_nametoindex("lan");
+	assert_int_equal(front_show(front, &frame, false), LETS_GO);
+	return frame.mark;
+}
+
+/* A flow is opened only by what is forwarded to the servers. */
+static void test_routes(void **state)
+{
+	struct fastpath_shared *shared = front_shared(front);
+
+	(void)state;
+	to_server.dst_port = 443;
+	test_segment_ts(&to_server, 1000, 0);
+	shared->flags = 0;
+	for (uint32_t server = 0; server < 5; server++)
+		assert_int_equal(mark_of_syn(server), server < 2 ? FASTPATH_MARK_DONE_OUT : FASTPATH_MARK_SLOW);
+	shared->wan_count = 2;
+	shared->wan[0] = 77;
+	shared->wan[1] = if_nametoindex("wan");
+	for (uint32_t server = 0; server < 5; server++)
+		assert_int_equal(mark_of_syn(server), server < 1 ? FASTPATH_MARK_DONE_OUT : FASTPATH_MARK_SLOW);
+	shared->wan_count = 1;
+	assert_int_equal(mark_of_syn(0), FASTPATH_MARK_SLOW);
+	shared->wan_count = 0;
+	shared->is_roomy = 0;
+	assert_int_equal(mark_of_syn(0), FASTPATH_MARK_SLOW);
+}
+
 static int open_front(void **state)
 {
 	static char path[4096];
@@ -270,6 +334,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(test_marks_of_others), BOTH(test_behind_netfilter), BOTH(test_not_for_us), BOTH(test_server_inside),
 		BOTH(test_unknown), BOTH(test_lengths), BOTH(test_version), BOTH(test_first_fragment),
+		BOTH(test_routes),
 	};
 	void *state = NULL;
 
@@ -278,5 +343,6 @@ int main(void)
 		puts("1..1\nok 1 - programs # SKIP they cannot be loaded here");
 		return 0;
 	}
+	make_network();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
