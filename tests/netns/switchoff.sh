@@ -113,8 +113,9 @@ check "it drains after a crash" metric_is draining 1
 check "and says so" grep -q 'draining, as before this start' "$WORK/pawsd.log"
 check "one connection goes on" wait_until 5 metric_is draining_flows 1
 check "rewritten" goes_on
+DRAINED=$(counted all syn_draining) # with the fast path packets are counted on
 connect 4 1 1 >/dev/null
-check "new ones pass" [ "$(counted all syn_draining)" = 1 ]
+check "new ones pass" [ "$(counted all syn_draining)" = $((DRAINED + 1)) ]
 
 pawsctl drain >"$WORK/drain" 2>&1 &
 DRAIN=$!
@@ -125,8 +126,9 @@ check "pawsctl drain ends with it" drain_ends
 
 check "resumed" pawsctl resume
 check "it does not drain" metric_is draining 0
+REWRITTEN=$(counted all syn_rewritten)
 connect 4 1 3 >/dev/null
-check "new connections are rewritten" [ "$(counted all syn_rewritten)" = 3 ]
+check "new connections are rewritten" [ "$(counted all syn_rewritten)" = $((REWRITTEN + 3)) ]
 
 transfer_start
 pawsctl drain >"$WORK/drain" 2>&1 &
