@@ -14,7 +14,7 @@
 #ifdef __bpf__
 
 #define atomic_load(at) (*(const volatile __typeof__(*(at)) *)(at))
-#define atomic_load_acquire(at) atomic_load(at) /* what is read by way of it is read behind it */
+#define atomic_load_acquire(at) __sync_fetch_and_add(at, 0) /* a whole barrier: there is no other before Linux 6.16 */
 #define atomic_store(at, value) (*(volatile __typeof__(*(at)) *)(at) = (value))
 #define atomic_store_release(at, value) ((void)__sync_lock_test_and_set(at, value)) /* what was written before is seen before */
 #define atomic_or(at, bits) ((void)__sync_fetch_and_or(at, bits))

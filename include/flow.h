@@ -107,6 +107,11 @@ static inline void flow_leave_alone(struct flow *flow)
 	atomic_and(&flow->word, ~(struct flow){.mode = 0xf}.word);
 }
 
+/* The mode of a FREE place that was lent, and given back without a flow. */
+enum {
+	FLOW_GIVEN_BACK = 0xf,
+};
+
 /* What is known of a flow's last SYN and seldom asked: kept apart, so that the rest stays one line. */
 struct flow_syn {
 	uint32_t isn;

@@ -97,6 +97,9 @@ void flow_table_grace(struct flow_table *table, uint32_t generation);
 /* Lends as many places as there is room for. To be called often. */
 void flow_table_lend(struct flow_table *table);
 
+/* Takes back a place that is FLOW_GIVEN_BACK. */
+void flow_table_take_back(struct flow_table *table, struct flow *flow);
+
 /* How many flows there are. */
 static inline uint32_t flow_table_used(const struct flow_table *table)
 {

@@ -72,6 +72,41 @@ static inline uint32_t plain_bytes_since_syn(const struct flow_syn *syn, uint32_
 	return number - syn->isn - 1;
 }
 
+/* The same for a segment; one to the client that acknowledges nothing has come from nowhere. */
+static inline uint32_t plain_bytes_come(const struct flow_syn *syn, bool outbound, uint8_t tcp_flags, uint32_t number)
+{
+	return outbound || (tcp_flags & TCP_ACK) ? plain_bytes_since_syn(syn, number) : UINT32_MAX;
+}
+
+/* True where SYNs are all that the flow has sent, and the last one has had no answer yet. */
+static inline bool plain_is_unanswered(const struct flow *flow)
+{
+	return flow->state == FLOW_SYN_SENT && plain_has_sent_only_syns(flow);
+}
+
+/* All that is known of the flow is a SYN/ACK from outside, which may be late or forged, as may what came behind it. */
+static inline bool plain_is_word_alone(const struct flow *flow)
+{
+	return flow->mode == MODE_OFF && (flow->flags & (FLOW_UNSEEN | FLOW_HAS_LIVED)) == FLOW_UNSEEN;
+}
+
+/*
+ * Of two flows on a four-tuple: true for a packet, none that begins a connection, that means the elder, as far as its number
+ * tells. One that by its number is the younger's, but not the very next after its SYN, which has had no answer yet, is the
+ * elder's as well where that was heard just now: it has come as far in the meantime.
+ */
+static inline bool plain_means_elder(const struct flow *younger, const struct flow_syn *younger_syn, const struct flow *elder,
+				     const struct flow_syn *elder_syn, uint64_t tick, bool outbound, uint8_t tcp_flags,
+				     uint32_t number)
+{
+	const uint32_t come = plain_bytes_come(younger_syn, outbound, tcp_flags, number);
+
+	if (come >= PLAIN_HANDSHAKE_BYTES_MAX || come >= plain_bytes_come(elder_syn, outbound, tcp_flags, number))
+		return true;
+	return (plain_is_unanswered(younger) || plain_is_word_alone(younger)) && !(tcp_flags & (TCP_SYN | TCP_RST)) &&
+	       !plain_is_silent(elder, tick) && come > 0;
+}
+
 /*
  * True for a segment of a connection that began without pawsd (P8), though a SYN on its four-tuple, maybe an old one, has
  * made a flow since. `is_own`: by its number it is of the connection that the SYN opened.

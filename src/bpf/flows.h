@@ -68,7 +68,7 @@ __attribute__((noinline)) int fast_find(struct passage *p)
 	head = head_of(p);
 	if (!head)
 		return false;
-	next = atomic_load(head);
+	p->head_was = next = atomic_load(head);
 	for (int i = 0; i < FASTPATH_CHAIN_MAX; i++) {
 		uint32_t at = next - 1;
 		struct flow *flow;
@@ -95,7 +95,7 @@ __attribute__((noinline)) int fast_find(struct passage *p)
 __attribute__((noinline)) int fast_choose(struct passage *p)
 {
 	struct world younger = {0}, elder = {0};
-	uint32_t next, since;
+	uint32_t next;
 
 	if (!p || !look_up_flow(&younger, p->flow_at - 1))
 		return false;
@@ -104,11 +104,11 @@ __attribute__((noinline)) int fast_choose(struct passage *p)
 		if (!look_up_flow(&elder, next - 1))
 			return false;
 		if (flow_key_is_inbound(&p->segment.key, elder.flow)) {
-			since = plain_bytes_since_syn(younger.syn, p->segment.ack);
-			if (since >= PLAIN_HANDSHAKE_BYTES_MAX || since >= plain_bytes_since_syn(elder.syn, p->segment.ack))
+			if (plain_means_elder(younger.flow, younger.syn, elder.flow, elder.syn, p->tick, false, p->segment.flags,
+					      p->segment.ack)) {
 				p->younger_at = p->flow_at;
-			if (p->younger_at)
 				p->flow_at = next;
+			}
 			return true;
 		}
 		next = atomic_load(&elder.flow->next);
@@ -160,8 +160,8 @@ __attribute__((noinline)) int fast_move(struct passage *p)
 		if (p->segment.ts_at)
 			now.flags |= FLOW_STAMPED;
 	} else if (now.state != FLOW_ESTABLISHED || (flags & (TCP_FIN | TCP_RST))) {
-		is_own = (p->outbound || (flags & TCP_ACK)) &&
-			 plain_bytes_since_syn(w.syn, p->outbound ? p->segment.seq : p->segment.ack) < PLAIN_HANDSHAKE_BYTES_MAX;
+		is_own = plain_bytes_come(w.syn, p->outbound, flags, p->outbound ? p->segment.seq : p->segment.ack) <
+			 PLAIN_HANDSHAKE_BYTES_MAX;
 		if (plain_is_of_unknown(&now, is_own, flags))
 			return MOVE_STRANGER;
 		plain_move_on(&now, is_own, plain_is_silent(w.flow, p->tick), p->outbound, flags);

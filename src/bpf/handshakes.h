@@ -18,7 +18,7 @@ inline_always bool take_place(struct fastpath_shared *shared, uint32_t *ret_at)
 		uint32_t at = tail & shared->lent_mask;
 		const uint64_t *place;
 
-		if (tail == atomic_load(&shared->loan.head))
+		if (tail == atomic_load_acquire(&shared->loan.head))
 			return false;
 		place = bpf_map_lookup_elem(&fast_lent, &at);
 		if (!place)
@@ -30,17 +30,28 @@ inline_always bool take_place(struct fastpath_shared *shared, uint32_t *ret_at)
 	return false;
 }
 
-inline_always bool link_flow(struct fastpath_shared *shared, uint32_t *head, struct flow *flow, uint32_t at)
+/* Nobody has found it yet; its owner does by and by. */
+inline_always void give_back(struct flow *flow)
 {
-	uint32_t next = atomic_load(head);
+	struct flow now = {.mode = FLOW_GIVEN_BACK};
 
-	for (uint32_t tries = 0; tries < ATOMIC_TRIES; tries++) {
-		flow->next = next;
-		if (atomic_exchange_if32(head, &next, at + 1)) {
-			__sync_fetch_and_add(&shared->loan.opened, 1);
-			return true;
-		}
+	flow->word = now.word;
+}
+
+/*
+ * In front of the chain, where nobody has changed that since it was looked through: he may have opened the same. Else the
+ * place is given back.
+ */
+inline_always bool link_flow(const struct passage *p, struct fastpath_shared *shared, uint32_t *head, struct flow *flow, uint32_t at)
+{
+	uint32_t next = p->head_was;
+
+	flow->next = next;
+	if (atomic_exchange_if32(head, &next, at + 1)) { /* what was written before is seen before */
+		__sync_fetch_and_add(&shared->loan.opened, 1);
+		return true;
 	}
+	give_back(flow);
 	return false;
 }
 
@@ -158,10 +169,8 @@ __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 	w.syn->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
 	if (!p->flow_at) {
 		flow->word = now.word;
-		if (!link_flow(w.shared, head, flow, at)) {
-			flow->word = 0;
+		if (!link_flow(p, w.shared, head, flow, at))
 			return leave_to_queue(skb, p, w.shared);
-		}
 		if (use)
 			__sync_fetch_and_add(&use->flows, 1);
 		count_state(now.slot, FLOW_SYN_SENT, 1);
@@ -204,10 +213,8 @@ inline_always void know_unseen(const struct passage *p, struct world *w)
 	w->syn->isn = p->segment.ack - 1;
 	w->syn->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
 	w->flow->word = now.word;
-	if (!link_flow(w->shared, head, w->flow, at)) {
-		w->flow->word = 0;
-		return;
-	}
+	if (!link_flow(p, w->shared, head, w->flow, at))
+		return; /* the server says it again */
 	__sync_fetch_and_add(&use->flows, 1);
 	count_state(now.slot, FLOW_SYN_RECV, 1);
 }
@@ -222,7 +229,7 @@ inline_always void renew_unseen(const struct passage *p, const struct world *w)
 	    !look_up_flow(&younger, p->younger_at - 1))
 		return;
 	other.word = atomic_load(&younger.flow->word);
-	if (other.mode != MODE_OFF || (other.flags & (FLOW_UNSEEN | FLOW_HAS_LIVED)) != FLOW_UNSEEN)
+	if (!plain_is_word_alone(&other))
 		return;
 	younger.syn->isn = p->segment.ack - 1;
 	younger.syn->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);

@@ -27,6 +27,7 @@ struct passage {
 	struct segment segment;
 	uint64_t tick;
 	uint32_t head_at; /* of its hash chain */
+	uint32_t head_was; /* what that was */
 	uint32_t flow_at; /* number of its flow, plus one; 0: none is known */
 	uint8_t outbound; /* of a known flow: from client to server */
 	uint8_t side;	  /* enum side */

@@ -11,19 +11,16 @@
  */
 #include "engine_internal.h"
 
-/* How much further than the first byte behind its SYN the flow would have come with this segment. */
-static uint32_t bytes_since_syn(const struct passage *p, const struct flow *flow)
+/* By which it is told what a segment is about. */
+static uint32_t number_of(const struct passage *p)
 {
-	uint32_t number = p->outbound ? packet_seq(&p->packet) : packet_ack(&p->packet);
-
-	if (!p->outbound && !(p->packet.flags & TCP_ACK))
-		return UINT32_MAX;
-	return plain_bytes_since_syn(flow_table_syn(&p->engine->table, flow), number);
+	return p->outbound ? packet_seq(&p->packet) : packet_ack(&p->packet);
 }
 
 bool engine_is_of_connection(const struct passage *p, const struct flow *flow)
 {
-	return bytes_since_syn(p, flow) < PLAIN_HANDSHAKE_BYTES_MAX;
+	return plain_bytes_come(flow_table_syn(&p->engine->table, flow), p->outbound, p->packet.flags, number_of(p)) <
+	       PLAIN_HANDSHAKE_BYTES_MAX;
 }
 
 bool engine_may_be_elder(const struct flow *flow)
@@ -36,16 +33,6 @@ bool engine_may_be_elder(const struct flow *flow)
 static bool is_elders_syn(const struct passage *p, const struct flow *elder)
 {
 	return p->outbound && flow_table_syn(&p->engine->table, elder)->isn == packet_seq(&p->packet);
-}
-
-/*
- * True for a segment that, by its number, is one of the younger's, but not the very next after its SYN, which has had no
- * answer yet, while the elder was heard just now: that has come as far in the meantime.
- */
-static bool is_elders_running(const struct passage *p, const struct flow *younger, const struct flow *elder)
-{
-	return (engine_is_unanswered(younger) || engine_is_word_alone(younger)) && !(p->packet.flags & (TCP_SYN | TCP_RST)) &&
-	       !engine_is_silent(p, elder) && bytes_since_syn(p, younger) > 0;
 }
 
 struct flow *engine_choose_flow(struct passage *p)
@@ -61,8 +48,8 @@ struct flow *engine_choose_flow(struct passage *p)
 	p->younger = younger;
 	if ((flags & TCP_SYN) && (p->outbound || !(flags & TCP_ACK)))
 		return is_elders_syn(p, elder) ? elder : younger;
-	if (!engine_is_of_connection(p, younger) || bytes_since_syn(p, younger) >= bytes_since_syn(p, elder) ||
-	    is_elders_running(p, younger, elder))
+	if (plain_means_elder(younger, flow_table_syn(&p->engine->table, younger), elder, flow_table_syn(&p->engine->table, elder),
+			      p->tick, p->outbound, flags, number_of(p)))
 		return elder;
 	/* What the server says may be said to an old SYN; and a RST the client's answer to that. */
 	if (p->outbound && !(flags & TCP_RST)) {

@@ -40,10 +40,9 @@ static inline void engine_note_seen(struct passage *p)
 	p->flow->last_seen_s = engine_seconds(p->tick);
 }
 
-/* All that is known of the flow is a SYN/ACK from outside, which may be late or forged, as may what came behind it. */
 static inline bool engine_is_word_alone(const struct flow *flow)
 {
-	return flow->mode == MODE_OFF && (flow->flags & (FLOW_UNSEEN | FLOW_HAS_LIVED)) == FLOW_UNSEEN;
+	return plain_is_word_alone(flow);
 }
 
 /* Nothing has been heard of the flow for so long that what was on its way has arrived. */
@@ -60,10 +59,9 @@ static inline bool engine_has_sent_only_syns(const struct flow *flow)
 	return plain_has_sent_only_syns(flow);
 }
 
-/* True where, of that, the last SYN has had no answer yet. */
 static inline bool engine_is_unanswered(const struct flow *flow)
 {
-	return flow->state == FLOW_SYN_SENT && engine_has_sent_only_syns(flow);
+	return plain_is_unanswered(flow);
 }
 
 /* Time since the flow's last SYN. */

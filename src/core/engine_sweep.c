@@ -70,8 +70,11 @@ void engine_sweep(struct engine *engine, uint32_t count, uint64_t tick)
 
 		if (++table->sweep_hand >= table->used_end)
 			table->sweep_hand = 0;
-		if (was.state == FLOW_FREE)
+		if (was.state == FLOW_FREE) {
+			if (was.mode == FLOW_GIVEN_BACK)
+				flow_table_take_back(table, flow);
 			continue;
+		}
 		/* Somebody may just have moved it on, or begun anew in its place. */
 		if ((int32_t)(now_s - flow->last_seen_s) > (int32_t)timeout_of(engine, &was))
 			engine_forget_if(engine, flow, was.word);

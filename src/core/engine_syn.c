@@ -169,6 +169,19 @@ static enum reason pass_new_syn(struct passage *p, enum reason reason)
 }
 
 /*
+ * Since p->flow was looked for somebody else may have opened another on the four-tuple, of a SYN or SYN/ACK at this very moment.
+ * The later one counts, and is `flow`: there are never three.
+ */
+static void forget_opened_meanwhile(struct passage *p, struct flow *flow)
+{
+	struct flow_table *table = &p->engine->table;
+	struct flow *other = table->loan ? flow_table_find_elder(table, flow) : NULL;
+
+	for (; other && other != p->flow; other = flow_table_find_elder(table, flow))
+		engine_forget_flow(p->engine, other);
+}
+
+/*
  * Makes p->flow a new one between these ends, in front of what it was, which is the new one's elder, or instead of `past`.
  * NULL where there is no room; then p->flow is what it was.
  */
@@ -185,6 +198,7 @@ static struct flow *add_flow(struct passage *p, const struct endpoints *ends, st
 	}
 	if (!flow)
 		return NULL;
+	forget_opened_meanwhile(p, flow);
 	*flow_table_syn(&engine->table, flow) = (struct flow_syn){isn, syn_time(p)};
 	flow->mode = mode & 0xf;
 	flow->slot = p->slot;

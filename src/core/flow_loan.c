@@ -35,6 +35,12 @@ void flow_loan_put_into_limbo(struct flow_table *table, const struct flow *flow)
 	table->limbo_count++;
 }
 
+void flow_table_take_back(struct flow_table *table, struct flow *flow)
+{
+	atomic_store(&flow->word, 0);
+	flow_table_push(table, &table->free_flow, flow); /* nobody has ever found it */
+}
+
 void flow_table_share(struct flow_table *table, struct flow_loan *loan, uint64_t *lent, uint32_t count,
 		      struct flow_limbo *limbo)
 {

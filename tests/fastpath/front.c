@@ -51,7 +51,6 @@ struct front {
 	uint64_t label_keys[LABELS];
 	uint8_t labels[LABELS];
 	struct front_counts done;
-	uint8_t in[FRAME_MAX], out[FRAME_MAX];
 	char problem[160];
 };
 
@@ -239,16 +238,17 @@ static void take_counts(struct front *front)
 
 int front_show(struct front *front, struct front_frame *frame, bool is_egress)
 {
+	static _Thread_local uint8_t in[FRAME_MAX], out[FRAME_MAX];
 	struct __sk_buff before = {.mark = frame->mark, .ifindex = frame->interface}, after = {0};
-	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = front->in, .data_size_in = LINK_LEN + frame->len, .data_out = front->out,
-		    .data_size_out = sizeof(front->out), .ctx_in = &before, .ctx_size_in = sizeof(before), .ctx_out = &after,
+	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = in, .data_size_in = LINK_LEN + frame->len, .data_out = out,
+		    .data_size_out = sizeof(out), .ctx_in = &before, .ctx_size_in = sizeof(before), .ctx_out = &after,
 		    .ctx_size_out = sizeof(after), .repeat = 1);
 
-	memset(front->in, 0, LINK_LEN);
-	front->in[0] = frame->to;
-	front->in[12] = (uint8_t)(frame->protocol >> 8);
-	front->in[13] = (uint8_t)frame->protocol;
-	memcpy(front->in + LINK_LEN, frame->data, frame->len);
+	memset(in, 0, LINK_LEN);
+	in[0] = frame->to;
+	in[12] = (uint8_t)(frame->protocol >> 8);
+	in[13] = (uint8_t)frame->protocol;
+	memcpy(in + LINK_LEN, frame->data, frame->len);
 	if (bpf_prog_test_run_opts(front->programs[is_egress], &options) < 0) {
 		snprintf(front->problem, sizeof(front->problem), "BPF_PROG_TEST_RUN: %s", strerror(errno));
 		return -errno;
@@ -256,7 +256,7 @@ int front_show(struct front *front, struct front_frame *frame, bool is_egress)
 	if (options.data_size_out != LINK_LEN + frame->len)
 		snprintf(front->problem, sizeof(front->problem), "length %u became %u", LINK_LEN + frame->len, options.data_size_out);
 	else
-		memcpy(frame->data, front->out + LINK_LEN, frame->len);
+		memcpy(frame->data, out + LINK_LEN, frame->len);
 	frame->mark = after.mark;
 	frame->reason = (enum reason)after.cb[0];
 	return (int)options.retval;

@@ -9,6 +9,7 @@
 
 #include <libgen.h>
 #include <net/if.h>
+#include <pthread.h>
 #include <sched.h>
 
 #include "fastpath.h"
@@ -19,6 +20,7 @@ enum {
 	IPV4 = 0x0800,
 	IPV6 = 0x86dd,
 	LETS_GO = -1, /* TC_ACT_UNSPEC */
+	ROUNDS = 8000,
 	FIRST_BYTES = 256, /* of a packet in fragments, in the first */
 };
 
@@ -250,6 +252,82 @@ static void test_first_fragment(void **state)
 	show(&frame, true, 0, false);
 }
 
+/* ---- two processors at once ---- */
+
+static struct test_segment syn_of_both;
+static uint32_t rounds_begun, rounds_ended;
+
+/* The same SYN as the other, each in a buffer of its own. */
+static void show_syn(void)
+{
+	uint8_t bytes[TEST_PACKET_MAX];
+	uint32_t tcp_at;
+	struct front_frame frame = {.data = bytes, .protocol = is_ipv6 ? IPV6 : IPV4};
+
+	frame.len = test_build(&syn_of_both, bytes, &tcp_at);
+	assert_int_equal(front_show(front, &frame, false), LETS_GO);
+}
+
+static void run_on(size_t processor)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(processor, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
+static void *show_beside(void *context)
+{
+	(void)context;
+	run_on(1);
+	for (uint32_t round = 1; round <= ROUNDS; round++) {
+		while (__atomic_load_n(&rounds_begun, __ATOMIC_ACQUIRE) != round)
+			sched_yield();
+		show_syn();
+		__atomic_store_n(&rounds_ended, round, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+/* Of one SYN that comes by two processors at once one flow is made, and no place is lost. */
+static void test_at_once(void **state)
+{
+	struct flow_table *table = &world.engine.table;
+	uint32_t given_back = 0;
+	pthread_t thread;
+
+	(void)state;
+	syn_of_both = to_server;
+	test_segment_ts(&syn_of_both, 1000, 0);
+	rounds_begun = rounds_ended = 0;
+	run_on(0);
+	assert_int_equal(pthread_create(&thread, NULL, show_beside, NULL), 0);
+	for (uint32_t round = 1; round <= ROUNDS; round++) {
+		struct flow *flow;
+		bool outbound;
+
+		flow_table_lend(table);
+		__atomic_store_n(&rounds_begun, round, __ATOMIC_RELEASE);
+		show_syn();
+		while (__atomic_load_n(&rounds_ended, __ATOMIC_ACQUIRE) != round)
+			sched_yield();
+		flow = flow_table_find(table, &syn_of_both.src, syn_of_both.src_port, &syn_of_both.dst, 443, &outbound);
+		assert_non_null(flow);
+		assert_null(flow_table_find_elder(table, flow));
+		for (uint32_t i = 0; i < CAPACITY; i++)
+			given_back += table->flows[i].mode == FLOW_GIVEN_BACK;
+		flow_table_remove(table, flow);
+		engine_sweep(&world.engine, CAPACITY, TICK);
+	}
+	pthread_join(thread, NULL);
+	printf("# %u times at once\n", given_back);
+	flow_table_lend(table);
+	assert_int_equal(flow_table_used(table), 0);
+	for (uint32_t i = 0; i < CAPACITY; i++)
+		assert_non_null(flow_table_add(table, &syn_of_both.src, (uint16_t)i, &syn_of_both.dst, 443));
+}
+
 /* ---- routes, in a network of our own ---- */
 
 static void set_up(const char *words)
@@ -334,7 +412,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(test_marks_of_others), BOTH(test_behind_netfilter), BOTH(test_not_for_us), BOTH(test_server_inside),
 		BOTH(test_unknown), BOTH(test_lengths), BOTH(test_version), BOTH(test_first_fragment),
-		BOTH(test_routes),
+		BOTH(test_at_once), BOTH(test_routes),
 	};
 	void *state = NULL;
 

@@ -5,13 +5,15 @@
 
 #include <pthread.h>
 
+#include "flow_key.h"
+
 enum {
 	CAPACITY = 256,
 	LENT = 4,
 	BEGIN_MS = 1000000000,
 	GRACE_MS = 250,
 	SECONDS = 20,
-	TURNS = 20000,
+	TURNS = 4000,
 	LOSSES = 20,
 };
 
@@ -20,6 +22,7 @@ static struct flow_loan loan;
 static uint64_t lent[LENT];
 static struct flow_limbo limbo[CAPACITY];
 static bool is_over, may_take, is_taking;
+static uint32_t rounds_begun, rounds_ended;
 
 static int begin(void **state)
 {
@@ -238,6 +241,91 @@ static void test_room_lost(void **state)
 	printf("# lost %u times\n", lost);
 }
 
+/* Opens a flow on a four-tuple, if there is none, as the programs do it: once in each round. */
+static void *open_beside(void *context)
+{
+	const struct endpoints ends = {test_addr(false, 0x0a000000 + 7), test_addr(false, WORLD_NET), 40000, 443};
+	const struct flow_table *table = &world.engine.table;
+	const struct flow_key key = flow_key_of(&ends);
+	uint32_t *head = &table->heads[flow_key_hash(&key, table->secret) & table->head_mask], round = 0;
+
+	(void)context;
+	while (!__atomic_load_n(&is_over, __ATOMIC_RELAXED)) {
+		struct flow *flow;
+		uint32_t next, tail;
+
+		if (__atomic_load_n(&rounds_begun, __ATOMIC_ACQUIRE) == round)
+			continue;
+		next = __atomic_load_n(head, __ATOMIC_ACQUIRE);
+		tail = atomic_load(&loan.tail);
+		if (!find(7) && tail != loan.head && atomic_exchange_if32(&loan.tail, &tail, tail + 1)) {
+			flow = &world.flows[lent[tail % LENT]];
+			*flow = (struct flow){.client = ends.src, .server = ends.dst, .client_port = 40000, .server_port = 443,
+					      .next = next, .mode = MODE_REWRITE, .slot = WORLD_SLOT_REWRITE, .state = FLOW_SYN_SENT,
+					      .last_seen_s = (uint32_t)(world.tick / 1000)};
+			flow_table_syn(table, flow)->isn = 4000;
+			if (!atomic_exchange_if32(head, &next, (uint32_t)(flow - world.flows) + 1))
+				flow->word = (struct flow){.mode = FLOW_GIVEN_BACK}.word;
+		}
+		__atomic_store_n(&rounds_ended, ++round, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+/* The engine, and a program at the same time, open a flow on one four-tuple: there is one, or two that know of each other. */
+static void test_opened_at_once(void **state)
+{
+	struct flow_table *table = &world.engine.table;
+	uint32_t both = 0;
+	pthread_t thread;
+
+	(void)state;
+	table->grace = table->generation + 1; /* nobody looks between rounds */
+	is_over = false;
+	rounds_begun = rounds_ended = 0;
+	assert_int_equal(pthread_create(&thread, NULL, open_beside, NULL), 0);
+	for (uint32_t i = 0; i < TURNS; i++) {
+		struct flow *flow, *elder;
+
+		flow_table_lend(table);
+		__atomic_store_n(&rounds_begun, i + 1, __ATOMIC_RELEASE);
+		for (uint32_t wait = test_random(400); wait > 0; wait--)
+			atomic_load(&rounds_ended);
+		assert_int_equal(pass(true, 7, TCP_SYN, 5000), REASON_SYN_REWRITTEN);
+		while (__atomic_load_n(&rounds_ended, __ATOMIC_ACQUIRE) != i + 1)
+			sched_yield();
+		flow = find(7);
+		assert_non_null(flow);
+		elder = flow_table_find_elder(table, flow);
+		assert_int_equal(elder != NULL, (flow->flags & FLOW_HAS_ELDER) != 0);
+		both += elder != NULL;
+		while ((flow = find(7)) != NULL)
+			flow_table_remove(table, flow);
+		engine_sweep(&world.engine, CAPACITY, world.tick);
+	}
+	__atomic_store_n(&is_over, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	assert_true(both > 0);
+	fill(0);
+}
+
+/* A place that was taken for nothing is the owner's once more. */
+static void test_given_back(void **state)
+{
+	struct flow_table *table = &world.engine.table;
+	struct flow *flow;
+
+	(void)state;
+	flow_table_lend(table);
+	assert_int_equal(loan.head, LENT);
+	flow = &world.flows[lent[loan.tail++]];
+	flow->word = (struct flow){.mode = FLOW_GIVEN_BACK}.word;
+	engine_sweep(&world.engine, CAPACITY, world.tick);
+	assert_int_equal(flow->word, 0);
+	fill(0);
+	assert_int_equal(flow->state, FLOW_ESTABLISHED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -247,6 +335,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_flood, begin, end),
 		cmocka_unit_test_setup_teardown(test_last_places, begin, end),
 		cmocka_unit_test_setup_teardown(test_room_lost, begin, end),
+		cmocka_unit_test_setup_teardown(test_opened_at_once, begin, end),
+		cmocka_unit_test_setup_teardown(test_given_back, begin, end),
 	};
 
 	return cmocka_run_group_tests(tests, test_random_setup, NULL);
