@@ -161,8 +161,8 @@ static void write_mark(FILE *out, const struct rules_config *config, enum fastpa
 		(unsigned int)mark << config->fastpath.mark_bit);
 }
 
-/* As in rules_text.c: what is for the program behind netfilter. */
-static void write_fast_rules(FILE *out, const struct rules_config *config, const char *action)
+/* As in rules_text.c: what goes to a client behind a program. */
+static void write_back_rules(FILE *out, const struct rules_config *config, const char *action)
 {
 	for (size_t i = 0; i < config->fastpath.interface_count; i++) {
 		fprintf(out, "\t\toifname \"%s\" ", config->fastpath.interfaces[i].name);
@@ -175,11 +175,9 @@ static void write_fast_chain(FILE *out, const struct rules_plan *plans)
 {
 	const struct rules_config *config = plans[0].config;
 	const unsigned int done = (unsigned int)FASTPATH_MARK_DONE_IN << config->fastpath.mark_bit;
-	char action[48];
 
-	snprintf(action, sizeof(action), "ct label set %u accept", rules_label_fast(config));
 	if (is_labelled(plans)) {
-		write_fast_rules(out, config, action);
+		write_back_rules(out, config, "goto slow");
 		fprintf(out, "\t\tct label set %u\n", RULES_LABEL_SLOW);
 	}
 	fprintf(out, "\t\tgoto slow\n\t}\n\tchain slow {\n\t\tmeta mark set meta mark | 0x%x\n", done);
@@ -188,20 +186,19 @@ static void write_fast_chain(FILE *out, const struct rules_plan *plans)
 static void write_fast_base(FILE *out, const struct rules_plan *plans)
 {
 	const struct rules_config *config = plans[0].config;
-	char action[32];
+	char action[64];
 
 	fputs("\t\t", out);
-	if (is_labelled(plans)) {
-		write_mark(out, config, FASTPATH_MARK_DONE_OUT);
-		fprintf(out, "tcp flags & syn != 0 ct label set %u\n\t\t", rules_label_fast(config));
-	}
 	write_mark(out, config, FASTPATH_MARK_DONE_OUT);
+	if (is_labelled(plans))
+		fprintf(out, "ct label set %u ", rules_label_fast(config));
 	fputs("accept\n", out);
 	if (!is_labelled(plans))
 		return;
 	fprintf(out, "\t\tct label %u goto slow\n", RULES_LABEL_SLOW);
-	snprintf(action, sizeof(action), "ct label %u accept", rules_label_fast(config));
-	write_fast_rules(out, config, action);
+	snprintf(action, sizeof(action), "%sct label %u accept", config->wan_count ? "" : "ct direction reply ",
+		 rules_label_fast(config));
+	write_back_rules(out, config, action);
 }
 
 static void write_queue_chains(FILE *out, const struct rules_plan *plans)
@@ -440,6 +437,8 @@ static void write_base_chains(FILE *out, const struct rules_plan *plans)
 		begin_base_chain(out, plans, "forward", "mangle + 5");
 		write_way_jumps(out, config, WAY_OUT);
 		write_way_jumps(out, config, WAY_IN);
+		if (is_fast(plans) && is_labelled(plans))
+			fprintf(out, "\t\tct label %u accept\n", rules_label_fast(config));
 		if (is_labelled(plans) && config->wan_count > 0)
 			write_label_rules(out, plans, WAY_OUT);
 		if (is_labelled(plans))

@@ -178,8 +178,9 @@ static void look_at_lists(struct rules_plan *plan)
 	 */
 	plan->is_labelled = plan->config->label != 0 && plan->config->placement == PLACEMENT_FORWARD &&
 			    !plan->is_empty && !plan->is_watch_only;
-	plan->is_fast = fastpath_is_wanted(&plan->config->fastpath) && plan->config->backend != RULES_NONE && plan->config->placement == PLACEMENT_FORWARD &&
-			!plan->is_empty && !plan->is_watch_only && !plan->is_syn_only;
+	plan->is_fast = fastpath_is_wanted(&plan->config->fastpath) && plan->config->backend != RULES_NONE &&
+			plan->config->placement == PLACEMENT_FORWARD && !plan->is_empty && !plan->is_watch_only &&
+			!plan->is_syn_only;
 }
 
 int rules_plan_init(struct rules_plan *ret, enum family family, const struct rules_config *config,

@@ -15,10 +15,12 @@
  * PAWSD (a chain entered by -g returns to the last -j).
  *
  * With the fast path a packet from a client comes with a mark: the programs have done with it; it is to be queued; or it is
- * of nothing they know, which the rules decide as ever. What they have done with is let go, and its connection gets
+ * of nothing they know, which the rules decide as ever. What they have done with is let go, and gives its connection
  * a label by which the server's packets are let go, too, for the programs to see behind netfilter. PAWSD-FULL gives
- * what it queues another label, for good: then all packets of the connection are queued, marked so that no program touches
- * them. Where no program has been at work, no packet has a mark, and all is as it is without.
+ * the connection of a client's packet that it queues another label, for good: then all packets of it are queued, marked so
+ * that no program touches them. A connection that has neither label is none that a program is known to be at work on: its
+ * server's packets are queued until a program has done with one of its client's. Where no program has been at work, no
+ * packet has a mark, and all is as it is without.
  *
  * So where no wan interface tells the directions apart, a packet is looked at both ways and
  * queued if either wants it: an answer to a client whose own address lies in some destination's
@@ -91,35 +93,45 @@ static void write_mark(FILE *out, const struct rules_config *config, enum fastpa
 		(unsigned int)FASTPATH_MARK_IN << config->fastpath.mark_bit);
 }
 
-/* What of PAWSD-FULL's packets the programs see to; PAWSD-SLOW is for the rest. */
+/* A rule of `chain` for what goes to a client behind a program, and which none has seen yet. */
+static void write_back_rules(FILE *out, const struct rules_plan *plan, const char *chain, const char *words)
+{
+	const struct fastpath_config *fastpath = &plan->config->fastpath;
+
+	for (size_t i = 0; i < fastpath->interface_count; i++) {
+		fprintf(out, "-A %s -o %s", chain, fastpath->interfaces[i].name);
+		write_mark(out, plan->config, FASTPATH_MARK_NONE);
+		fprintf(out, " %s\n", words);
+	}
+}
+
+/* PAWSD-FULL labels what a client has sent, and PAWSD-SLOW queues. */
 static void write_fast_chains(FILE *out, const struct rules_plan *plan)
 {
-	const struct rules_config *config = plan->config;
-	const struct fastpath_config *fastpath = &config->fastpath;
-	const unsigned int done = (unsigned int)FASTPATH_MARK_DONE_IN << fastpath->mark_bit;
+	const unsigned int done = (unsigned int)FASTPATH_MARK_DONE_IN << plan->config->fastpath.mark_bit;
 
-	fputs("# What goes to a client is for the program behind netfilter, unless its connection is queued.\n", out);
-	for (size_t i = 0; plan->is_labelled && i < fastpath->interface_count; i++) {
-		fprintf(out, "-A " RULES_CHAIN "-FULL -o %s", fastpath->interfaces[i].name);
-		write_mark(out, config, FASTPATH_MARK_NONE);
-		fprintf(out, " -m connlabel --label %u --set -j RETURN\n", rules_label_fast(config));
-	}
-	if (plan->is_labelled)
+	if (plan->is_labelled) {
+		fputs("# What goes to a client does not say whether a program can do with its connection.\n", out);
+		write_back_rules(out, plan, RULES_CHAIN "-FULL", "-g " RULES_CHAIN "-SLOW");
 		fprintf(out, "-A " RULES_CHAIN "-FULL -m connlabel --label %u --set\n", RULES_LABEL_SLOW);
+	}
 	fputs("-A " RULES_CHAIN "-FULL -g " RULES_CHAIN "-SLOW\n", out);
 	fprintf(out, "-A " RULES_CHAIN "-SLOW -j MARK --set-xmark 0x%x/0x%x\n", done, done);
 }
 
-/* What the programs have done with, and the connections of which they have left packets, or none. */
+/*
+ * What the programs have done with, and the connections of which they have left packets, or none. Where no wan interface tells
+ * who is a client, it is who has begun the connection.
+ */
 static void write_fast_jumps(FILE *out, const struct rules_plan *plan)
 {
 	const struct rules_config *config = plan->config;
-	const struct fastpath_config *fastpath = &config->fastpath;
+	char words[80];
 
 	if (plan->is_labelled) {
-		fputs("-A " RULES_CHAIN " -p tcp", out);
+		fputs("-A " RULES_CHAIN, out);
 		write_mark(out, config, FASTPATH_MARK_DONE_OUT);
-		fprintf(out, " -m tcp --tcp-flags SYN SYN -m connlabel --label %u --set\n", rules_label_fast(config));
+		fprintf(out, " -m connlabel --label %u --set -j RETURN\n", rules_label_fast(config));
 	}
 	fputs("-A " RULES_CHAIN, out);
 	write_mark(out, config, FASTPATH_MARK_DONE_OUT);
@@ -127,11 +139,9 @@ static void write_fast_jumps(FILE *out, const struct rules_plan *plan)
 	if (!plan->is_labelled)
 		return;
 	fprintf(out, "-A " RULES_CHAIN " -m connlabel --label %u -g " RULES_CHAIN "-SLOW\n", RULES_LABEL_SLOW);
-	for (size_t i = 0; i < fastpath->interface_count; i++) {
-		fprintf(out, "-A " RULES_CHAIN " -o %s", fastpath->interfaces[i].name);
-		write_mark(out, config, FASTPATH_MARK_NONE);
-		fprintf(out, " -m connlabel --label %u -j RETURN\n", rules_label_fast(config));
-	}
+	snprintf(words, sizeof(words), "%s-m connlabel --label %u -j RETURN",
+		 config->wan_count ? "" : "-m conntrack --ctdir REPLY ", rules_label_fast(config));
+	write_back_rules(out, plan, RULES_CHAIN, words);
 }
 
 static void write_queue_chains(FILE *out, const struct rules_plan *plan)

@@ -42,11 +42,13 @@ struct model_condition {
 	enum model_kind {
 		IS_SYN, IS_ONLY_SYN, IS_SYNACK, HAS_TIMESTAMPS, HAS_AO, IS_INVALID, IS_NEVER, IS_NOT_TCP, IS_IPV4, IS_IPV6, IN_SET, IN_MAP, IN_PORTS, IN_INTERFACE, NOT_IN_INTERFACE,
 		IS_ORIGINAL, IS_REPLY, IS_ASSURED, IS_ANSWERED, IS_HALF_OPEN, IS_END, IS_MARK, HAS_LABEL, SETS_LABEL,
+		HAS_MARK, SETS_MARK,
 	} kind;
 	bool of_dst;	/* the end that a set or port is compared with; of interfaces: outgoing */
 	char text[800]; /* name of set or interface, or ports or prefixes as a list */
 	uint32_t label;
-	bool is_prefixes, is_negated;
+	uint32_t value, mask; /* of a mark */
+	bool is_prefixes, is_negated, is_nft;
 };
 
 struct model_rule {
@@ -72,6 +74,7 @@ struct model {
 	char counter[48]; /* of the rule that has counted the packet */
 	bool is_stripped, is_counted_twice;
 	uint64_t labels_set; /* by the packet; bit n: label 64 + n */
+	uint32_t mark;	     /* of the packet, as the rules have left it */
 };
 
 struct model_packet {
@@ -81,6 +84,8 @@ struct model_packet {
 	bool end;	  /* FIN or RST */
 	bool is_answered; /* its connection: something has come back */
 	uint64_t labels; /* of its connection */
+	bool cannot_label; /* there is no connection, or one without room for labels */
+	uint32_t mark;
 	const char *iif, *oif;
 };
 
@@ -271,9 +276,15 @@ static bool model_holds(struct model *model, const struct model_condition *condi
 	case IS_MARK:
 		return packet->syn || packet->end;
 	case HAS_LABEL:
-		return packet->labels >> (condition->label - 64) & 1;
+		return (packet->labels | model->labels_set) >> (condition->label - 64) & 1;
 	case SETS_LABEL:
-		model->labels_set |= UINT64_C(1) << (condition->label - 64);
+		if (!packet->cannot_label)
+			model->labels_set |= UINT64_C(1) << (condition->label - 64);
+		return !packet->cannot_label || condition->is_nft; /* whose rule goes on all the same */
+	case HAS_MARK:
+		return (model->mark & condition->mask) == condition->value;
+	case SETS_MARK:
+		model->mark = (model->mark & ~condition->mask) ^ condition->value;
 		return true;
 	case IS_ORIGINAL:
 		return !packet->is_reply;
@@ -313,7 +324,8 @@ static struct model_outcome model_walk(struct model *model, const struct model_c
 			model->is_counted_twice |= model->counter[0] != '\0';
 			snprintf(model->counter, sizeof(model->counter), "%s", rule->counter);
 		}
-		if (!has_verdict && rule->conditions[rule->condition_count - 1].kind == SETS_LABEL)
+		if (!has_verdict && (rule->conditions[rule->condition_count - 1].kind == SETS_LABEL ||
+				     rule->conditions[rule->condition_count - 1].kind == SETS_MARK))
 			continue;
 		if (!has_verdict)
 			spec_die(chain->name, "a rule without verdict");

@@ -58,6 +58,17 @@ static void model_read_add(struct model *model, char **save)
 			spec_die(text, "added twice");
 }
 
+/* "0x10000/0x30000" */
+static void model_read_mark(struct model_condition *condition, const char *text)
+{
+	char *end;
+
+	condition->value = (uint32_t)strtoul(text, &end, 0);
+	if (*end != '/')
+		spec_die(text, "a mark without mask");
+	condition->mask = (uint32_t)strtoul(end + 1, NULL, 0);
+}
+
 static void model_read_iptables_word(struct model_rule *rule, const char *word, char **save)
 {
 	struct model_condition *condition;
@@ -95,6 +106,8 @@ static void model_read_iptables_word(struct model_rule *rule, const char *word, 
 		condition = model_condition(rule, HAS_LABEL);
 		condition->label = (uint32_t)strtoul(value, NULL, 10);
 		condition->is_negated = is_negated;
+	} else if (strcmp(word, "--mark") == 0 || strcmp(word, "--set-xmark") == 0) {
+		model_read_mark(model_condition(rule, word[2] == 'm' ? HAS_MARK : SETS_MARK), value);
 	} else if (strcmp(word, "--ctdir") == 0) {
 		model_condition(rule, value[0] == 'O' ? IS_ORIGINAL : IS_REPLY);
 	} else if (strcmp(word, "--comment") == 0) {
@@ -116,6 +129,8 @@ static void model_read_iptables_word(struct model_rule *rule, const char *word, 
 		condition = model_condition(rule, IN_INTERFACE);
 		condition->of_dst = word[1] == 'o';
 		snprintf(condition->text, sizeof(condition->text), "%s", value);
+	} else if (strcmp(word, "-j") == 0 && strcmp(value, "MARK") == 0) {
+		return;
 	} else if (strcmp(word, "-j") == 0 || strcmp(word, "-g") == 0) {
 		rule->has_verdict = true;
 		rule->verdict.kind = word[1] == 'g' ? GOTO : JUMP;
@@ -310,6 +325,23 @@ static void model_read_nft_flags(struct model_rule *rule, char **save)
 	model_condition(rule, IS_SYNACK);
 }
 
+/* Behind "meta mark": "& 0x30000 == 0x10000", "set meta mark | 0x40000" */
+static void model_read_nft_mark(struct model_rule *rule, char **save)
+{
+	const bool is_set = strcmp(model_word(save), "set") == 0;
+	struct model_condition *condition = model_condition(rule, is_set ? SETS_MARK : HAS_MARK);
+
+	for (int i = 0; is_set && i < 3; i++)
+		model_word(save); /* meta mark | */
+	condition->mask = (uint32_t)strtoul(model_word(save), NULL, 0);
+	condition->value = condition->mask;
+	if (is_set)
+		return;
+	if (strcmp(model_word(save), "==") != 0)
+		spec_die("mark", "compared otherwise");
+	condition->value = (uint32_t)strtoul(model_word(save), NULL, 0);
+}
+
 static bool model_read_nft_condition(struct model_rule *rule, const char *word, char **save)
 {
 	struct model_condition *condition;
@@ -317,8 +349,13 @@ static bool model_read_nft_condition(struct model_rule *rule, const char *word, 
 	if (strcmp(word, "ip") == 0 || strcmp(word, "ip6") == 0) {
 		model_read_address(rule, word[2] == '6', save);
 	} else if (strcmp(word, "meta") == 0) {
-		const bool is_family = strcmp(model_word(save), "nfproto") == 0;
+		const char *what = model_word(save);
+		const bool is_family = strcmp(what, "nfproto") == 0;
 
+		if (strcmp(what, "mark") == 0) {
+			model_read_nft_mark(rule, save);
+			return true;
+		}
 		word = model_word(save);
 		model_condition(rule, !is_family ? IS_NOT_TCP : word[3] == '4' ? IS_IPV4 : IS_IPV6);
 		if (!is_family)
@@ -367,6 +404,7 @@ static bool model_read_nft_condition(struct model_rule *rule, const char *word, 
 						  : word[0] == 'o'		   ? IS_ORIGINAL
 										   : IS_REPLY);
 		condition->label = (uint32_t)strtoul(word, NULL, 10);
+		condition->is_nft = true;
 	} else if (strcmp(word, "counter") == 0) {
 		model_word(save); /* name */
 		snprintf(rule->counter, sizeof(rule->counter), "%s", model_word(save));

@@ -246,6 +246,65 @@ static void test_labels(void **state)
 	free(text);
 }
 
+/* With programs of the kernel at the clients' interfaces. */
+static void test_marks(void **state)
+{
+	static const char spec[] = "default off\nx rewrite 10.0.0.0/24\ny strip 2001:db8::/32\n";
+	struct rules_config config = plain;
+	char *text;
+	(void)state;
+
+	config.label = 76;
+	config.fastpath = (struct fastpath_config){.mark_bit = 8, .interfaces = {{.name = "lan0"}, {.name = "lan1"}}, .interface_count = 2};
+	text = print_spec(&config, spec);
+	/* Nobody but IPv4 has anything to be rewritten. */
+	assert_has(text, ":PAWSD-SLOW - [0:0]\n", 1);
+	assert_has(text, "-A PAWSD-FULL -o lan0 -m mark --mark 0x0/0x300 -g PAWSD-SLOW\n"
+		   "-A PAWSD-FULL -o lan1 -m mark --mark 0x0/0x300 -g PAWSD-SLOW\n"
+		   "-A PAWSD-FULL -m connlabel --label 127 --set\n-A PAWSD-FULL -g PAWSD-SLOW\n"
+		   "-A PAWSD-SLOW -j MARK --set-xmark 0x400/0x400\n-A PAWSD-SLOW -m length --length 0:39 -j NFQUEUE ", 1);
+	assert_has(text, "-A PAWSD -m mark --mark 0x100/0x300 -m connlabel --label 77 --set -j RETURN\n"
+		   "-A PAWSD -m mark --mark 0x100/0x300 -j RETURN\n"
+		   "-A PAWSD -m connlabel --label 127 -g PAWSD-SLOW\n"
+		   "-A PAWSD -o lan0 -m mark --mark 0x0/0x300 -m conntrack --ctdir REPLY -m connlabel --label 77 -j RETURN\n"
+		   "-A PAWSD -o lan1 -m mark --mark 0x0/0x300 -m conntrack --ctdir REPLY -m connlabel --label 77 -j RETURN\n", 1);
+	assert_has(text, "-m connlabel ! --label 77 -m connlabel --label 76 --set\n", 1);
+	free(text);
+
+	strcpy(config.wan[config.wan_count++], "eth0");
+	text = print_spec(&config, spec);
+	assert_has(text, "-A PAWSD -o lan0 -m mark --mark 0x0/0x300 -m connlabel --label 77 -j RETURN\n", 1);
+	free(text);
+
+	/* Without labels nobody knows whose a server's packets are. */
+	config.label = 0;
+	text = print_spec(&config, spec);
+	assert_has(text, "label", 0);
+	assert_has(text, "-o lan", 0);
+	assert_has(text, "-A PAWSD -m mark --mark 0x100/0x300 -j RETURN\n", 1);
+	assert_has(text, "-A PAWSD-SLOW -j MARK ", 1);
+	free(text);
+
+	config.label = 76;
+	config.backend = RULES_NFT;
+	text = print_spec(&config, spec);
+	assert_has(text, "\tchain full {\n\t\toifname \"lan0\" meta mark & 0x300 == 0x0 goto slow\n"
+		   "\t\toifname \"lan1\" meta mark & 0x300 == 0x0 goto slow\n\t\tct label set 127\n\t\tgoto slow\n\t}\n"
+		   "\tchain slow {\n\t\tmeta mark set meta mark | 0x400\n", 1);
+	assert_has(text, "\t\tmeta mark & 0x300 == 0x100 ct label set 77 accept\n\t\tct label 127 goto slow\n"
+		   "\t\toifname \"lan0\" meta mark & 0x300 == 0x0 ct label 77 accept\n", 1);
+	free(text);
+
+	/* Nothing is for programs. */
+	text = print_spec(&config, "default off\ny strip 10.0.0.0/24\nz observe 2001:db8::/32\n");
+	assert_has(text, "mark", 0);
+	free(text);
+	config.placement = PLACEMENT_POSTNAT;
+	text = print_spec(&config, spec);
+	assert_has(text, "mark", 0);
+	free(text);
+}
+
 /* What is counted of a text is what a look at the rules will find of it. */
 static void test_size(void **state)
 {
@@ -313,6 +372,7 @@ int main(void)
 		cmocka_unit_test(test_same_drain_twice),
 		cmocka_unit_test(test_flavours_and_wan),
 		cmocka_unit_test(test_labels),
+		cmocka_unit_test(test_marks),
 		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_refusals),
 	};
