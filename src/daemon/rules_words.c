@@ -28,6 +28,8 @@ static const struct {
 	{"Extension TCPOPTSTRIP", NULL, "the kernel lacks CONFIG_NETFILTER_XT_TARGET_TCPOPTSTRIP"},
 	{"Extension conntrack", NULL, "the kernel lacks CONFIG_NETFILTER_XT_MATCH_CONNTRACK"},
 	{"Extension connlabel", NULL, "the kernel lacks CONFIG_NETFILTER_XT_MATCH_CONNLABEL"},
+	{"Extension mark", NULL, "the kernel lacks CONFIG_NETFILTER_XT_MARK"},
+	{"Extension MARK", NULL, "the kernel lacks CONFIG_NETFILTER_XT_MARK"},
 	{"Extension comment", NULL, "the kernel lacks CONFIG_NETFILTER_XT_MATCH_COMMENT"},
 	{"Extension NFQUEUE", NULL, "the kernel lacks CONFIG_NETFILTER_XT_TARGET_NFQUEUE"},
 	{"Extension set", NULL, "the kernel lacks CONFIG_NETFILTER_XT_SET"},
@@ -41,6 +43,8 @@ static const struct {
 	 "the kernel lacks CONFIG_NETFILTER_XT_SET or CONFIG_NFT_COMPAT"},
 	{"RULE_APPEND failed (No such file", "-j TCPOPTSTRIP",
 	 "the kernel lacks CONFIG_NETFILTER_XT_TARGET_TCPOPTSTRIP or CONFIG_NFT_COMPAT"},
+	{"RULE_APPEND failed (No such file", "-j MARK", "the kernel lacks CONFIG_NETFILTER_XT_MARK or CONFIG_NFT_COMPAT"},
+	{"RULE_APPEND failed (No such file", "-m mark", "the kernel lacks CONFIG_NETFILTER_XT_MARK or CONFIG_NFT_COMPAT"},
 	{"RULE_APPEND failed (No such file", "connlabel",
 	 "the kernel lacks CONFIG_NETFILTER_XT_MATCH_CONNLABEL or CONFIG_NFT_COMPAT"},
 	{"Could not process rule: Operation not supported", "ct label", "the kernel lacks CONFIG_NF_CONNTRACK_LABELS"},
@@ -153,6 +157,8 @@ static const char *legacy_meaning(const char *command, const char *words, const 
 		return "the kernel lacks CONFIG_NETFILTER_XT_TARGET_TCPOPTSTRIP";
 	if (strstr(input, "connlabel") && !proc_lists(matches, "connlabel"))
 		return "the kernel lacks CONFIG_NETFILTER_XT_MATCH_CONNLABEL";
+	if (strstr(input, "-j MARK") && !proc_lists(targets, "MARK"))
+		return "the kernel lacks CONFIG_NETFILTER_XT_MARK";
 	if (strstr(input, "--ctstat") && !proc_lists(matches, "conntrack"))
 		return "the kernel lacks CONFIG_NETFILTER_XT_MATCH_CONNTRACK";
 	if (strstr(input, "--match-set") && !proc_lists(matches, "set"))

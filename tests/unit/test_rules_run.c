@@ -85,6 +85,22 @@ static void test_explanations(void **state)
 		 "iptables-restore: Warning: Extension NFQUEUE revision 0 not supported, missing kernel module?; "
 		 "iptables-restore v1.8.9 (nf_tables): , at \"-A PAWSD-FULL -j NFQUEUE\": the kernel lacks "
 		 "CONFIG_NETFILTER_XT_TARGET_NFQUEUE"},
+		{"iptables", "Warning: Extension MARK revision 0 not supported, missing kernel module?\n", NULL,
+		 "iptables: Warning: Extension MARK revision 0 not supported, missing kernel module?: the kernel lacks "
+		 "CONFIG_NETFILTER_XT_MARK"},
+		{"iptables", "Warning: Extension mark revision 0 not supported, missing kernel module?\n", NULL,
+		 "iptables: Warning: Extension mark revision 0 not supported, missing kernel module?: the kernel lacks "
+		 "CONFIG_NETFILTER_XT_MARK"},
+		{"iptables-restore", "line 1: RULE_APPEND failed (No such file or directory): rule in chain PAWSD-SLOW\n",
+		 "-A PAWSD-SLOW -j MARK --set-xmark 0x40000/0x40000\n",
+		 "iptables-restore: line 1: RULE_APPEND failed (No such file or directory): rule in chain PAWSD-SLOW, at "
+		 "\"-A PAWSD-SLOW -j MARK --set-xmark 0x40000/0x40000\": the kernel lacks CONFIG_NETFILTER_XT_MARK or "
+		 "CONFIG_NFT_COMPAT"},
+		{"iptables-restore", "line 1: RULE_APPEND failed (No such file or directory): rule in chain PAWSD\n",
+		 "-A PAWSD -m mark --mark 0x10000/0x30000 -j RETURN\n",
+		 "iptables-restore: line 1: RULE_APPEND failed (No such file or directory): rule in chain PAWSD, at "
+		 "\"-A PAWSD -m mark --mark 0x10000/0x30000 -j RETURN\": the kernel lacks CONFIG_NETFILTER_XT_MARK or "
+		 "CONFIG_NFT_COMPAT"},
 		{"iptables-legacy-restore",
 		 "# Warning: something\niptables-legacy-restore v1.8.9 (legacy): can't initialize iptables table `mangle'\n",
 		 "*mangle\n",
