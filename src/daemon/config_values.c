@@ -164,7 +164,7 @@ static bool add_side(void *context, const char *word)
 
 	if (!colon || (strcmp(colon, ":lan") != 0 && strcmp(colon, ":wan") != 0))
 		return fail(list->problem, "\"%s\" does not say its side; allowed: INTERFACE:lan, INTERFACE:wan", word);
-	if (len == 0 || len >= sizeof(interface->name) || strcspn(word, "/*+!\"'$") < len)
+	if (len == 0 || len >= sizeof(interface->name) || strcspn(word, "/:*+!\"'$") < len)
 		return fail(list->problem, "\"%s\" is no interface's name; allowed: up to 15 characters, then :lan or :wan", word);
 	if (list->count == FASTPATH_INTERFACES_MAX)
 		return fail(list->problem, "allowed: at most %d interfaces", FASTPATH_INTERFACES_MAX);

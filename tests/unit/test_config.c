@@ -137,6 +137,93 @@ static void test_contradictions(void **state)
 		"both claim");
 }
 
+static void test_fastpath_interfaces(void **state)
+{
+	char text[400] = "[fastpath]\ninterfaces =";
+	struct config *config;
+
+	(void)state;
+	REFUSED("[fastpath]\ninterfaces = eth1\n", "test.conf:2:", "[fastpath] interfaces = eth1", "\"eth1\" does not say its side",
+		"INTERFACE:lan, INTERFACE:wan");
+	REFUSED("[fastpath]\ninterfaces = eth1:lan eth2:dmz\n", "\"eth2:dmz\" does not say its side");
+	REFUSED("[fastpath]\ninterfaces = eth1:LAN\n", "does not say its side");
+	REFUSED("[fastpath]\ninterfaces = :lan\n", "\":lan\" is no interface's name", "15 characters");
+	REFUSED("[fastpath]\ninterfaces = eth0123456789012:lan\n", "is no interface's name");
+	REFUSED("[fastpath]\ninterfaces = eth*:lan\n", "is no interface's name");
+	REFUSED("[fastpath]\ninterfaces = eth1:1:lan\n", "is no interface's name");
+	REFUSED("[fastpath]\ninterfaces = eth1:lan eth2:lan eth1:lan\n", "[fastpath] interfaces", "eth1 is there twice");
+	REFUSED("[fastpath]\ninterfaces = eth1:wan\n", "eth1:wan", "placement = forward", "NAME:lan");
+	REFUSED("[gateway]\nwan = eth0\n[fastpath]\ninterfaces = eth0:wan\n", "eth0:wan", "placement = forward");
+	REFUSED("[gateway]\nwan = eth0 ppp*\n[fastpath]\ninterfaces = eth0:lan\n", "eth0:lan", "it is one of [gateway] wan",
+		"interfaces to the clients");
+	REFUSED("[gateway]\nwan = eth0 ppp*\n[fastpath]\ninterfaces = eth1:lan ppp3:lan\n", "ppp3:lan", "it is one");
+	REFUSED("[gateway]\nplacement = postnat\nwan = eth0\n[rules]\nbackend = nft\n[fastpath]\ninterfaces = eth1:lan\n", "eth1:lan",
+		"placement = postnat", "NAME:wan");
+	REFUSED("[gateway]\nplacement = postnat\nwan = eth0\n[rules]\nbackend = nft\n[fastpath]\ninterfaces = eth1:wan\n", "eth1:wan",
+		"it is none of [gateway] wan");
+	for (int i = 0; i <= FASTPATH_INTERFACES_MAX; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), " eth%d:lan", i);
+	REFUSED(text, "at most 16 interfaces");
+	*strrchr(text, ' ') = '\0';
+	config = load(text);
+	assert_non_null(config);
+	assert_int_equal(config->rules.fastpath.interface_count, 16);
+	config_free(config);
+}
+
+static void test_fastpath(void **state)
+{
+	struct config *config = load("[gateway]\nwan = eth0\n[rules]\nbackend = nft\n[fastpath]\nenabled = yes\n"
+				     "interfaces = eth1:lan, eth2.7:lan  abcdefghijklmno:lan\nmark_bit = 29\npins = /sys/fs/bpf/x\n" GOOD);
+	const struct fastpath_config *fastpath = &config->rules.fastpath;
+	struct config *other;
+	char text[256];
+
+	(void)state;
+	assert_non_null(config);
+	assert_int_equal(warnings.count, 0);
+	assert_int_equal(fastpath->wish, FASTPATH_YES);
+	assert_int_equal(fastpath->interface_count, 3);
+	assert_string_equal(fastpath->interfaces[0].name, "eth1");
+	assert_string_equal(fastpath->interfaces[1].name, "eth2.7");
+	assert_string_equal(fastpath->interfaces[2].name, "abcdefghijklmno");
+	assert_false(fastpath->interfaces[0].is_wan);
+	assert_int_equal(fastpath->mark_bit, 29);
+	assert_string_equal(fastpath->pins, "/sys/fs/bpf/x");
+	assert_true(fastpath_is_wanted(fastpath));
+	other = load(GOOD);
+	assert_non_null(other);
+	assert_int_equal(warnings.count, 0);
+	assert_int_equal(other->rules.fastpath.wish, FASTPATH_AUTO);
+	assert_int_equal(other->rules.fastpath.mark_bit, 16);
+	assert_false(fastpath_is_wanted(&other->rules.fastpath));
+	config_list_static_changes(config, other, text, sizeof(text));
+	assert_string_equal(text, "[gateway] wan, [rules] backend, [fastpath] enabled, [fastpath] interfaces, [fastpath] mark_bit, "
+				  "[fastpath] pins");
+	config_free(other);
+	config_free(config);
+
+	REFUSED("[fastpath]\nmark_bit = 30\n", "test.conf:2:", "mark_bit = 30", "from 0 to 29");
+	REFUSED("[fastpath]\nmark_bit = -1\n", "from 0 to 29");
+	REFUSED("[fastpath]\nmark_bit = 0x10\n", "from 0 to 29");
+	REFUSED("[fastpath]\nenabled = on\n", "auto, yes, no");
+	REFUSED("[fastpath]\npins = bpf\n", "pins = bpf", "/...");
+	REFUSED("[rules]\nbackend = nft\n[fastpath]\nenabled = yes\n", "[fastpath] enabled = yes", "interfaces = NAME:lan");
+	REFUSED("[rules]\nbackend = none\n[fastpath]\nenabled = yes\ninterfaces = eth1:lan\n", "[fastpath] enabled = yes",
+		"backend = iptables or nft");
+	REFUSED("[queue]\nworkers = 2\n[rules]\nbackend = nft\n[fastpath]\nenabled = yes\ninterfaces = eth1:lan\n", "workers = 2",
+		"[fastpath] enabled = yes");
+	/* Where it is only wished for, or not, it is done without. */
+	config = load("[queue]\nworkers = 2\n[rules]\nbackend = none\n[fastpath]\ninterfaces = eth1:lan\n");
+	assert_non_null(config);
+	assert_int_equal(warnings.count, 0);
+	config_free(config);
+	config = load("[queue]\nworkers = 2\n[fastpath]\nenabled = no\ninterfaces = eth1:lan\n");
+	assert_non_null(config);
+	assert_false(fastpath_is_wanted(&config->rules.fastpath));
+	config_free(config);
+}
+
 static void test_what_looks_like_a_contradiction(void **state)
 {
 	static const char *const texts[] = {
@@ -345,6 +432,8 @@ int main(void)
 		cmocka_unit_test(test_each_error_says_where_and_what_is_allowed),
 		cmocka_unit_test(test_prefix_file),
 		cmocka_unit_test(test_contradictions),
+		cmocka_unit_test(test_fastpath_interfaces),
+		cmocka_unit_test(test_fastpath),
 		cmocka_unit_test(test_what_looks_like_a_contradiction),
 		cmocka_unit_test(test_all_errors_in_one_go),
 		cmocka_unit_test(test_duplicates_are_refused),
