@@ -282,6 +282,9 @@ is_queued() {
 	none) [ "$hs_syn" = 0 ] && [ "$est_other" = 0 ] ;;
 	handshake) [ "$hs_syn" -ge 2 ] && [ "$est_other" = 0 ] ;;
 	full) [ "$hs_syn" -ge 2 ] && [ "$est_other" -ge 4 ] ;;
+	segments) [ "$hs_syn" = 0 ] && [ "$est_other" -ge 4 ] ;;
+	answers) [ "$hs_syn" = 1 ] && [ "$est_other" -ge 2 ] ;; # the SYN/ACK is one
+	begun) [ "$hs_syn" = 2 ] && [ "$est_other" -ge 2 ] ;; # and the SYN
 	esac
 }
 
@@ -352,6 +355,81 @@ test_packets() {
 	EOT
 }
 
+# programs SYN OTHERS: in the place of a program at lan0, what it says of a client's packets, SYNs and others; 0: there is none.
+# What goes to clients is counted.
+programs() {
+	local family
+	for family in 4 6; do
+		xt "$GW" $family -t raw -F PREROUTING
+		xt "$GW" $family -t mangle -F POSTROUTING
+		xt "$GW" $family -t raw -A PREROUTING -i lan0 -p tcp --tcp-flags SYN SYN -j MARK --set-xmark "$1/0x70000"
+		xt "$GW" $family -t raw -A PREROUTING -i lan0 -p tcp ! --tcp-flags SYN SYN -j MARK --set-xmark "$2/0x70000"
+		xt "$GW" $family -t mangle -A POSTROUTING -o lan0 -p tcp -m mark --mark 0x40000/0x70000
+		xt "$GW" $family -t mangle -A POSTROUTING -o lan0 -p tcp -m mark ! --mark 0x40000/0x70000
+	done
+}
+
+# marked_for_clients FAMILY: packets to clients that no program is to touch, and the others.
+marked_for_clients() { xt "$GW" "$1" -t mangle -nvxL POSTROUTING | awk '/mark match/ { printf "%s ", $1 }'; }
+
+# fast_cases TEXT: lines of "SYN OTHERS KIND SERVER LEFT WHY": whether all, some or none are left to a program, of those that go
+# to a client.
+fast_cases() {
+	local syn others kind server left why family
+	while read -r syn others kind server left why; do
+		programs "$syn" "$others"
+		for family in 4 6; do
+			check "$XT: IPv$family $1: $kind for $why" is_queued "$kind" $family 1 "$server" 80
+			check "$XT: IPv$family $1: $left of the answers are left to a program" \
+				are_left "$left" $family
+		done
+	done
+}
+
+are_left() { # all|some|none FAMILY
+	local marked left
+	read -r marked left <<<"$(marked_for_clients "$2")"
+	echo "marked $marked, left $left"
+	case $1 in
+	all) [ "$marked" = 0 ] && [ "$left" -ge 3 ] ;;
+	some) [ "$marked" -ge 1 ] && [ "$left" -ge 1 ] ;;
+	none) [ "$marked" -ge 3 ] && [ "$left" = 0 ] ;;
+	esac
+}
+
+test_programs() {
+	mixed_policy
+	check "$XT: install with programs" install label=64 fast=lan0 fast=lan9 wan=wan0
+	fast_cases "labels" <<-EOT
+	0x10000 0x10000 none 1 all a connection that programs have done with
+	0x20000 0x20000 full 1 none one that they leave
+	0x30000 0x30000 full 1 none one that they do not know
+	0x0 0x0 full 1 none one that no program has seen
+	0x10000 0x20000 segments 1 some one that they leave after its SYN
+	0x20000 0x10000 begun 1 none one whose SYN alone they leave
+	0x20000 0x20000 none 2 all an off host
+	0x30000 0x30000 handshake 3 all a stripped host
+	EOT
+	check "$XT: install with programs, without wan" install label=66 fast=lan0
+	fast_cases "labels, no wan" <<-EOT
+	0x10000 0x10000 none 1 all a connection that programs have done with
+	0x10000 0x20000 segments 1 some one that they leave after its SYN
+	0x0 0x0 full 1 none one that no program has seen
+	EOT
+	check "$XT: install with programs elsewhere" install label=68 fast=lan9 wan=wan0
+	fast_cases "labels, another interface" <<<"0x10000 0x10000 answers 1 none a client's packets that were done with"
+	check "$XT: install with programs, without labels" install fast=lan0 wan=wan0
+	fast_cases "no labels" <<-EOT
+	0x10000 0x10000 answers 1 none a client's packets that were done with
+	0x20000 0x20000 full 1 none those that were left
+	0x20000 0x20000 none 2 all an off host
+	EOT
+	install label=70 wan=wan0
+	fast_cases "rules without programs" <<<"0x10000 0x10000 full 1 all marks of others"
+	for family in 4 6; do xt "$GW" $family -t raw -F PREROUTING; done
+	for family in 4 6; do xt "$GW" $family -t mangle -F POSTROUTING; done
+}
+
 # One worker per flow, whatever the packet; and more than one worker has something to do.
 is_paired() {
 	counter_start 4
@@ -385,6 +463,7 @@ test_iptables() {
 	test_failures
 	test_big
 	test_packets
+	test_programs
 	test_workers_and_bypass
 }
 

@@ -50,6 +50,9 @@ nft_queued() {
 	none) [ "$hs" = 0 ] && [ "$est" = 0 ] ;;
 	handshake) [ "$hs" -ge 2 ] && [ "$est" = 0 ] ;;
 	full) [ "$hs" -ge 2 ] && [ "$hs" -le 4 ] && [ "$est" -ge 4 ] ;;
+	segments) [ "$hs" = 0 ] && [ "$est" -ge 4 ] ;;
+	answers) [ "$hs" = 1 ] && [ "$est" -ge 2 ] ;; # the SYN/ACK is one
+	begun) [ "$hs" = 2 ] && [ "$est" -ge 2 ] ;; # and the SYN
 	esac
 }
 
@@ -139,6 +142,82 @@ inside strip 198.51.100.6,2001:db8:100::6 sources=10.99.0.0/16,fd99::/64"
 	EOT
 }
 
+# nft_programs SYN OTHERS: in the place of a program at lan0, what it says of a client's packets, SYNs and others. What goes to
+# clients is counted.
+nft_programs() {
+	nft -f - <<-EOT
+	table inet marks
+	delete table inet marks
+	table inet marks {
+		chain before {
+			type filter hook prerouting priority raw; policy accept;
+			iifname "lan0" tcp flags & syn != 0 meta mark set $1
+			iifname "lan0" tcp flags & syn == 0 meta mark set $2
+		}
+		chain behind {
+			type filter hook postrouting priority mangle + 20; policy accept;
+			oifname "lan0" meta l4proto tcp meta mark & 0x70000 == 0x40000 counter comment "done"
+			oifname "lan0" meta l4proto tcp meta mark & 0x70000 != 0x40000 counter comment "left"
+		}
+	}
+	EOT
+}
+
+nft_marked() { # done|left: packets to clients
+	nft list table inet marks | awk -v c="\"$1\"" '$NF == c { for (i = 1; i < NF; i++) if ($i == "packets") print $(i + 1) }'
+}
+
+nft_left() { # all|some|none: of the answers are left to a program.
+	local marked left
+	marked=$(nft_marked "done") left=$(nft_marked left)
+	echo "marked $marked, left $left"
+	case $1 in
+	all) [ "$marked" = 0 ] && [ "$left" -ge 3 ] ;;
+	some) [ "$marked" -ge 1 ] && [ "$left" -ge 1 ] ;;
+	none) [ "$marked" -ge 3 ] && [ "$left" = 0 ] ;;
+	esac
+}
+
+nft_fast_cases() { # WHAT, and lines of "SYN OTHERS KIND SERVER LEFT WHY"
+	local syn others kind server left why family
+	while read -r syn others kind server left why; do
+		for family in 4 6; do
+			nft_programs "$syn" "$others"
+			check "nft: IPv$family $1: $kind for $why" nft_queued "$kind" $family 1 "$server" 80
+			check "nft: IPv$family $1: $left of the answers are left to a program" nft_left "$left"
+		done
+	done
+}
+
+test_nft_programs() {
+	mixed_policy
+	nft_accepted "programs" label=64 fast=lan0 fast=lan9 wan=wan0
+	nft_fast_cases "programs" <<-EOT
+	0x10000 0x10000 none 1 all a connection that programs have done with
+	0x20000 0x20000 full 1 none one that they leave
+	0x30000 0x30000 full 1 none one that they do not know
+	0x0 0x0 full 1 none one that no program has seen
+	0x10000 0x20000 segments 1 some one that they leave after its SYN
+	0x20000 0x10000 begun 1 none one whose SYN alone they leave
+	0x20000 0x20000 none 2 all an off host
+	0x30000 0x30000 handshake 3 all a stripped host
+	EOT
+	nft_accepted "programs, no wan" label=66 fast=lan0
+	nft_fast_cases "programs, no wan" <<-EOT
+	0x10000 0x10000 none 1 all a connection that programs have done with
+	0x10000 0x20000 segments 1 some one that they leave after its SYN
+	0x0 0x0 full 1 none one that no program has seen
+	EOT
+	nft_accepted "programs elsewhere" label=68 fast=lan9 wan=wan0
+	nft_fast_cases "programs elsewhere" <<<"0x10000 0x10000 answers 1 none a client's packets that were done with"
+	nft_accepted "programs, no labels" fast=lan0 wan=wan0
+	nft_fast_cases "programs, no labels" <<-EOT
+	0x10000 0x10000 answers 1 none a client's packets that were done with
+	0x20000 0x20000 full 1 none those that were left
+	EOT
+	nft delete table inet marks
+}
+
 test_nft_install() {
 	mixed_policy
 	nft add table inet mine
@@ -177,6 +256,7 @@ web strip 20.0.0.0/8 ports=80"
 }
 
 test_nft_placements
+test_nft_programs
 test_nft_install
 test_nft_big
 tap_done

@@ -6,6 +6,7 @@
  *
  *   backend=iptables|nft|none  flavour=default|legacy|nft  placement=forward|postnat
  *   wan=NAME (may be repeated)  first=QUEUE  workers=N  drain=ADDRESS,PORT (may be repeated)
+ *   fast=NAME (an interface with the kernel's programs; may be repeated)  mark_bit=N
  *
  * The policy is as policy_spec.h has it; remove reads none. Exit status 1 and one line on
  * standard error if it fails.
@@ -67,6 +68,11 @@ static void read_option(struct options *options, const char *text)
 		config->strip = (enum rules_strip)choose(value, strips, 3);
 	else if (strncmp(text, "wan=", 4) == 0 && config->wan_count < WAN_MAX)
 		snprintf(config->wan[config->wan_count++], INTERFACE_NAME_SIZE, "%s", value);
+	else if (strncmp(text, "fast=", 5) == 0 && config->fastpath.interface_count < FASTPATH_INTERFACES_MAX)
+		snprintf(config->fastpath.interfaces[config->fastpath.interface_count++].name,
+			 sizeof(config->fastpath.interfaces[0].name), "%s", value);
+	else if (strncmp(text, "mark_bit=", 9) == 0)
+		config->fastpath.mark_bit = (uint32_t)atoi(value);
 	else if (strncmp(text, "first=", 6) == 0)
 		config->queue_first = (uint16_t)atoi(value);
 	else if (strncmp(text, "workers=", 8) == 0)
@@ -89,7 +95,8 @@ static struct policy *read_policy(void)
 int main(int argc, char **argv)
 {
 	struct options options = {
-		.config = {.backend = RULES_IPTABLES, .queue_first = 9470, .workers = 1, .strip = STRIP_QUEUE}};
+		.config = {.backend = RULES_IPTABLES, .queue_first = 9470, .workers = 1, .strip = STRIP_QUEUE,
+			   .fastpath = {.mark_bit = 16}}};
 	struct rules_outcome outcome;
 	char error[512] = "";
 	int result = 0;
