@@ -68,7 +68,7 @@ static inline void event_push(struct event_ring *ring, const struct event *event
 }
 
 /* The oldest, which stays; NULL where there is none. */
-static inline const struct event *event_peek(const struct event_ring *ring)
+static inline const struct event *event_peek(struct event_ring *ring)
 {
 	if (ring->tail == atomic_load_acquire(&ring->head))
 		return NULL;
