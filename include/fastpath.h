@@ -42,7 +42,8 @@ struct fastpath_heads {
 enum fastpath_flag {
 	FASTPATH_DRAINING = 1,	/* no new connection is rewritten */
 	FASTPATH_RULES_LAG = 2, /* engine.h */
-	FASTPATH_OPENS_NONE = FASTPATH_DRAINING | FASTPATH_RULES_LAG,
+	FASTPATH_HOLD = 4,	/* nothing is opened: flow_table_take_over() */
+	FASTPATH_OPENS_NONE = FASTPATH_DRAINING | FASTPATH_RULES_LAG | FASTPATH_HOLD,
 	FASTPATH_ROUTES_UNKNOWN = 8, /* in tests: every packet from a client is one to the servers */
 };
 

@@ -87,6 +87,16 @@ void flow_table_share(struct flow_table *table, struct flow_loan *loan, uint64_t
 		      struct flow_limbo *limbo);
 
 /*
+ * flow_table_open() and flow_table_share() at once, over an index that an earlier process has left, while others go on looking
+ * for flows in it and moving them on. None of them opens one meanwhile, nor has for a grace period, nor is about to. That
+ * process may have been killed at any instant. False where chains are damaged: then nobody may look, and it is flow_table_open()
+ * that makes them anew. `secret` is that of the index.
+ */
+bool flow_table_take_over(struct flow_table *table, const struct flow_table_memory *memory, uint32_t capacity,
+			  const uint64_t secret[2], struct flow_loan *loan, uint64_t *lent, uint32_t count,
+			  struct flow_limbo *limbo);
+
+/*
  * Whoever was looking at flows when table->generation was found to be `generation`, before or since, has gone: as the kernel's
  * programs have after a membarrier() (MEMBARRIER_CMD_GLOBAL, a grace period of RCU) that began later. What went into limbo
  * before that generation is free, and the next one begins. So, time and again, another thread than the owner's reads

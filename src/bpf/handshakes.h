@@ -191,7 +191,7 @@ inline_always void know_unseen(const struct passage *p, struct world *w)
 	struct flow *older = w->flow, now = {0};
 	uint32_t *head = head_of(p), at;
 
-	if (!use || !head || !w->shared->is_roomy || (most && use->flows >= most - most / 4) || !take_place(w->shared, &at)) {
+	if (!use || !head || (w->shared->flags & FASTPATH_HOLD) || !w->shared->is_roomy || (most && use->flows >= most - most / 4) || !take_place(w->shared, &at)) {
 		now.word = atomic_load(&older->word);
 		if (now.state == FLOW_LAST_ACK || now.state == FLOW_TIME_WAIT)
 			flow_leave_alone(older);

@@ -70,7 +70,7 @@ static inline uint32_t *find_head(const struct flow_table *table, const struct f
 	return &table->heads[flow_key_hash(key, table->secret) & table->head_mask];
 }
 
-static uint32_t *head_of_flow(const struct flow_table *table, const struct flow *flow)
+uint32_t *flow_table_head_of(const struct flow_table *table, const struct flow *flow)
 {
 	struct flow_key key = flow_key_of(&(const struct endpoints){flow->client, flow->server, flow->client_port, flow->server_port});
 
@@ -102,7 +102,7 @@ static void take_out_of_chain(struct flow_table *table, uint32_t *head, struct f
 	atomic_store(link, atomic_load(&flow->next));
 }
 
-static struct client_use *use_of_client(const struct flow_table *table, const struct addr *client)
+struct client_use *flow_table_use(const struct flow_table *table, const struct addr *client)
 {
 	struct addr whose = *client;
 
@@ -111,170 +111,18 @@ static struct client_use *use_of_client(const struct flow_table *table, const st
 	return &table->clients[hash_bytes16(whose.byte, table->secret[1]) & table->client_mask];
 }
 
-/* Puts a flow whose key is set where it is found. */
-static void link_flow(struct flow_table *table, struct flow *flow)
+void flow_table_link(struct flow_table *table, struct flow *flow)
 {
-	push_into_chain(table, head_of_flow(table, flow), flow);
-	__atomic_add_fetch(&use_of_client(table, &flow->client)->flows, 1, __ATOMIC_RELAXED);
+	push_into_chain(table, flow_table_head_of(table, flow), flow);
+	flow_table_count_in(table, flow);
+}
+
+void flow_table_count_in(struct flow_table *table, const struct flow *flow)
+{
+	__atomic_add_fetch(&flow_table_use(table, &flow->client)->flows, 1, __ATOMIC_RELAXED);
 	table->used++;
 	if (table->used_end <= flow - table->flows)
 		table->used_end = (uint32_t)(flow - table->flows) + 1;
-}
-
-/* What an earlier process left may have been cut off or written by another hand. */
-static bool is_sound(const struct flow_table *table, const struct flow *flow)
-{
-	if (flow->state <= FLOW_FREE || flow->state >= FLOW_STATE_COUNT || flow->mode > MODE_MAX ||
-	    flow->repair > REPAIR_MAX)
-		return false;
-	if (!(flow->flags & FLOW_SCALED))
-		return flow->block <= table->pair_capacity;
-	return flow->block > 0 && flow->block <= table->scaled_capacity;
-}
-
-/* Where the number of the flow's block of SYN pairs is kept. */
-static uint16_t *pairs_number(const struct flow_table *table, struct flow *flow)
-{
-	return flow->flags & FLOW_SCALED ? &table->scaled[flow->block - 1].pairs : &flow->block;
-}
-
-/* Takes the flow's block of SYN pairs for it, or takes its number away where the block cannot be its own. */
-static void adopt_pairs(struct flow_table *table, struct flow *flow)
-{
-	uint16_t *number = pairs_number(table, flow);
-	struct syn_pairs *block;
-
-	if (*number == 0)
-		return;
-	if (*number <= table->pair_capacity) {
-		block = &table->pairs[*number - 1];
-		if (!block->next_free && block->count > 0 && block->count <= SYN_PAIRS_MAX) {
-			block->next_free = *number;
-			table->pairs_used++;
-			use_of_client(table, &flow->client)->pairs++;
-			return;
-		}
-	}
-	*number = 0;
-}
-
-/* False where the block cannot be the flow's own. */
-static bool adopt_scaled(struct flow_table *table, struct flow *flow)
-{
-	struct scaled *block = &table->scaled[flow->block - 1];
-
-	if (block->next_free || block->count == 0 || block->count > SCALED_ECHOES)
-		return false;
-	block->next_free = flow->block;
-	table->scaled_used++;
-	use_of_client(table, &flow->client)->scaled++;
-	return true;
-}
-
-/*
- * Blocks in use are those that a flow names, each by one flow; the first to name it has it.
- * `next_free` of a used block is set to itself plus one for that, until all have been asked.
- */
-static void rebuild_free_lists(struct flow_table *table)
-{
-	for (uint32_t i = table->pair_capacity; i-- > 0;) {
-		struct syn_pairs *block = &table->pairs[i];
-
-		if (block->next_free) {
-			block->next_free = 0;
-			continue;
-		}
-		block->next_free = table->free_pairs;
-		table->free_pairs = i + 1;
-	}
-	for (uint32_t i = table->scaled_capacity; i-- > 0;) {
-		struct scaled *block = &table->scaled[i];
-
-		if (block->next_free) {
-			block->next_free = 0;
-			continue;
-		}
-		block->next_free = table->free_scaled;
-		table->free_scaled = i + 1;
-	}
-}
-
-/* Whether the flow's four-tuple is free, or has a flow that may be this one's elder. */
-static bool has_place(const struct flow_table *table, const struct flow *flow)
-{
-	bool same_way;
-	const struct flow *there = flow_table_find(table, &flow->client, flow->client_port, &flow->server,
-						   flow->server_port, &same_way);
-
-	return !there || (same_way && (flow->flags & FLOW_HAS_ELDER) && !(there->flags & FLOW_HAS_ELDER));
-}
-
-/* Takes a flow of an earlier process into the index, or frees it. */
-static void adopt_flow(struct flow_table *table, struct flow *flow)
-{
-	if (!is_sound(table, flow) || !has_place(table, flow) ||
-	    ((flow->flags & FLOW_SCALED) && !adopt_scaled(table, flow))) {
-		flow->state = FLOW_FREE;
-		flow_table_push(table, &table->free_flow, flow);
-		return;
-	}
-	adopt_pairs(table, flow);
-	link_flow(table, flow);
-}
-
-static void rebuild_index(struct flow_table *table)
-{
-	for (uint32_t i = 0; i < table->pair_capacity; i++)
-		table->pairs[i].next_free = 0;
-	for (uint32_t i = 0; i < table->scaled_capacity; i++)
-		table->scaled[i].next_free = 0;
-	/* Elders first, for they stand behind the younger. */
-	for (uint32_t i = table->capacity; i-- > 0;)
-		if (!(table->flows[i].flags & FLOW_HAS_ELDER))
-			adopt_flow(table, &table->flows[i]);
-	for (uint32_t i = table->capacity; i-- > 0;)
-		if (table->flows[i].flags & FLOW_HAS_ELDER)
-			adopt_flow(table, &table->flows[i]);
-	rebuild_free_lists(table);
-}
-
-struct flow_table_memory flow_table_memory_of(void *kept, void *index, uint32_t capacity)
-{
-	struct flow_table_memory memory = {.flows = kept, .heads = index};
-
-	memory.syns = (struct flow_syn *)(memory.flows + capacity);
-	memory.pairs = (struct syn_pairs *)(memory.syns + capacity);
-	memory.scaled = (struct scaled *)(memory.pairs + flow_table_pair_capacity(capacity));
-	memory.clients = (struct client_use *)(memory.heads + flow_table_head_count(capacity));
-	return memory;
-}
-
-void flow_table_open(struct flow_table *table, const struct flow_table_memory *memory, uint32_t capacity, const uint64_t secret[2])
-{
-	*table = (struct flow_table){
-		.flows = memory->flows,
-		.syns = memory->syns,
-		.pairs = memory->pairs,
-		.scaled = memory->scaled,
-		.heads = memory->heads,
-		.clients = memory->clients,
-		.capacity = capacity,
-		.pair_capacity = flow_table_pair_capacity(capacity),
-		.scaled_capacity = flow_table_scaled_capacity(capacity),
-		.head_mask = flow_table_head_count(capacity) - 1,
-		.client_mask = flow_table_client_count(capacity) - 1,
-		.secret = {secret[0], secret[1]},
-	};
-	memset(table->heads, 0, flow_table_head_count(capacity) * sizeof(*table->heads));
-	memset(table->clients, 0, flow_table_client_count(capacity) * sizeof(*table->clients));
-	rebuild_index(table);
-}
-
-void flow_table_init(struct flow_table *table, void *kept, void *index, uint32_t capacity, const uint64_t secret[2])
-{
-	const struct flow_table_memory memory = flow_table_memory_of(kept, index, capacity);
-
-	flow_table_open(table, &memory, capacity, secret);
 }
 
 struct flow *flow_table_look_up(const struct flow_table *table, const struct endpoints *ends, bool *ret_outbound)
@@ -317,8 +165,7 @@ struct flow *flow_table_find_elder(const struct flow_table *table, const struct 
 	for (uint32_t next = flow->next; next; next = table->flows[next - 1].next) {
 		struct flow *other = &table->flows[next - 1];
 
-		if (other->client_port == flow->client_port && other->server_port == flow->server_port &&
-		    addr_equal(&other->client, &flow->client) && addr_equal(&other->server, &flow->server))
+		if (flow_is_between(other, &flow->client, flow->client_port, &flow->server, flow->server_port))
 			return other;
 	}
 	return NULL;
@@ -350,7 +197,7 @@ struct flow *flow_table_add(struct flow_table *table, const struct addr *client,
 		.server_port = server_port,
 	};
 	*flow_table_syn(table, flow) = (struct flow_syn){0};
-	link_flow(table, flow);
+	flow_table_link(table, flow);
 	return flow;
 }
 
@@ -377,7 +224,7 @@ static void drop_scaled(struct flow_table *table, struct flow *flow)
 	table->free_scaled = flow->block;
 	change_block(flow, FLOW_SCALED, 0, 0);
 	table->scaled_used--;
-	use_of_client(table, &flow->client)->scaled--;
+	flow_table_use(table, &flow->client)->scaled--;
 }
 
 /* Ends the flow, which stays where it is found. False where its word is not `word`. */
@@ -397,8 +244,8 @@ bool flow_table_remove_if(struct flow_table *table, struct flow *flow, uint64_t 
 {
 	if (!end_flow(table, flow, word))
 		return false;
-	__atomic_sub_fetch(&use_of_client(table, &flow->client)->flows, 1, __ATOMIC_RELAXED);
-	take_out_of_chain(table, head_of_flow(table, flow), flow);
+	__atomic_sub_fetch(&flow_table_use(table, &flow->client)->flows, 1, __ATOMIC_RELAXED);
+	take_out_of_chain(table, flow_table_head_of(table, flow), flow);
 	if (table->loan)
 		flow_loan_put_into_limbo(table, flow);
 	else
@@ -437,7 +284,7 @@ struct flow_syn *flow_table_syn(const struct flow_table *table, const struct flo
 
 const struct client_use *flow_table_use_of_client(const struct flow_table *table, const struct addr *client)
 {
-	return use_of_client(table, client);
+	return flow_table_use(table, client);
 }
 
 static uint16_t share_of_blocks(const struct flow_table *table, uint32_t flows, uint32_t blocks)
@@ -473,16 +320,16 @@ struct syn_pairs *flow_table_add_pairs(struct flow_table *table, struct flow *fl
 	block->next_free = 0;
 	block->count = 0;
 	/* Last, so that a kill leaves no flow with another's pairs. */
-	__atomic_store_n(pairs_number(table, flow), number, __ATOMIC_RELEASE);
+	__atomic_store_n(flow_table_pairs_number(table, flow), number, __ATOMIC_RELEASE);
 	table->pairs_used++;
-	use_of_client(table, &flow->client)->pairs++;
+	flow_table_use(table, &flow->client)->pairs++;
 	return block;
 }
 
 void flow_table_drop_pairs(struct flow_table *table, struct flow *flow)
 {
 	struct syn_pairs *block = flow_table_pairs(table, flow);
-	uint16_t *number = pairs_number(table, flow);
+	uint16_t *number = flow_table_pairs_number(table, flow);
 
 	if (!block)
 		return;
@@ -490,7 +337,7 @@ void flow_table_drop_pairs(struct flow_table *table, struct flow *flow)
 	table->free_pairs = *number;
 	*number = 0;
 	table->pairs_used--;
-	use_of_client(table, &flow->client)->pairs--;
+	flow_table_use(table, &flow->client)->pairs--;
 }
 
 struct scaled *flow_table_scaled(const struct flow_table *table, const struct flow *flow)
@@ -512,6 +359,6 @@ struct scaled *flow_table_add_scaled(struct flow_table *table, struct flow *flow
 	block->next_free = 0;
 	change_block(flow, 0, FLOW_SCALED, number);
 	table->scaled_used++;
-	use_of_client(table, &flow->client)->scaled++;
+	flow_table_use(table, &flow->client)->scaled++;
 	return block;
 }

@@ -147,6 +147,28 @@ static void test_server_inside(void **state)
 	pass(&to_client, false, 0, FASTPATH_MARK_SLOW, false);
 }
 
+/* While a table is taken over no flow is opened, whatever asks for one; what is known goes on. */
+static void test_hold(void **state)
+{
+	struct fastpath_shared *shared = front_shared(front);
+
+	(void)state;
+	open_flow();
+	shared->flags |= FASTPATH_HOLD;
+	to_client.ack = 0x10000000; /* to a SYN that nobody has seen */
+	pass(&to_client, true, 0, FASTPATH_MARK_DONE_IN, false);
+	assert_int_equal(flow_table_used(&world.engine.table), 1);
+	to_client.ack = 101;
+	pass(&to_client, true, 0, FASTPATH_MARK_DONE_IN, true);
+	to_server.src_port++;
+	pass(&to_server, false, 0, FASTPATH_MARK_SLOW, false);
+	shared->flags &= ~(uint32_t)FASTPATH_HOLD;
+	pass(&to_server, false, 0, FASTPATH_MARK_DONE_OUT, true);
+	to_client.ack = 0x10000000;
+	pass(&to_client, true, 0, FASTPATH_MARK_DONE_IN, false);
+	assert_int_equal(flow_table_used(&world.engine.table), 3);
+}
+
 static void test_unknown(void **state)
 {
 	struct front_frame frame;
@@ -411,7 +433,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(test_marks_of_others), BOTH(test_behind_netfilter), BOTH(test_not_for_us), BOTH(test_server_inside),
-		BOTH(test_unknown), BOTH(test_lengths), BOTH(test_version), BOTH(test_first_fragment),
+		BOTH(test_unknown), BOTH(test_hold), BOTH(test_lengths), BOTH(test_version), BOTH(test_first_fragment),
 		BOTH(test_at_once), BOTH(test_routes),
 	};
 	void *state = NULL;
