@@ -134,8 +134,10 @@ void metrics_write(struct daemon *daemon, FILE *out, bool with_packets);
 int fastpath_open(struct daemon *daemon, struct fastpath_memory *ret_left, char *ret_error, size_t error_size);
 /* fastpath.c: the flows are where they belong, and those that were left elsewhere can go: has the programs see packets. */
 void fastpath_begin(struct daemon *daemon, const struct fastpath_memory *left);
-/* fastpath.c: says to the programs whether rules lag behind the policy, and whether pawsd drains. */
-void fastpath_set_lag(struct daemon *daemon, bool rules_lag);
+/* fastpath.c: says to the programs whether pawsd drains. */
+void fastpath_set_draining(struct daemon *daemon);
+/* fastpath.c: no program sees packets until the next fastpath_look(). `context`: the daemon. */
+void fastpath_stop(void *context);
 /* fastpath.c: what has changed about interfaces: programs for those that have come, and where the servers are. */
 void fastpath_look(struct daemon *daemon);
 /* fastpath.c: the clock has been set. */

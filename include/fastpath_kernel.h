@@ -55,8 +55,13 @@ const int *fastpath_kernel_fds(const struct fastpath_kernel *kernel);
 /* Puts the programs on the interfaces that are there and have none, and in place of older ones. May be done again at any time. */
 void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config *config, struct fastpath_attached *ret);
 
-/* Has the programs follow that policy from now on. Returns 0, or -1 with one line in ret_error: they follow the one before. */
-int fastpath_kernel_set_policy(struct fastpath_kernel *kernel, const struct policy *policy, char *ret_error, size_t error_size);
+/* No program sees packets any more, until the next fastpath_kernel_attach(). */
+void fastpath_kernel_stop(struct fastpath_kernel *kernel);
+
+/* Makes what the programs have to know of that policy, for fastpath_kernel_use_policy(). Returns 0, or -1 with one line in ret_error. */
+int fastpath_kernel_make_policy(struct fastpath_kernel *kernel, const struct policy *policy, char *ret_error, size_t error_size);
+/* Has the programs follow it from now on, if `is_good`; or forgets it. */
+void fastpath_kernel_use_policy(struct fastpath_kernel *kernel, bool is_good);
 
 /* Programs and memory go, if `is_end`; or stay. Frees `kernel`. NULL is nothing. */
 void fastpath_kernel_close(struct fastpath_kernel *kernel, bool is_end);

@@ -13,7 +13,8 @@
 struct fastpath_memory {
 	void *maps[FASTPATH_MAPS]; /* by enum fastpath_map, mapped; all NULL: there is none */
 	struct fastpath_sizes sizes;
-	bool is_old; /* an earlier process has left it, with its flows, and programs may be at work on it */
+	bool is_old; /* an earlier process has left it, with its flows */
+	bool is_live; /* and programs may be at work on it */
 	bool is_carried; /* it is new, and has flows */
 };
 

@@ -104,6 +104,8 @@ bool helper_look_around(struct helper *helper, struct surroundings *ret);
 bool helper_open_fastpath(struct helper *helper, struct fastpath_outcome *ret, void *ret_maps[FASTPATH_MAPS]);
 /* fastpath_kernel_attach(). False where there is no helper. */
 bool helper_attach_fastpath(struct helper *helper, struct fastpath_attached *ret);
+/* fastpath_kernel_stop() */
+void helper_stop_fastpath(struct helper *helper);
 /* fastpath_kernel_close(), as its end. */
 void helper_end_fastpath(struct helper *helper);
 

@@ -73,6 +73,8 @@ struct worker_setup {
 	const uint16_t *slots;		   /* engine_adopt() */
 	struct fastpath_memory *fastpath;  /* where the flows are; NULL: in a file */
 	const struct fastpath_memory *left; /* where they are to be taken from, and be in a file from now on; or NULL */
+	void (*stop_programs)(void *context); /* those of the fast path */
+	void *context;
 };
 
 /* Everything but the thread. Returns 0, or -1 with one line in ret_error. */

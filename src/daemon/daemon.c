@@ -52,6 +52,8 @@ static int open_workers(struct daemon *daemon, const struct fastpath_memory *lef
 		.slots = slots,
 		.fastpath = daemon->fastpath.memory.maps[FASTPATH_MAP_SHARED] ? &daemon->fastpath.memory : NULL,
 		.left = left->maps[FASTPATH_MAP_SHARED] ? left : NULL,
+		.stop_programs = fastpath_stop,
+		.context = daemon,
 	};
 
 	map_old_slots(&daemon->state.old_names, daemon->first_names, slots);

@@ -14,6 +14,23 @@ static void share_clock(struct daemon *daemon)
 	state_move_clock(&daemon->state, &fastpath_shared_of(memory)->clock, memory->is_old);
 }
 
+/* Whether flows and programs of before mean by the number of a slot what this process means. */
+static bool is_same_numbering(const struct slot_names *before, const struct slot_names *now)
+{
+	for (uint32_t i = 0; i < before->count && i < DESTINATION_SLOTS; i++)
+		if (i >= now->count || strcmp(before->name[i], now->name[i]) != 0)
+			return false;
+	return true;
+}
+
+void fastpath_stop(void *context)
+{
+	struct daemon *daemon = context;
+
+	helper_stop_fastpath(daemon->helper);
+	daemon->fastpath.memory.is_live = false;
+}
+
 int fastpath_open(struct daemon *daemon, struct fastpath_memory *ret_left, char *ret_error, size_t error_size)
 {
 	struct fastpath *fastpath = &daemon->fastpath;
@@ -36,6 +53,9 @@ int fastpath_open(struct daemon *daemon, struct fastpath_memory *ret_left, char 
 	fastpath->memory.is_carried = outcome.is_carried;
 	if (outcome.has_memory && !outcome.is_to_go) {
 		share_clock(daemon);
+		fastpath->memory.is_live = outcome.is_old;
+		if (outcome.is_old && !is_same_numbering(&fastpath_owner_of(&fastpath->memory)->names, daemon->first_names))
+			fastpath_stop(daemon);
 	} else if (outcome.has_memory) {
 		*ret_left = fastpath->memory;
 		fastpath->memory = (struct fastpath_memory){0};
@@ -98,16 +118,13 @@ void fastpath_begin(struct daemon *daemon, const struct fastpath_memory *left)
 	fastpath_owner_of(memory)->names = *daemon->first_names;
 	watch_add_rings(&daemon->watch, memory->maps[FASTPATH_MAP_EVENTS], memory->sizes.cpus);
 	fastpath_tell(memory, &daemon->workers[0].engine, &daemon->config->rules.fastpath, daemon->state.clock_offset_ms);
+	fastpath_set_draining(daemon);
 	fastpath_look(daemon);
 }
 
-void fastpath_set_lag(struct daemon *daemon, bool rules_lag)
+void fastpath_set_draining(struct daemon *daemon)
 {
-	uint32_t flags = rules_lag ? FASTPATH_RULES_LAG : 0;
-
-	if (state_is_draining(&daemon->state))
-		flags |= FASTPATH_DRAINING;
-	fastpath_set_flags(&daemon->fastpath.memory, flags);
+	fastpath_set_flags(&daemon->fastpath.memory, state_is_draining(&daemon->state) ? FASTPATH_DRAINING : 0);
 }
 
 void fastpath_set_clock(struct daemon *daemon)

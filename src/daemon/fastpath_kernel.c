@@ -26,6 +26,7 @@ struct fastpath_kernel {
 	struct bpf_object *object;
 	int fds[FASTPATH_MAPS];
 	struct fastpath_owner *owner;
+	int next_policy; /* a map, or -1 */
 };
 
 /* Where the policy in force is. */
@@ -177,6 +178,7 @@ static struct fastpath_kernel *make(const struct config *config, int lock)
 	if (!kernel)
 		return NULL;
 	kernel->lock = lock;
+	kernel->next_policy = -1;
 	snprintf(kernel->pins, sizeof(kernel->pins), "%s", fastpath->pins);
 	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++)
 		kernel->fds[map] = -1;
@@ -360,10 +362,13 @@ static bool attach(struct fastpath_kernel *kernel, const char *interface, uint32
 	static const char *const programs[FASTPATH_WAYS] = {"lan_ingress", "lan_egress"};
 	struct fastpath_hook hook = {.pins = kernel->pins, .interface = interface, .index = index};
 
-	/* Who leaves packets to the queue comes first, and goes last. */
-	for (hook.way = 0; hook.way < FASTPATH_WAYS; hook.way++) {
-		const struct bpf_program *program = bpf_object__find_program_by_name(kernel->object, programs[hook.way]);
-		int result = fastpath_hook_attach(&hook, bpf_program__fd(program), ret_words, size);
+	/* What goes to a client is let go by the rules once a program has seen what comes from it: the one for that is the last to come. */
+	for (int way = FASTPATH_WAYS - 1; way >= 0; way--) {
+		const struct bpf_program *program = bpf_object__find_program_by_name(kernel->object, programs[way]);
+		int result;
+
+		hook.way = (enum fastpath_way)way;
+		result = fastpath_hook_attach(&hook, bpf_program__fd(program), ret_words, size);
 
 		if (result < 0) {
 			fastpath_pins_detach(kernel->pins, interface);
@@ -416,6 +421,11 @@ void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config 
 	}
 }
 
+void fastpath_kernel_stop(struct fastpath_kernel *kernel)
+{
+	fastpath_pins_stop(kernel->pins);
+}
+
 struct filling {
 	int map;
 	bool has_failed;
@@ -447,17 +457,26 @@ static int make_policy_map(const struct policy *policy)
 	return -1;
 }
 
-int fastpath_kernel_set_policy(struct fastpath_kernel *kernel, const struct policy *policy, char *ret_error, size_t error_size)
+int fastpath_kernel_make_policy(struct fastpath_kernel *kernel, const struct policy *policy, char *ret_error, size_t error_size)
+{
+	kernel->next_policy = make_policy_map(policy);
+	if (kernel->next_policy >= 0)
+		return 0;
+	snprintf(ret_error, error_size, "the fast path cannot be given the policy: %s", strerror(errno));
+	return -1;
+}
+
+void fastpath_kernel_use_policy(struct fastpath_kernel *kernel, bool is_good)
 {
 	const uint32_t zero = 0;
-	const int policies = bpf_object__find_map_fd_by_name(kernel->object, policies_name), map = make_policy_map(policy);
-	const int result = map < 0 ? -1 : bpf_map_update_elem(policies, &zero, &map, BPF_ANY);
 
-	if (result < 0)
-		snprintf(ret_error, error_size, "the fast path cannot be given the policy: %s", strerror(errno));
-	if (map >= 0)
-		close(map);
-	return result;
+	if (kernel->next_policy < 0)
+		return;
+	if (is_good && bpf_map_update_elem(bpf_object__find_map_fd_by_name(kernel->object, policies_name), &zero, &kernel->next_policy,
+					   BPF_ANY) < 0)
+		log_error("the fast path goes by the policy before: %s", strerror(errno));
+	close(kernel->next_policy);
+	kernel->next_policy = -1;
 }
 
 void fastpath_kernel_close(struct fastpath_kernel *kernel, bool is_end)

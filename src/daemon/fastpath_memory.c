@@ -47,7 +47,6 @@ void fastpath_tell(struct fastpath_memory *memory, const struct engine *engine, 
 	struct fastpath_shared *shared = fastpath_shared_of(memory);
 	const struct flow_table *table = &engine->table;
 
-	shared->flags = FASTPATH_RULES_LAG;
 	shared->head_mask = table->head_mask;
 	shared->client_mask = table->client_mask;
 	shared->client_most = engine->client_most.flows;

@@ -37,12 +37,23 @@ void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config 
 	*ret = (struct fastpath_attached){0};
 }
 
-int fastpath_kernel_set_policy(struct fastpath_kernel *kernel, const struct policy *policy, char *ret_error, size_t error_size)
+void fastpath_kernel_stop(struct fastpath_kernel *kernel)
+{
+	(void)kernel;
+}
+
+int fastpath_kernel_make_policy(struct fastpath_kernel *kernel, const struct policy *policy, char *ret_error, size_t error_size)
 {
 	(void)kernel;
 	(void)policy;
 	snprintf(ret_error, error_size, "%s", fastpath_kernel_missing());
 	return -1;
+}
+
+void fastpath_kernel_use_policy(struct fastpath_kernel *kernel, bool is_good)
+{
+	(void)kernel;
+	(void)is_good;
 }
 
 void fastpath_kernel_close(struct fastpath_kernel *kernel, bool is_end)

@@ -249,10 +249,10 @@ static bool install(struct helper_server *server)
 	rules.label = head.label;
 	if (!drain)
 		snprintf(error, sizeof(error), "out of memory");
-	else
+	else if (!server->fastpath || fastpath_kernel_make_policy(server->fastpath, config->policy, error, sizeof(error)) == 0)
 		result = rules_install(&rules, config->policy, drain, bytes / sizeof(*drain), &outcome, error, sizeof(error));
-	if (result == 0 && server->fastpath)
-		result = fastpath_kernel_set_policy(server->fastpath, config->policy, error, sizeof(error));
+	if (server->fastpath)
+		fastpath_kernel_use_policy(server->fastpath, result == 0);
 	if (result == 0) {
 		server->size = outcome.size;
 		if (head.is_new)
@@ -368,6 +368,7 @@ static const struct operation {
 	[HELPER_FASTPATH_OPEN] = {0, 0, helper_serve_fastpath_open},
 	[HELPER_FASTPATH_HAND_OVER] = {0, 0, helper_serve_fastpath_hand_over},
 	[HELPER_FASTPATH_ATTACH] = {0, 0, helper_serve_fastpath_attach},
+	[HELPER_FASTPATH_STOP] = {0, 0, helper_serve_fastpath_stop},
 	[HELPER_FASTPATH_END] = {0, 0, helper_serve_fastpath_end},
 	[HELPER_REMOVE_FILES] = {sizeof(struct helper_remove_files_body), sizeof(struct helper_remove_files_body),
 				 remove_files},

@@ -379,12 +379,22 @@ bool helper_attach_fastpath(struct helper *helper, struct fastpath_attached *ret
 	return false;
 }
 
-void helper_end_fastpath(struct helper *helper)
+static void tell(struct helper *helper, enum helper_operation operation)
 {
 	char error[HELPER_ERROR_SIZE];
 
-	if (!ask(helper, HELPER_FASTPATH_END) || get_result(helper, error, sizeof(error)) < 0)
+	if (!ask(helper, operation) || get_result(helper, error, sizeof(error)) < 0)
 		complain(helper, error, sizeof(error));
+}
+
+void helper_stop_fastpath(struct helper *helper)
+{
+	tell(helper, HELPER_FASTPATH_STOP);
+}
+
+void helper_end_fastpath(struct helper *helper)
+{
+	tell(helper, HELPER_FASTPATH_END);
 }
 
 int helper_store_clock(void *context, const char *text, size_t len)

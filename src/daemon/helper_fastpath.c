@@ -73,6 +73,14 @@ bool helper_serve_fastpath_attach(struct helper_server *server)
 	return wire_put(server->out, &attached, sizeof(attached));
 }
 
+bool helper_serve_fastpath_stop(struct helper_server *server)
+{
+	if (!server->fastpath)
+		return false;
+	fastpath_kernel_stop(server->fastpath);
+	return helper_answer(server, 0, "");
+}
+
 bool helper_serve_fastpath_end(struct helper_server *server)
 {
 	fastpath_kernel_close(server->fastpath, true);

@@ -26,6 +26,7 @@ enum helper_operation {
 	HELPER_FASTPATH_OPEN,
 	HELPER_FASTPATH_HAND_OVER, /* the answer is one byte, with the descriptors */
 	HELPER_FASTPATH_ATTACH,
+	HELPER_FASTPATH_STOP,
 	HELPER_FASTPATH_END,
 	HELPER_OPERATIONS,
 };

@@ -53,8 +53,6 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 
 	for (uint32_t i = 0; good && drain && i < workers; i++)
 		good = drain_set_open(&parts[i]);
-	if (rules_lag)
-		fastpath_set_lag(daemon, true);
 	for (uint32_t i = 0; good && i < workers; i++) {
 		struct worker_order order = {.policy = config->policy,
 					     .rules_lag = rules_lag,
@@ -70,8 +68,6 @@ static bool give_policy(struct daemon *daemon, const struct config *config, stru
 		if (drain)
 			drain_set_merge(drain, &parts[i]);
 	}
-	if (!rules_lag)
-		fastpath_set_lag(daemon, false);
 	for (uint32_t i = 0; parts && i < workers; i++)
 		drain_set_close(&parts[i]);
 	free(parts);
@@ -454,6 +450,7 @@ void reload_drain(struct daemon *daemon, bool is_draining)
 	if (state_is_draining(&daemon->state) == is_draining)
 		return;
 	state_set_draining(&daemon->state, is_draining);
+	fastpath_set_draining(daemon);
 	daemon->draining_flows = UINT64_MAX; /* not counted yet */
 	if (is_draining) {
 		log_info("draining: no new connection is rewritten");

@@ -14,10 +14,10 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "fdstore.h"
+#include "worker_internal.h"
 
 enum {
 	WAIT_MS = 250,		/* for packets; then it is looked whether something else is to be done */
@@ -26,78 +26,6 @@ enum {
 	SCAN_FLOWS = 2048,	/* of the table between two batches, for an order */
 	AHEAD_LEAST = 4,	/* packets for which looking ahead pays */
 };
-
-static void *claim(size_t bytes)
-{
-	/* Not from the heap: it is to be claimed now, and large. */
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	return memory == MAP_FAILED ? NULL : memory;
-}
-
-static int complain_of_memory(const struct config *config, char *ret_error, size_t error_size)
-{
-	snprintf(ret_error, error_size, "[flows] max = %u: out of memory", config->flows_max);
-	return -1;
-}
-
-/* Flows in a file, and all else this process's own. */
-static int open_table(struct worker *worker, const struct worker_setup *setup, uint32_t capacity, const uint64_t secret[2],
-		      char *ret_error, size_t error_size)
-{
-	struct flow_table_memory memory, left;
-	struct state_flows parts;
-	void *index;
-
-	if (state_map_flows(setup->config, worker->index, capacity, &parts, ret_error, error_size) < 0)
-		return -1;
-	index = claim(flow_table_index_bytes(capacity));
-	worker->counters = calloc(1, sizeof(*worker->counters));
-	if (!index || !worker->counters)
-		return complain_of_memory(setup->config, ret_error, error_size);
-	memory = flow_table_memory_of(parts.kept, index, capacity);
-	if (setup->left) {
-		left = fastpath_table_memory(setup->left);
-		fastpath_copy_flows(&memory, &left, capacity);
-	}
-	worker->engine.counters = worker->counters;
-	flow_table_open(&worker->engine.table, &memory, capacity, secret);
-	engine_adopt(&worker->engine, setup->slots);
-	return 0;
-}
-
-/* Flows and all else that the kernel's programs look at in memory in common with them. */
-static int open_common_table(struct worker *worker, const struct worker_setup *setup, uint32_t capacity, const uint64_t secret[2],
-			     char *ret_error, size_t error_size)
-{
-	struct fastpath_memory *fastpath = setup->fastpath;
-	struct fastpath_owner *owner = fastpath_owner_of(fastpath);
-	struct flow_table_memory memory = fastpath_table_memory(fastpath), kept;
-	struct flow_table *table = &worker->engine.table;
-	struct state_flows parts;
-
-	worker->fastpath = fastpath_shared_of(fastpath);
-	worker->engine.counters = worker->counters = &owner->counters;
-	worker->limbo = claim(capacity * sizeof(*worker->limbo));
-	if (!worker->limbo)
-		return complain_of_memory(setup->config, ret_error, error_size);
-	if (!fastpath->is_old && !fastpath->is_carried) {
-		if (state_map_flows(setup->config, worker->index, capacity, &parts, ret_error, error_size) < 0)
-			return -1;
-		kept = flow_table_memory_of(parts.kept, NULL, capacity);
-		fastpath_copy_flows(&memory, &kept, capacity);
-		munmap((char *)parts.kept - STATE_FLOWS_AT, STATE_FLOWS_AT + flow_table_kept_bytes(capacity));
-	}
-	/* Packets are counted on; flows are counted anew. */
-	memset(owner->counters.flows, 0, sizeof(owner->counters.flows));
-	fastpath_forget_flow_counts(fastpath);
-	flow_table_open(table, &memory, capacity, secret);
-	worker->fastpath->loan = (struct flow_loan){0};
-	flow_table_share(table, &worker->fastpath->loan, fastpath->maps[FASTPATH_MAP_LENT], fastpath->sizes.lent, worker->limbo);
-	engine_adopt(&worker->engine, setup->slots);
-	state_forget_flows(setup->config);
-	return 0;
-}
 
 /* Under which the socket of a pair with these numbers is kept from process to process. */
 static const char *kept_name(const uint16_t numbers[QUEUE_ROLES], char text[FDSTORE_NAME_SIZE])
@@ -163,8 +91,6 @@ int worker_open(struct worker *worker, uint32_t index, const struct worker_setup
 	const struct config *config = setup->config;
 	const uint32_t capacity = config->flows_max / config->rules.workers;
 	struct state *state = setup->state;
-	uint64_t secret[2];
-	int opened;
 	struct queue_options options = {
 		.max_packets = config->queue_max_packets,
 		.buffer_bytes = config->queue_buffer_kib * 1024,
@@ -181,13 +107,11 @@ int worker_open(struct worker *worker, uint32_t index, const struct worker_setup
 	worker->wan = setup->wan;
 	worker->done_fd = setup->done_fd;
 	worker->is_postnat = config->rules.placement == PLACEMENT_POSTNAT;
-	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
-		return complain_of_memory(config, ret_error, error_size);
-	if (setup->fastpath)
-		opened = open_common_table(worker, setup, capacity, secret, ret_error, error_size);
-	else
-		opened = open_table(worker, setup, capacity, secret, ret_error, error_size);
-	if (opened < 0)
+	queue_numbers(config, index, options.numbers);
+	/* First of all: what the rules or programs bring from here on waits. */
+	if (open_queues(worker, &options, ret_error, error_size) < 0)
+		return -1;
+	if (worker_open_table(worker, setup, capacity, ret_error, error_size) < 0)
 		return -1;
 	worker->engine.clock = (struct clock){.shared = state->clock,
 					      .max_lead_ms = config->clock_max_lead_ms,
@@ -200,8 +124,7 @@ int worker_open(struct worker *worker, uint32_t index, const struct worker_setup
 	worker->engine.rules_lag = true; /* until reload_apply() */
 	worker->swept_tick = state_now(state);
 	memcpy(worker->engine.timeout_s, config->timeout_s, sizeof(worker->engine.timeout_s));
-	queue_numbers(config, index, options.numbers);
-	return open_queues(worker, &options, ret_error, error_size);
+	return 0;
 }
 
 static struct packet_input make_input(struct worker *worker, const struct queue_packet *packet)
@@ -221,22 +144,28 @@ static struct packet_input make_input(struct worker *worker, const struct queue_
 	return input;
 }
 
-/* The programs mark whatever comes in where they are. */
-static bool is_unmarked(const struct fastpath_shared *fastpath, const struct queue_packet *packet)
+static bool is_seen_by_programs(const struct fastpath_shared *fastpath, const struct queue_packet *packet)
 {
-	if (packet->mark >> fastpath->mark_shift & FASTPATH_MARK_IN)
-		return false;
 	for (uint32_t i = 0; i < fastpath->lan_count; i++)
 		if (fastpath->lan[i] == packet->indev)
 			return true;
 	return false;
 }
 
-static enum reason handle(struct worker *worker, const struct queue_packet *packet, const struct packet_input *input, uint64_t tick)
+/* Whether the packet is to be sent on changed. */
+static bool handle(struct worker *worker, const struct queue_packet *packet, const struct packet_input *input, uint64_t tick)
 {
-	if (worker->fastpath && is_unmarked(worker->fastpath, packet))
-		return engine_handle_unmarked(&worker->engine, input, tick);
-	return engine_handle(&worker->engine, input, tick);
+	const uint32_t mark = worker->fastpath ? packet->mark >> worker->fastpath->mark_shift & FASTPATH_MARK_IN : 0;
+	enum reason reason;
+
+	/* While rules are in place that know nothing of programs yet. */
+	if (mark == FASTPATH_MARK_DONE_OUT)
+		return false;
+	if (worker->fastpath && mark == FASTPATH_MARK_NONE && is_seen_by_programs(worker->fastpath, packet))
+		reason = engine_handle_unmarked(&worker->engine, input, tick);
+	else
+		reason = engine_handle(&worker->engine, input, tick);
+	return reason_table[reason].action == ACTION_MODIFY;
 }
 
 static void handle_batch(struct worker *worker, const struct queue_packet *packets, uint32_t count, uint64_t tick)
@@ -248,9 +177,7 @@ static void handle_batch(struct worker *worker, const struct queue_packet *packe
 	if (count >= AHEAD_LEAST)
 		engine_look_ahead(&worker->engine, inputs, count);
 	for (uint32_t i = 0; i < count; i++) {
-		enum reason reason = handle(worker, &packets[i], &inputs[i], tick);
-
-		if (reason_table[reason].action == ACTION_MODIFY)
+		if (handle(worker, &packets[i], &inputs[i], tick))
 			queue_accept_modified(worker->queues, &packets[i]);
 		else
 			queue_accept(worker->queues, &packets[i]);

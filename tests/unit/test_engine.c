@@ -11,7 +11,6 @@
  * order, at any time. Whatever comes in, exactly one reason is counted, only what that reason
  * may change is changed, and table and gauges agree.
  */
-
 static struct test_guard guard;
 
 static uint32_t random_options(uint8_t *options, uint32_t now)
@@ -170,6 +169,20 @@ static enum reason handle(struct engine_world *world, struct packet_input *input
 	return reason;
 }
 
+/* What has been rewritten comes once more, as if no mark said so: it is counted once, and not changed but under that reason. */
+static void handle_unmarked(struct engine_world *world, const struct packet_input *input, uint32_t tcp_at)
+{
+	uint64_t counted = sum_of_counters(world->counters);
+	uint8_t before[TEST_PACKET_MAX];
+	enum reason reason;
+
+	memcpy(before, input->data, input->len);
+	reason = engine_handle_unmarked(&world->engine, input, world->tick);
+	assert_int_equal(sum_of_counters(world->counters), counted + 1);
+	check_unchanged_but(reason, before, input->data, input->len, tcp_at, input);
+	reasons_seen[reason]++;
+}
+
 static bool checksum_is_valid(const struct test_segment *segment, const uint8_t *data, uint32_t len, uint32_t tcp_at)
 {
 	return test_checksum_valid(&segment->src, &segment->dst, data + tcp_at, len - tcp_at);
@@ -209,6 +222,8 @@ static void run_packet(struct engine_world *world)
 		note_sent(&segment, reason, input.data + tcp_at);
 	if (!mutate && reason_table[reason].action == ACTION_MODIFY && !input.gso)
 		assert_int_equal(checksum_is_valid(&segment, input.data, len, tcp_at), valid);
+	if (test_random(16) == 0)
+		handle_unmarked(world, &input, tcp_at);
 }
 
 static void test_noise(void **state)

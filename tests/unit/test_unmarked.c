@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* engine_unmarked.c: what the kernel's programs have rewritten is not rewritten once more. */
+#include "engine_world.h"
+
+/* A packet of a connection to port 443, its TSval as it comes and as it leaves in *tsval. */
+static enum reason send_unmarked(struct engine_world *world, uint8_t flags, uint32_t seq, uint32_t *tsval)
+{
+	struct test_segment segment = {.src = test_addr(false, 1), .dst = test_addr(false, WORLD_NET + 2), .src_port = 1, .dst_port = 443,
+				       .seq = seq, .ack = 9001, .flags = flags};
+	uint8_t data[TEST_PACKET_MAX];
+	struct packet_input input = {.data = data, .direction = DIRECTION_OUT};
+	struct packet packet;
+	enum reason reason;
+	uint32_t tcp_at;
+
+	test_segment_ts(&segment, *tsval, 55);
+	input.len = test_build(&segment, data, &tcp_at);
+	reason = engine_handle_unmarked(&world->engine, &input, world->tick);
+	assert_int_equal(packet_parse(&input, &packet), REASON_COUNT);
+	*tsval = packet.tsval;
+	return reason;
+}
+
+/* What the client says is rewritten, once: what comes as it has left is left as it is. */
+static void test_unmarked(void **state)
+{
+	static struct engine_world world;
+	uint32_t syn = 77, segment = 80, newer = 90, left;
+	(void)state;
+
+	world_make(&world, 64, 5000000);
+	assert_int_equal(send_unmarked(&world, TCP_SYN, 1000, &syn), REASON_SYN_REWRITTEN);
+	left = syn;
+	assert_int_equal(send_unmarked(&world, TCP_SYN, 1000, &syn), REASON_MARK_LOST);
+	assert_int_equal(syn, left);
+	assert_int_equal(send_unmarked(&world, TCP_ACK, 1001, &segment), REASON_OUT_REWRITTEN);
+	assert_int_equal(segment, left + 3);
+	assert_int_equal(send_unmarked(&world, TCP_ACK, 1001, &segment), REASON_MARK_LOST);
+	assert_int_equal(segment, left + 3);
+	assert_int_equal(send_unmarked(&world, TCP_ACK, 1001, &newer), REASON_OUT_REWRITTEN);
+	assert_int_equal(newer, left + 13);
+	newer += 20; /* as if the kernel had seen it, and the engine not */
+	assert_int_equal(send_unmarked(&world, TCP_ACK, 1001, &newer), REASON_MARK_LOST);
+	assert_int_equal(newer, left + 33);
+	world_free(&world);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_unmarked)};
+
+	return cmocka_run_group_tests(tests, test_random_setup, NULL);
+}
