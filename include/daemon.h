@@ -132,7 +132,7 @@ void metrics_write(struct daemon *daemon, FILE *out, bool with_packets);
  * path that is not wanted any more. Returns 0, or -1 with one line in ret_error: it must be had.
  */
 int fastpath_open(struct daemon *daemon, struct fastpath_memory *ret_left, char *ret_error, size_t error_size);
-/* fastpath.c: the flows are where they belong, and those that were left elsewhere can go: has the programs see packets. */
+/* fastpath.c: the flows are where they belong, and those that were left elsewhere can go. */
 void fastpath_begin(struct daemon *daemon, const struct fastpath_memory *left);
 /* fastpath.c: says to the programs whether pawsd drains. */
 void fastpath_set_draining(struct daemon *daemon);

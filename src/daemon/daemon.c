@@ -180,6 +180,8 @@ static int start(struct daemon *daemon, char *error)
 	lock(daemon);
 	if (reload_apply(daemon, config, error, ERROR_SIZE) < 0)
 		return -1;
+	/* Rules of before may know nothing of programs. */
+	fastpath_look(daemon);
 	daemon->rules_policy = NULL;
 	if (state_is_draining(&daemon->state)) {
 		daemon->draining_flows = UINT64_MAX;

@@ -84,7 +84,7 @@ static void tell_news(struct daemon *daemon, const struct fastpath_attached *now
 
 	if (now->missing[0] && strcmp(now->missing, before->missing) != 0)
 		log_warning("no fast path for one of its interfaces: %s", now->missing);
-	if (now->count != before->count && daemon->is_in_force) /* else that is said when pawsd is ready */
+	if (now->count != before->count && daemon->now) /* at the start that is said with all else */
 		log_info("fast path: programs of the kernel at %u interfaces, by %s", now->count, now->is_tcx ? "tcx" : "clsact");
 	fastpath->attached = *now;
 	memcpy(fastpath_shared_of(&fastpath->memory)->lan, now->index, sizeof(now->index));
@@ -119,7 +119,6 @@ void fastpath_begin(struct daemon *daemon, const struct fastpath_memory *left)
 	watch_add_rings(&daemon->watch, memory->maps[FASTPATH_MAP_EVENTS], memory->sizes.cpus);
 	fastpath_tell(memory, &daemon->workers[0].engine, &daemon->config->rules.fastpath, daemon->state.clock_offset_ms);
 	fastpath_set_draining(daemon);
-	fastpath_look(daemon);
 }
 
 void fastpath_set_draining(struct daemon *daemon)

@@ -120,7 +120,8 @@ away() {
 	check "$CONNECTIONS of them, none broken, all content right, none stood still for $STALL_MS ms" \
 		crowd_is connections "$CONNECTIONS" broken 0 bad 0 stalled 0
 	check "not a packet has left but with the shared clock's TSvals" all_rewritten
-	check "nothing of it was queued" none_queued
+	# But for connections that began while their flows changed hands.
+	check "nothing of the transfers was queued" [ "$(queued)" -lt $((CONNECTIONS / 4)) ]
 	diag "$(cat "$WORK/crowd")"
 	diag "$(jq -c . "$WORK/connects")"
 }
@@ -169,18 +170,101 @@ hindered() {
 }
 
 hindrances() {
-	sed -i 's/^on_stop = .*/on_stop = remove/' "$WORK/pawsd.conf"
 	in_ns "$GW" ethtool -K lan0 rx-gro-list on
 	check "rx-gro-list" hindered "lan0 has rx-gro-list on"
 	in_ns "$GW" ethtool -K lan0 rx-gro-list off
-	ip netns exec "$GW" tc qdisc add dev lan0 clsact
-	ip netns exec "$GW" tc filter add dev lan0 egress bpf bytecode '1,6 0 0 4294967295' flowid 1:1
+	in_ns "$GW" tc qdisc add dev lan0 clsact
+	in_ns "$GW" tc filter add dev lan0 egress bpf bytecode '1,6 0 0 4294967295' flowid 1:1
 	check "somebody else's filter" hindered "lan0 has another filter on its egress, bpf"
-	ip netns exec "$GW" tc qdisc del dev lan0 clsact
-	sed -i 's/^workers = 1/workers = 2/' "$WORK/pawsd.conf"
-	sed -i 's/^enabled = .*/enabled = auto/' "$WORK/pawsd.conf"
-	sed -i 's/^workers = 2/workers = 1/' "$WORK/pawsd.conf"
-	sed -i 's/^enabled = .*/enabled = yes/' "$WORK/pawsd.conf"
+	in_ns "$GW" tc qdisc del dev lan0 clsact
+	sed -i 's/^interfaces = .*/interfaces = lo:lan/' "$WORK/pawsd.conf"
+	check "no Ethernet" hindered "lo is no Ethernet interface"
+	sed -i "s,^pins = .*,pins = $WORK/pins," "$WORK/pawsd.conf"
+	sed -i 's/^interfaces = .*/interfaces = lan0:lan/' "$WORK/pawsd.conf"
+	check "no file system of bpf's" hindered "pins = $WORK/pins: in no file system of type bpf"
+	check "which leaves nothing there" [ ! -e "$WORK/pins" ]
+	sed -i "s,^pins = .*,pins = $PAWSD_BPF/pawsd,; s/^enabled = .*/enabled = yes/" "$WORK/pawsd.conf"
+}
+
+# interfaces_are COUNT MISSING: within the time in which changes are looked for.
+interfaces_are() { wait_until 15 eval "metric_is fastpath_interfaces $1 && metric_is fastpath_missing $2"; }
+
+rewritten_by() {
+	local before
+	before=$(metric fastpath_packets_total)
+	load --from "$(clients 4)" --to "$(endpoint 4 1 8001-8008)" --count 16 >/dev/null || return 1
+	case $1 in
+	programs) handled $((before + 100)) ;;
+	queues) [ "$(metric fastpath_packets_total)" = "$before" ] && [ "$(queued)" -ge 16 ] ;;
+	esac
+}
+
+# What changes while it runs.
+changes() {
+	sed -i 's/^interfaces = .*/interfaces = lan0:lan lan9:lan/' "$WORK/pawsd.conf"
+	: >"$WORK/pawsd.log"
+	pawsd_up "$WORK/pawsd.conf"
+	check "an interface that is not there" grep -q 'warning: no fast path for one of its interfaces: lan9 is not there' "$WORK/pawsd.log"
+	check "the other has programs" interfaces_are 1 1
+	ip -n "$GW" link add lan9 type veth peer name lan9p
+	check "it comes" interfaces_are 2 0
+	ip -n "$GW" link del lan9
+	check "and goes" interfaces_are 1 1
+	ip -n "$GW" link add lan9 type veth peer name lan9p
+	check "and is there once more" interfaces_are 2 0
+	in_ns "$GW" ethtool -K lan0 rx-gro-list on
+	check "rx-gro-list is switched on" interfaces_are 1 1
+	check "connections go by the queues" rewritten_by queues
+	in_ns "$GW" ethtool -K lan0 rx-gro-list off
+	check "and off" interfaces_are 2 0
+	check "connections go by the programs again" rewritten_by programs
+	check "another pawsd with the same names" second_pawsd
+	check "pawsd stops" pawsd_stop
+	check "and leaves nothing" programs_gone
+	ip -n "$GW" link del lan9
+	sed -i 's/^interfaces = .*/interfaces = lan0:lan/' "$WORK/pawsd.conf"
+}
+
+second_pawsd() {
+	local status=0
+	sed "s,$WORK/run,$WORK/run2,; s,$WORK/state,$WORK/state2,; s/^\[queue\]/&\nfirst = 100/" "$WORK/pawsd.conf" >"$WORK/second.conf"
+	in_ns "$GW" timeout 20 "$PAWSD" -c "$WORK/second.conf" >"$WORK/refused" 2>&1 || status=$?
+	cat "$WORK/refused"
+	[ $status = 1 ] && grep -q "pins = $PAWSD_BPF/pawsd: in use by another pawsd" "$WORK/refused"
+}
+
+# restart LINE...: with these changes (sed), transfers running; `on_stop = keep`.
+restart() {
+	local change
+	watch_start
+	crowd_start
+	check "$1: pawsd stops" pawsd_stop
+	for change in "${@:2}"; do sed -i "$change" "$WORK/pawsd.conf"; done
+	: >"$WORK/pawsd.log"
+	pawsd_up "$WORK/pawsd.conf"
+	check "$1: the flows are known" known_again "$CONNECTIONS"
+	check "$1: connections are rewritten" load --from "$(clients 4)" --to "$(endpoint 4 3 80)" --count 32
+	check "$1: the transfers end well" finish "$CROWD"
+	check "$1: none broken, all content right" crowd_is connections "$CONNECTIONS" broken 0 bad 0
+	check "$1: what has left had the shared clock's TSvals" all_rewritten
+}
+
+# Flows change their place: from the kernel's memory to a file, back, and to memory of another size.
+moves() {
+	local CONNECTIONS=200
+	sed -i 's/^on_stop = .*/on_stop = keep/' "$WORK/pawsd.conf"
+	pawsd_up "$WORK/pawsd.conf"
+	restart "switched off" 's/^enabled = .*/enabled = no/'
+	check "switched off: no program, no name is left" programs_gone
+	restart "switched on" 's/^enabled = .*/enabled = yes/'
+	check "switched on: the programs rewrite" rewritten_by programs
+	restart "a larger table" '$a[flows]\nmax = 524288'
+	check "a larger table: that is said" grep -q 'another version.s, or for another .flows. max: .* its flows taken over' "$WORK/pawsd.log"
+	check "a larger table: the programs rewrite" rewritten_by programs
+	sed -i 's/^on_stop = .*/on_stop = remove/' "$WORK/pawsd.conf"
+	check "a reload" pawsctl reload
+	check "pawsd stops" pawsd_stop
+	check "and leaves nothing" programs_gone
 }
 
 net_up
@@ -195,4 +279,6 @@ check "a reload" pawsctl reload
 check "pawsd stops" pawsd_stop
 check "and leaves no program and no name" programs_gone
 hindrances
+changes
+moves
 tap_done
