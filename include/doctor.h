@@ -34,6 +34,7 @@
 	X(timeouts, true, "conntrack's time-outs against those of [flows]") \
 	X(forwarding, true, "whether the gateway forwards what the destinations name; its own tcp_timestamps") \
 	X(wan, true, "whether the interfaces of [gateway] wan are there and up, and whether the default route leaves by one") \
+	X(fastpath, true, "whether the kernel takes the programs of [fastpath], may be given them, and may have them at its interfaces") \
 	X(surroundings, true, "what others have set up and gets in the way, as pawsd looks for it while it runs") \
 	X(service, false, "under systemd: whether the unit is installed and enabled, and may read the file")
 

@@ -63,6 +63,13 @@ int fastpath_kernel_make_policy(struct fastpath_kernel *kernel, const struct pol
 /* Has the programs follow it from now on, if `is_good`; or forgets it. */
 void fastpath_kernel_use_policy(struct fastpath_kernel *kernel, bool is_good);
 
+/*
+ * Neither leaves anything. Whether the kernel takes the programs, for a process that may load some; else why not, in words. And
+ * whether something keeps them from the interface of that number in the configuration, which is there: if so, what, in words.
+ */
+bool fastpath_kernel_try(char *ret_words, size_t size);
+bool fastpath_kernel_is_hindered(const struct fastpath_config *config, size_t interface, char *ret_words, size_t size);
+
 /* Programs and memory go, if `is_end`; or stay. Frees `kernel`. NULL is nothing. */
 void fastpath_kernel_close(struct fastpath_kernel *kernel, bool is_end);
 

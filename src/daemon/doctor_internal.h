@@ -17,6 +17,7 @@
  *   doctor_queues.c  NFQUEUE, and who holds a queue
  *   doctor_rules.c   commands, rules
  *   doctor_network.c connection tracking, forwarding, interfaces, surroundings
+ *   doctor_fastpath.c the fast path
  *   doctor_service.c the unit
  */
 

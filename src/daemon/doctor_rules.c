@@ -98,8 +98,9 @@ void doctor_look_at_rules(struct doctor *doctor)
 			   outcome.strip_error);
 	if (*outcome.label_error)
 		doctor_say(doctor, DOCTOR_NOTE, backend_place,
-			   "they cannot label connections, so each packet of others is looked at: %s; no matter, or labels = "
+			   "they cannot label connections, so each packet of others is looked at%s: %s; no matter, or labels = "
 			   "off",
+			   fastpath_is_wanted(&config.fastpath) ? ", and with the fast path packets to clients are queued" : "",
 			   outcome.label_error);
 	doctor_say(doctor, DOCTOR_OK, NULL, "kernel and commands have what they need, by %s%s",
 		   config.backend == RULES_NFT ? "nft" : "iptables and ipset",

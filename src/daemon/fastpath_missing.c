@@ -56,6 +56,21 @@ void fastpath_kernel_use_policy(struct fastpath_kernel *kernel, bool is_good)
 	(void)is_good;
 }
 
+bool fastpath_kernel_try(char *ret_words, size_t size)
+{
+	snprintf(ret_words, size, "%s", fastpath_kernel_missing());
+	return false;
+}
+
+bool fastpath_kernel_is_hindered(const struct fastpath_config *config, size_t interface, char *ret_words, size_t size)
+{
+	(void)config;
+	(void)interface;
+	(void)ret_words;
+	(void)size;
+	return false;
+}
+
 void fastpath_kernel_close(struct fastpath_kernel *kernel, bool is_end)
 {
 	(void)kernel;

@@ -7,7 +7,7 @@
 set -euo pipefail
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
-net_require jq:jq ipset:ipset nft:nftables setpriv:util-linux unshare:util-linux socat:socat sysctl:procps
+net_require jq:jq ipset:ipset nft:nftables setpriv:util-linux unshare:util-linux socat:socat sysctl:procps ethtool:ethtool tc:iproute2
 pawsd_require
 
 # config [SED-SCRIPT...]: of a gateway that needs nothing, changed by these.
@@ -102,7 +102,7 @@ doctor
 cp "$WORK/out" "$WORK/healthy"
 check "a healthy gateway before the first start: nothing to change" nothing_to_change
 for subject in kernel capabilities users runtime_dir state_dir clock control nfqueue buffers processors commands rules rules_present \
-	conntrack timeouts forwarding wan surroundings; do
+	conntrack timeouts forwarding wan fastpath surroundings; do
 	check "a healthy gateway: $subject is said to be well" says ok $subject ""
 done
 check "a healthy gateway: nothing was made" fails ls "$WORK/run/lock" "$WORK/state/lock" "$WORK/state/epoch"
@@ -255,6 +255,49 @@ in_ns "$GW" ip -6 route add default via 2001:db8:99::fe 2>/dev/null || true
 in_ns "$GW" ip link add cilium_host type veth peer name cilium_net
 finds "Cilium" 0 note wan 'cilium_[a-z]*: with eBPF host routing'
 in_ns "$GW" ip link del cilium_host
+
+# --- the fast path ---------------------------------------------------------------------------
+
+# fast LINE-OF-[fastpath]...: also of a configuration that has the section already.
+fast() {
+	sed -i '/^\[fastpath\]/,/^\(pins\|interfaces\) = .*/d; /^pins = /d' "$WORK/pawsd.conf"
+	printf '%s\n' '[fastpath]' "$@" >>"$WORK/pawsd.conf"
+}
+
+if "$WORK/pawsd" --version | grep -q '^fast path: built in'; then
+	mkdir "$WORK/bpf"
+	BPF=(unshare -m sh -c 'mount -t bpf none "$0" && exec "$@"' "$WORK/bpf")
+	config
+	fast "interfaces = lan0:lan" "pins = $WORK/bpf/pawsd"
+	doctor "${BPF[@]}"
+	check "the fast path: nothing to change" nothing_to_change
+	for regex in 'takes the programs' 'bpf/pawsd lies in a file system of type bpf' 'nothing is in its way at lan0'; do
+		check "the fast path: $regex" says ok fastpath "$regex"
+	done
+	changes_nothing "with the fast path" "${BPF[@]}"
+	finds "no file system for it" 0 warn fastpath 'pins = .* lies in no file system of type bpf; mount -t bpf bpf .*/bpf'
+	finds "no right to load programs" 0 warn fastpath 'no CAP_BPF and CAP_PERFMON' "${BPF[@]}" \
+		setpriv --bounding-set=-bpf,-perfmon --inh-caps=-bpf,-perfmon
+	in_ns "$GW" ethtool -K lan0 rx-gro-list on
+	finds "an interface with rx-gro-list" 0 warn fastpath 'lan0 has rx-gro-list on.*ethtool -K lan0 rx-gro-list off' "${BPF[@]}"
+	in_ns "$GW" ethtool -K lan0 rx-gro-list off
+	in_ns "$GW" tc qdisc add dev lan0 clsact
+	in_ns "$GW" tc filter add dev lan0 egress bpf bytecode '1,6 0 0 4294967295' flowid 1:1
+	finds "another program of tc" 0 warn fastpath 'lan0 has another filter on its egress, bpf' "${BPF[@]}"
+	in_ns "$GW" tc qdisc del dev lan0 clsact
+	fast "interfaces = lan0:lan ppp0:lan" "pins = $WORK/bpf/pawsd" "enabled = yes"
+	finds "an interface for it that is not there" 0 warn fastpath 'ppp0: there is no such interface' "${BPF[@]}"
+	in_ns "$GW" ip tuntap add mode tun name ppp0
+	finds "an interface that is no Ethernet" 1 fail fastpath 'ppp0 is no Ethernet interface' "${BPF[@]}"
+	in_ns "$GW" ip link del ppp0
+	config 's/^workers.*/workers = 2/'
+	fast "interfaces = lan0:lan" "pins = $WORK/bpf/pawsd"
+	finds "two workers with the fast path" 0 warn fastpath 'workers is 2; take 1'
+	rmdir "$WORK/bpf"
+	config
+else
+	tap_skip "the fast path" "pawsd was built without"
+fi
 
 # --- surroundings ----------------------------------------------------------------------------
 
