@@ -167,7 +167,7 @@ unit-tests: $(UNIT_TESTS)
 test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(TIMESHIFT) $(SIM) $(REPLAY_PROGRAMS) $(BENCH_TOOLS) $(BPF)
 fuzz-programs: $(FUZZ_PROGRAMS)
 
--include $(shell find $(BUILD) -path '$(BUILD)/deb*' -prune -o -name '*.d' -print 2>/dev/null)
+-include $(shell find $(BUILD) -path '$(BUILD)/deb*' -prune -o -path '$(BUILD)/kernels' -prune -o -name '*.d' -print 2>/dev/null)
 
 # What `make` needs, and what the tests and the demo need besides (Debian's names).
 BUILD_PACKAGES := gcc clang libc6-dev libbpf-dev libmnl-dev libnetfilter-queue-dev libnfnetlink-dev libiniparser-dev \
@@ -181,7 +181,7 @@ $(BUILD)/promtool:
 	tools/fetch-promtool $@
 
 BENCH_PACKAGES := bsdextrautils
-KERNEL_PACKAGES := qemu-system-x86 busybox-static conntrack systemd
+KERNEL_PACKAGES := qemu-system-x86 busybox-static bpftool conntrack systemd
 FUZZ_PACKAGES := clang libclang-rt-dev llvm
 DEB_PACKAGES := debhelper dpkg-dev lintian
 DEB_TEST_PACKAGES := mmdebstrap e2fsprogs qemu-system-x86 binutils

@@ -15,6 +15,7 @@
 #   conntrack   guest_conntrack.sh: what conntrack knows of rewritten connections
 #   pools       guest_pools.sh: two pools of clients, each with a public address of its own
 #   flowtable   guest_flowtable.sh: the kernel's flow table, found, and what it does
+#   fastpath    guest_fastpath.sh: connections rewritten by programs in the kernel
 #
 # A part by itself is guest_systemd.sh: under systemd, in a guest of its own.
 #
@@ -44,12 +45,14 @@ here=$(dirname "$0")
 . "$here/guest_conntrack.sh"
 # shellcheck source=tests/kernels/guest_flowtable.sh
 . "$here/guest_flowtable.sh"
+# shellcheck source=tests/kernels/guest_fastpath.sh
+. "$here/guest_fastpath.sh"
 
 kernel_complains() { dmesg | grep -E 'BUG|WARNING|Oops|Call Trace|segfault|general protection'; }
 
 guest_net_up
 phase "$(uname -r)"
-PARTS=${PARTS:-placements,netem,conntrack,pools,flowtable}
+PARTS=${PARTS:-placements,netem,conntrack,pools,flowtable,fastpath}
 for part in ${PARTS//,/ }; do "part_$part"; done
 check "the kernel had nothing to complain of" fails kernel_complains
 phase "end"

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+#
+# The fast path, by nft's rules and by iptables': the kernel takes the programs, and attaches them (tcx from Linux
+# 6.6 on, a filter of clsact before). They rewrite connections of both families, of which nothing is queued, and go
+# on while pawsd is killed and away: transfers that run, and new connections. A stop leaves nothing. And this kernel runs
+# the programs on the packets of all scenarios of tests/replay/, as tests/unit/test_fastpath.sh has the other one do.
+
+BPF_FS=/sys/fs/bpf PINS=/sys/fs/bpf/pawsd
+FAST_AWAY_S=3
+
+# has_tcx: of this kernel.
+has_tcx() {
+	local major minor
+	IFS=.- read -r major minor _ <<<"$(uname -r)"
+	((major > 6 || (major == 6 && minor >= 6)))
+}
+attached_by() { if has_tcx; then echo tcx; else echo clsact; fi; }
+
+queued() { pawsctl status --json | jq '[.queues[].queued] | add'; }
+# none_queued [COUNT]: but for so many before.
+none_queued() {
+	pawsctl status --json | jq -c .queues
+	[ "$(queued)" = "${1:-0}" ]
+}
+
+# status_says INTERFACES: programs are at so many of them.
+status_says() {
+	pawsctl status --json >"$WORK/status" || return 1
+	jq -c '.info.fastpath, (.metrics | with_entries(select(.key | startswith("fastpath"))))' "$WORK/status"
+	jq -e --arg by "$(attached_by)" --argjson n "$1" '.info.fastpath == "\($n) interfaces, by \($by)" and
+		.metrics.fastpath_interfaces == $n and .metrics.fastpath_missing == 0' "$WORK/status" >/dev/null
+}
+
+# tc_shows: what of programs of ours tc knows; with tcx that is nothing.
+tc_shows() {
+	local way
+	in_ns "$GW" tc qdisc show dev lan0 clsact
+	for way in ingress egress; do in_ns "$GW" tc filter show dev lan0 $way 2>/dev/null | grep -o 'handle 0x70617773 lan_[a-z]*'; done
+}
+clsact_is_there() {
+	tc_shows
+	[ "$(tc_shows | grep -c handle)" = 2 ]
+}
+clsact_is_gone() {
+	tc_shows
+	[ -z "$(tc_shows)" ]
+}
+
+# programs: the numbers of those that the kernel has loaded, ours.
+programs() { bpftool prog show | sed -n 's/^\([0-9]*\): sched_cls  *name lan_.*/\1/p'; }
+no_programs() {
+	bpftool prog show
+	[ -z "$(programs)" ]
+}
+no_pins() {
+	ls -la $PINS 2>/dev/null || return 0
+	[ -z "$(ls $PINS)" ]
+}
+
+nothing_of_it_left() {
+	no_pins && clsact_is_gone && wait_until 10 no_programs
+}
+
+# kept: what outlives pawsd, by the kernel's numbers.
+kept() {
+	local name type
+	for name in "$PINS"/{fast,link}_*; do
+		[ -e "$name" ] || continue
+		type=${name##*/} type=${type%%_*}
+		printf '%s ' "${name##*/}"
+		bpftool "${type/fast/map}" show pinned "$name" | sed -n '1s/:.*//p'
+	done
+}
+# is_kept: all of it, among that links where the kernel has links.
+is_kept() {
+	kept >"$WORK/kept.now"
+	cat "$WORK/kept.now"
+	[ "$(grep -c '^fast_.* [0-9]*$' "$WORK/kept.now")" -ge 10 ] && cmp "$WORK/kept" "$WORK/kept.now" || return 1
+	! has_tcx || [ "$(grep -c '^link_lan0_.* [0-9]*$' "$WORK/kept.now")" = 2 ]
+}
+
+# fast_connects NAME SERVER: of all clients, both families, each with its first SYN.
+fast_connects() {
+	local family line
+	for family in 4 6; do
+		line=$(load --from "$(clients $family)" --to "$(endpoint $family "$2" 80-83)" --count $CONNECTS --concurrency 8) || true
+		diag "$1 IPv$family: $line"
+		check "$1 IPv$family: $CONNECTS connects, all with their first SYN" all_first "$line" $CONNECTS
+	done
+}
+
+fast_config() { PAWSD_FASTPATH=yes PAWSD_BPF=$BPF_FS PAWSD_WORKERS=1 PAWSD_BACKEND=$1 config_rewrite "$WORK/pawsd.conf" forward; }
+
+# While it is away, and when it is there again.
+fast_kill() {
+	check "$1: transfers begin" transfers_start
+	kill_pawsd
+	fast_connects "$1, killed" 6
+	sleep $FAST_AWAY_S # that is what is tested
+	check "$1: pawsd starts again" pawsd_start "$WORK/pawsd.conf"
+	check "$1: maps and links are the same" is_kept
+	check "$1: it knows the flows" grep -q 'flows are known from before' "$WORK/pawsd.log"
+	check "$1: they are rewritten" wait_until 20 moves_on "$(counted "" out_rewritten)"
+	transfers_end "$1: transfer over kill -9"
+	check "$1: nothing went by" [ "$(counted "" synack_unknown midstream_out midstream_in)" = 0 ]
+	check "$1: nothing of them was queued" none_queued
+	fast_connects "$1, again" 1
+	check "$1: nor of new ones" none_queued
+	check "$1: programs are there once" [ "$(programs | wc -l)" = 2 ]
+}
+
+# fast BACKEND
+fast() {
+	local name="fast path, $1"
+	phase "$name"
+	: >"$WORK/pawsd.log"
+	fast_config "$1"
+	remember
+	pawsd_up "$WORK/pawsd.conf"
+	check "$name: programs at an interface, by $(attached_by)" status_says 1
+	has_tcx || check "$name: one on either way, by clsact" clsact_is_there
+	kept >"$WORK/kept"
+	fast_connects "$name" 1
+	captured "fast-$1" 1
+	capture_properties "fast-$1"
+	check "$name: counted as any others" [ "$(counted servers syn_rewritten synack_rewritten)" = $((4 * CONNECTS + 164)) ]
+	check "$name: nothing was queued" none_queued
+	check "$name: nothing odd" nothing_odd
+	fast_kill "$name"
+	unhurt "$name"
+	check "$name: pawsd stops" pawsd_stop
+	check "$name: no program, no pin, no clsact is left" nothing_of_it_left
+}
+
+# scenarios: all but one, of which test_fastpath.sh says why.
+scenarios() {
+	find "$REPO/tests/replay" -name '*.pkt' ! -name synack_of_another_table_full.pkt |
+		xargs "$TOOLS/replay" -f "$BUILD_DIR/src/bpf/fastpath.bpf.o" >"$WORK/scenarios" || { grep -v ^ok "$WORK/scenarios"; return 1; }
+	[ "$(grep -c ^ok "$WORK/scenarios")" -gt 300 ]
+}
+
+part_fastpath() {
+	phase "fast path"
+	mount -t bpf -o mode=0700 bpf $BPF_FS
+	check "fast path: the programs do as they should in all scenarios" scenarios
+	fast nft
+	fast iptables
+}
