@@ -10,6 +10,7 @@ MANDIR ?= $(PREFIX)/share/man
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 DOCDIR ?= $(PREFIX)/share/doc/pawsd
+DATADIR ?= $(PREFIX)/share/pawsd
 SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
@@ -304,7 +305,8 @@ conf: $(BUILD)/pawsd
 .PHONY: install
 install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(SYSCONFDIR)/pawsd $(DESTDIR)$(UNITDIR) \
-		$(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(DOCDIR)
+		$(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR) $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(DOCDIR) \
+		$(DESTDIR)$(DATADIR)
 	install -m 0755 $(BUILD)/pawsd $(BUILD)/pawsctl $(DESTDIR)$(SBINDIR)
 	install -m 0755 $(BUILD)/pawsd-exporter $(DESTDIR)$(BINDIR)
 	test -e $(DESTDIR)$(SYSCONFDIR)/pawsd/pawsd.conf || \
@@ -312,6 +314,7 @@ install: all
 	install -m 0644 $(BUILD)/man/*.5 $(DESTDIR)$(MANDIR)/man5
 	install -m 0644 $(BUILD)/man/*.8 $(DESTDIR)$(MANDIR)/man8
 	install -m 0644 $(BUILD)/systemd/*.service $(DESTDIR)$(UNITDIR)
+	install -m 0644 systemd/fastpath.conf $(DESTDIR)$(DATADIR)
 	install -m 0644 systemd/pawsd.sysusers $(DESTDIR)$(SYSUSERSDIR)/pawsd.conf
 	install -m 0644 systemd/pawsd.tmpfiles $(DESTDIR)$(TMPFILESDIR)/pawsd.conf
 	install -m 0644 README.md NEWS conf/pawsd.conf $(DESTDIR)$(DOCDIR)

@@ -106,7 +106,11 @@ int confine_helper(char *ret_error, size_t error_size)
 
 int confine_helper_further(bool has_programs, char *ret_error, size_t error_size)
 {
-	return confine_to(has_programs ? HELPER_PROGRAMS : HELPER_COMMANDS, ret_error, error_size);
+	const int result = confine_to(has_programs ? HELPER_PROGRAMS : HELPER_COMMANDS, ret_error, error_size);
+
+	for (size_t i = HELPER_COMMANDS; i < HELPER_PROGRAMS; i++)
+		prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, helper_capabilities[i], 0, 0);
+	return result;
 }
 
 static int change_user(const char *user, char *ret_error, size_t error_size)

@@ -36,7 +36,8 @@ int fastpath_pins_lock(const char *pins, bool is_made, char *ret_words, size_t s
 	int fd;
 
 	if (is_made && !is_new && errno != EEXIST) {
-		snprintf(ret_words, size, "[fastpath] pins = %s: cannot be made: %s", pins, strerror(errno));
+		snprintf(ret_words, size, "[fastpath] pins = %s: cannot be made: %s%s", pins, strerror(errno),
+			 errno == EACCES ? "; under systemd it takes fastpath.conf: pawsd(8), FAST PATH" : "");
 		return -1;
 	}
 	fd = open(pins, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -12,6 +12,7 @@
 #   watchdog    a process, or one worker of it, that stands still is started anew
 #   stop        what is gone and what stays
 #   units       exposure, and what there was to complain of
+#   fast path   what the unit lacks for it, and with that: kill -9, restart, stop
 #   refused     a start with errors in the configuration
 set -Eeuo pipefail
 trap 'echo "# guest_systemd.sh ended by line $LINENO: $BASH_COMMAND"' ERR
@@ -24,10 +25,14 @@ here=$(dirname "$0")
 . "$here/guest_placements.sh"
 # shellcheck source=tests/kernels/guest_service.sh
 . "$here/guest_service.sh"
+# shellcheck source=tests/kernels/guest_fastpath.sh
+. "$here/guest_fastpath.sh"
 
 NONE=0000000000000000
 NET_ADMIN=0000000000001000 # 1 << 12
 NET_ADMIN_RAW=0000000000003000
+WITH_BPF=000000c000003000 # and CAP_PERFMON, CAP_BPF
+DROPIN=/etc/systemd/system/pawsd.service.d/fastpath.conf
 README=/usr/local/share/doc/pawsd/README.md
 WATCHDOG_S=3
 
@@ -280,8 +285,9 @@ refused() {
 
 # ---- units -----------------------------------------------------------------------------------
 
+# complaints [FIELD=VALUE]: in the journal's lines with that.
 complaints() {
-	journalctl -q -b | grep pawsd |
+	journalctl -q -b "$@" | grep pawsd |
 		grep -E 'Failed to |Unknown |not (supported|permitted)|[Ii]gnoring|deprecated|Invalid |Permission|cannot'
 }
 
@@ -298,6 +304,108 @@ units() {
 	check "systemd had nothing to complain of" fails complaints
 }
 
+# ---- fast path -------------------------------------------------------------------------------
+
+# config_one_worker LINE-OF-[rules]...
+config_one_worker() {
+	config_gateway rewrite "$@"
+	sed -i 's/^workers = .*/workers = 1/' $CONF
+}
+
+config_fast() {
+	config_one_worker "$@"
+	printf '[fastpath]\ninterfaces = lan0:lan\n' >>$CONF
+}
+
+readme_fast() {
+	sed -n '/^## Leave it to the kernel/,/^## /s/^    //p' $README | sed 's/eth1/lan0/' >"$WORK/readme"
+	cat "$WORK/readme"
+	[ "$(wc -l <"$WORK/readme")" = 4 ] && bash -euxo pipefail "$WORK/readme"
+}
+
+no_fast_path() {
+	pawsctl status --json | jq -c '.info.fastpath, .metrics.fastpath_missing'
+	pawsctl status --json | jq -e '(.info.fastpath | startswith("none: ")) and .metrics.fastpath_missing == 1' >/dev/null
+}
+
+doctor_warns() {
+	/usr/local/sbin/pawsd --doctor | tee "$WORK/doctor" | grep -E "^warn  $1: .*$2" && return
+	cat "$WORK/doctor"
+	return 1
+}
+
+# over NAME COMMAND: transfers over an end and a start that COMMAND brings about.
+over() {
+	local before
+	phase "$1"
+	check "$1: transfers begin" transfers_start
+	before=$(main_pid)
+	check "$1: done" "$2"
+	fast_connects "$1, meanwhile" 6
+	check "$1: another process is ready" wait_until 20 is_anew "$before"
+	check "$1: maps and links are the same" is_kept
+	check "$1: flows are known from before" wait_until 5 logged 'flows are known from before'
+	check "$1: programs at an interface" status_says 1
+	check "$1: they are rewritten" wait_until 20 moves_on "$(counted "" out_rewritten)"
+	transfers_end "$1: transfer"
+	check "$1: nothing went by" [ "$(counted "" synack_unknown midstream_out midstream_in)" = 0 ]
+	before=$(queued)
+	diag "$1: $before packets were queued so far" # of connections that began while pawsd took over
+	check "$1: connections are rewritten" rewrites
+	check "$1: of these nothing is queued" none_queued "$before"
+	check "$1: programs are there once" [ "$(programs | wc -l)" = 2 ]
+	unhurt "$1"
+}
+
+fast_path() {
+	local helper before name="fast path"
+	phase "$name"
+	config_fast "on_stop = keep"
+	check "$name, the unit alone: it starts" systemctl start pawsd
+	check "$name, the unit alone: there is none, and it is said why" no_fast_path
+	check "$name, the unit alone: doctor says what to do" doctor_warns fastpath 'fastpath\.conf'
+	check "$name, the unit alone: connections are rewritten" rewrites
+	config_one_worker "on_stop = keep"
+	check "$name: the lines of README.md bring it up" readme_fast
+	check "$name: it is active" property_is ActiveState active
+	check "$name: programs at an interface, by $(attached_by)" status_says 1
+	helper=$(processes pawsd-helper)
+	check "$name: pawsd: CAP_NET_ADMIN alone" status_is "$(main_pid)" CapPrm $NET_ADMIN
+	check "$name: helper: CAP_BPF and _PERFMON, too" status_is "$helper" CapPrm $WITH_BPF
+	check "$name: helper: nothing of that for commands" status_is "$helper" CapAmb $NET_ADMIN_RAW
+	check "$name: names are pawsd's" is_owned $PINS 700 pawsd:pawsd
+	check "$name: doctor: all is well" doctor_says '^ok    fastpath: '
+	before=$(queued) # by sockets that systemd has kept
+	check "$name: connections are rewritten" rewrites
+	check "$name: nothing is queued" none_queued "$before"
+	check "$name: nothing odd" nothing_odd
+	kept >"$WORK/kept"
+	remember
+	over "$name, kill -9" again_by_kill
+	over "$name, restart, on_stop = keep" again_by_restart
+	config_fast
+	check "$name: another configuration, for a stop" systemctl reload pawsd
+	check "$name: it stops" systemctl stop pawsd
+	check "$name: without an error" property_is Result success
+	check "$name: no program, no name, no clsact is left" nothing_of_it_left
+	check "$name: no rules" no_rules
+	config_gateway rewrite
+	check "$name, not configured: it starts" systemctl start pawsd
+	check "$name, not configured: the helper has given up what it would need" \
+		status_is "$(processes pawsd-helper)" CapPrm $NET_ADMIN_RAW
+	check "$name, not configured: it stops" systemctl stop pawsd
+	fast_units
+	rm $DROPIN
+	systemctl daemon-reload
+}
+
+fast_units() {
+	local level
+	level=$(exposure pawsd.service)
+	check "with the fast path: exposure $level, at most 1.6" exposed_at_most 1.6 "${level:-10}"
+	check "with the fast path: systemd had nothing to complain of" fails complaints _PID=1
+}
+
 WORK=$(mktemp -d /tmp/pawsd-net.XXXXXX)
 trap 'journalctl -q -b -o short-monotonic | grep -v " kernel: "' EXIT # for who reads the console
 phase "$(uname -r), $(systemctl --version | head -1)"
@@ -309,6 +417,7 @@ killed_by_hand
 watchdog
 stop
 units
+fast_path
 refused
 phase "end"
 tap_done

@@ -14,6 +14,7 @@ NONE=0000000000000000
 NET_ADMIN=0000000000001000 # 1 << 12
 NET_ADMIN_RAW=0000000000003000
 NET_ADMIN_RAW_DAC=0000000000003002
+NET_ADMIN_RAW_BPF=000000c000003000 # and CAP_PERFMON, CAP_BPF
 REFUSED="open openat openat2 creat unlink memfd execve execveat fork clone clone3 kill ptrace inet inet6 packet vsock
 	socketpair connect code io_uring bpf mount setuid unshare"
 OWN_PROGRAM=$PAWSD
@@ -163,7 +164,7 @@ expand() {
 	done
 }
 
-# What SystemCallFilter= of the unit leaves, in the order of its lines: they add, or with ~ take away.
+# unit_calls FILE...: what SystemCallFilter= of the unit leaves, in the order of its lines: they add, or with ~ take away.
 unit_calls() {
 	local words
 	expand @default >"$WORK/calls"
@@ -174,12 +175,13 @@ unit_calls() {
 		"~"*) grep -vxFf "$WORK/these" "$WORK/calls" >"$WORK/left" && mv "$WORK/left" "$WORK/calls" ;;
 		*) cat "$WORK/these" >>"$WORK/calls" ;;
 		esac
-	done < <(sed -n 's/^SystemCallFilter=//p' "$BUILD_DIR/systemd/pawsd.service")
-	grep -qx mmap "$WORK/calls" && ! grep -qx 'capset\|sched_setaffinity' "$WORK/calls"
+	done < <(sed -s -n 's/^SystemCallFilter=//p' "$@")
+	grep -qx mmap "$WORK/calls" && ! grep -qx 'setuid\|sched_setaffinity' "$WORK/calls"
 }
 
 as_unit() {
-	check "as the unit: its system calls" unit_calls
+	check "as the unit: its system calls" unit_calls "$BUILD_DIR/systemd/pawsd.service"
+	check "as the unit: neither capset nor bpf" fails grep -x 'capset\|bpf' "$WORK/calls"
 	program "$UNIT_RIGHTS $TOOLS/filtered $WORK/calls"
 	rm -rf "$WORK/run" "$WORK/state"
 	install -d -o 65534 -g 65534 "$WORK/run" "$WORK/state"
@@ -198,6 +200,41 @@ as_unit() {
 	rm -rf "$WORK/run" "$WORK/state"
 }
 
+# With fastpath.conf beside the unit; and then where the configuration does not want it after all.
+as_unit_fast() {
+	local name="as the unit, with fastpath.conf"
+	"$OWN_PROGRAM" --version | grep -q '^fast path: built in' || { tap_skip "$name" "pawsd was built without"; return; }
+	check "$name: its system calls" unit_calls "$BUILD_DIR/systemd/pawsd.service" "$REPO/systemd/fastpath.conf"
+	mkdir "$WORK/bpf"
+	cat >"$WORK/with-bpf" <<-EOT
+		#!/bin/sh
+		exec unshare -m sh -c 'mount -t bpf -o mode=755 none $WORK/bpf && install -d -m 700 -o 65534 -g 65534 $WORK/bpf/pawsd && exec "\$@"' sh "\$@"
+	EOT
+	chmod 755 "$WORK/with-bpf"
+	program "$WORK/with-bpf ${UNIT_RIGHTS//,+net_raw/,+net_raw,+bpf,+perfmon} $TOOLS/filtered $WORK/calls"
+	install -d -o 65534 -g 65534 "$WORK/run" "$WORK/state"
+	PAWSD_FASTPATH=yes PAWSD_BPF=$WORK/bpf config
+	pawsd_up "$WORK/pawsd.conf"
+	check "$name: there is a fast path" metric_is fastpath_interfaces 1
+	check "$name: the helper has CAP_BPF and CAP_PERFMON, too" status_is "$(helper_pid)" CapPrm $NET_ADMIN_RAW_BPF
+	check "$name: but not for commands" status_is "$(helper_pid)" CapAmb $NET_ADMIN_RAW
+	check "$name: CAP_NET_ADMIN alone" status_is "$PAWSD_PID" CapPrm $NET_ADMIN
+	check "$name: confined" metric_is confined 1
+	check "$name: an intruder is refused all" all_refused "$PAWSD_PID"
+	for family in 4 6; do check "$name: IPv$family connects" connect $family; done
+	check "$name: rewritten" [ "$(counted all syn_rewritten)" = 40 ]
+	check "$name: by the kernel" [ "$(metric fastpath_packets_total)" -gt 200 ]
+	check "$name: it stops" pawsd_stop
+	check "$name: neither rules nor files stay behind" nothing_left
+	PAWSD_FASTPATH='' config
+	pawsd_up "$WORK/pawsd.conf"
+	check "$name, not configured: the helper has given up what it would need" status_is "$(helper_pid)" CapPrm $NET_ADMIN_RAW
+	check "$name, not configured: without complaint" fails grep -q capabilities "$WORK/pawsd.log"
+	check "$name, not configured: it stops" pawsd_stop
+	PAWSD=$OWN_PROGRAM
+	rm -rf "$WORK/run" "$WORK/state"
+}
+
 exposure() { systemd-analyze security --offline=true --no-pager "$1" | sed -n 's/.*Overall exposure level.*: \([0-9.]*\) .*/\1/p'; }
 
 exposures() {
@@ -207,6 +244,11 @@ exposures() {
 		check "${unit%:*}.service: exposure $level, at most ${unit#*:}" \
 			awk -v level="${level:-10}" -v most="${unit#*:}" 'BEGIN {exit !(level <= most)}'
 	done
+	mkdir -p "$WORK/exposed"
+	cat "$BUILD_DIR/systemd/pawsd.service" "$REPO/systemd/fastpath.conf" >"$WORK/exposed/pawsd.service"
+	level=$(exposure "$WORK/exposed/pawsd.service")
+	check "pawsd.service with fastpath.conf: exposure $level, at most 1.6" \
+		awk -v level="${level:-10}" 'BEGIN {exit !(level <= 1.6)}'
 }
 
 # ---- without the helper ----------------------------------------------------------------------
@@ -274,6 +316,7 @@ serve "$(endpoint 4 1 80)" "$(endpoint 6 1 80)" "$(endpoint 4 2 80)"
 by_root
 with_user
 as_unit
+as_unit_fast
 without_helper
 helper_at_work
 exposures
