@@ -42,9 +42,10 @@ struct fastpath_attached {
 
 /*
  * Loads the programs for a table of `capacity` flows, or takes over those that are there, or, where the configuration does not
- * want them, stops those. NULL where there is no memory; *ret says what is so.
+ * want them, stops those. `hindrance`: why it cannot be, whatever is found here; "": nothing. NULL where there is no memory; *ret
+ * says what is so.
  */
-struct fastpath_kernel *fastpath_kernel_open(const struct config *config, struct fastpath_outcome *ret);
+struct fastpath_kernel *fastpath_kernel_open(const struct config *config, const char *hindrance, struct fastpath_outcome *ret);
 
 /* The numbers of slots that programs of an earlier process go on with; false: there are none. */
 bool fastpath_kernel_names(const struct config *config, struct slot_names *ret);
@@ -52,8 +53,12 @@ bool fastpath_kernel_names(const struct config *config, struct slot_names *ret);
 /* Descriptors of the maps, by enum fastpath_map. They belong to `kernel`. */
 const int *fastpath_kernel_fds(const struct fastpath_kernel *kernel);
 
-/* Puts the programs on the interfaces that are there and have none, and in place of older ones. May be done again at any time. */
-void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config *config, struct fastpath_attached *ret);
+/*
+ * Puts the programs on the interfaces that are there and have none, and in place of older ones; takes them away where that
+ * cannot be any more. May be done again at any time. `hindrance`: likewise.
+ */
+void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config *config, const char *hindrance,
+			    struct fastpath_attached *ret);
 
 /* No program sees packets any more, until the next fastpath_kernel_attach(). */
 void fastpath_kernel_stop(struct fastpath_kernel *kernel);

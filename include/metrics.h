@@ -86,6 +86,8 @@
 	  "1 while there is no interface for one of [gateway] wan") \
 	X(HAZARD_BIG_TCP, "hazard_big_tcp", GAUGE, COUNT, \
 	  "1 while an interface makes packets longer than 64 KiB, which pawsd cannot rewrite (gro_max_size)") \
+	X(HAZARD_MARKS, "hazard_marks", GAUGE, COUNT, \
+	  "1 while somebody else's rule sets or restores bits of packets' marks that the fast path uses: there is none") \
 	X(HAZARD_KERNEL, "hazard_kernel", GAUGE, COUNT, \
 	  "1 on a kernel that refuses changed packets here: 7.1 and later, in a user namespace") \
 	X(VERDICT_ERRORS, "verdict_errors_total", COUNTER, COUNT, \

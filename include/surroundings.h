@@ -2,6 +2,7 @@
 #ifndef PAWSD_SURROUNDINGS_H
 #define PAWSD_SURROUNDINGS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ enum hazard {
 	HAZARD_RULES_BEHIND,
 	HAZARD_WAN_MISSING,
 	HAZARD_BIG_TCP,
+	HAZARD_MARKS,
 	HAZARD_KERNEL,
 	HAZARD_COUNT,
 };
@@ -34,6 +36,9 @@ void surroundings_look(const struct rules_config *config, struct surroundings *r
 void surroundings_read_flowtables(const char *listing, char *ret_found);
 void surroundings_read_saved(const char *saved, const struct rules_config *config, struct surroundings *ret);
 void surroundings_read_ruleset(const char *listing, const struct rules_config *config, struct surroundings *ret);
+/* surroundings_marks.c: whether a line of either changes bits of marks that the fast path uses. */
+bool surroundings_is_mark_saved(const char *line, size_t len, const struct rules_config *config);
+bool surroundings_is_mark_listed(const char *line, size_t len, const struct rules_config *config);
 /* `release`: as uname(2) has it; `uid_map`: as in /proc/self. */
 void surroundings_judge_kernel(const char *release, const char *uid_map, char *ret_found);
 

@@ -339,10 +339,8 @@ static void look_at_rules(struct daemon *daemon)
 
 static void look_around_if_need_be(struct daemon *daemon)
 {
-	if (!daemon->has_to_look)
-		return;
-	reload_look_around(daemon);
-	fastpath_look(daemon);
+	if (daemon->has_to_look)
+		reload_look_around(daemon);
 }
 
 static void wait_for_programs(struct daemon *daemon)

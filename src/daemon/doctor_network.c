@@ -264,6 +264,8 @@ static const struct {
 	[HAZARD_WAN_MISSING] = {.has_subject = true},
 	[HAZARD_BIG_TCP] = {.cure = "ip link set dev NAME gro_max_size 65000 gro_ipv4_max_size 65000; until then those longer "
 				    "than 65531 bytes pass unmodified"},
+	[HAZARD_MARKS] = {.needs_rights = true,
+			  .cure = "give that rule a mask without [fastpath] mark_bit's three bits, or choose others"},
 	[HAZARD_KERNEL] = {.has_subject = true},
 };
 

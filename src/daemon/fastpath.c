@@ -83,8 +83,8 @@ static void tell_news(struct daemon *daemon, const struct fastpath_attached *now
 	const struct fastpath_attached *before = &fastpath->attached;
 
 	if (now->missing[0] && strcmp(now->missing, before->missing) != 0)
-		log_warning("no fast path for one of its interfaces: %s", now->missing);
-	if (now->count != before->count && daemon->now) /* at the start that is said with all else */
+		log_warning("no fast path%s: %s", now->count ? " for one of its interfaces" : ", all packets go through the queues", now->missing);
+	if (now->count && now->count != before->count && daemon->now) /* at the start that is said with all else */
 		log_info("fast path: programs of the kernel at %u interfaces, by %s", now->count, now->is_tcx ? "tcx" : "clsact");
 	fastpath->attached = *now;
 	memcpy(fastpath_shared_of(&fastpath->memory)->lan, now->index, sizeof(now->index));

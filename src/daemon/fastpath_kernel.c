@@ -305,7 +305,7 @@ static struct fastpath_sizes sizes_for(const struct config *config)
 	return fastpath_sizes_for(config->flows_max, cpus > 0 ? (uint32_t)cpus : 1);
 }
 
-struct fastpath_kernel *fastpath_kernel_open(const struct config *config, struct fastpath_outcome *ret)
+struct fastpath_kernel *fastpath_kernel_open(const struct config *config, const char *hindrance, struct fastpath_outcome *ret)
 {
 	const struct fastpath_config *fastpath = &config->rules.fastpath;
 	bool is_wanted = fastpath_is_wanted(fastpath);
@@ -313,6 +313,8 @@ struct fastpath_kernel *fastpath_kernel_open(const struct config *config, struct
 	int lock;
 
 	*ret = (struct fastpath_outcome){.sizes = sizes_for(config)};
+	if (is_wanted && *hindrance)
+		say_why_not(ret, "%s", hindrance);
 	if (is_wanted)
 		look_for_hindrance(config, ret);
 	is_wanted = is_wanted && !ret->why_not[0];
@@ -398,13 +400,19 @@ static void note_interfaces(struct fastpath_kernel *kernel, const struct fastpat
 	memcpy(noted, config->interfaces, sizeof(config->interfaces));
 }
 
-void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config *config, struct fastpath_attached *ret)
+void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config *config, const char *hindrance,
+			    struct fastpath_attached *ret)
 {
 	const struct fastpath_config *fastpath = &config->rules.fastpath;
 	char words[FASTPATH_WORDS] = "";
 
 	*ret = (struct fastpath_attached){0};
 	note_interfaces(kernel, fastpath);
+	if (*hindrance) {
+		fastpath_pins_stop(kernel->pins);
+		snprintf(ret->missing, sizeof(ret->missing), "%s", hindrance);
+		return;
+	}
 	for (size_t i = 0; i < fastpath->interface_count; i++) {
 		const char *name = fastpath->interfaces[i].name;
 		const uint32_t index = if_nametoindex(name);

@@ -9,8 +9,9 @@ const char *fastpath_kernel_missing(void)
 	return "clang or libbpf was missing when pawsd was built";
 }
 
-struct fastpath_kernel *fastpath_kernel_open(const struct config *config, struct fastpath_outcome *ret)
+struct fastpath_kernel *fastpath_kernel_open(const struct config *config, const char *hindrance, struct fastpath_outcome *ret)
 {
+	(void)hindrance;
 	*ret = (struct fastpath_outcome){0};
 	if (fastpath_is_wanted(&config->rules.fastpath))
 		snprintf(ret->why_not, sizeof(ret->why_not), "%s", fastpath_kernel_missing());
@@ -30,8 +31,10 @@ const int *fastpath_kernel_fds(const struct fastpath_kernel *kernel)
 	return NULL;
 }
 
-void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config *config, struct fastpath_attached *ret)
+void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config *config, const char *hindrance,
+			    struct fastpath_attached *ret)
 {
+	(void)hindrance;
 	(void)kernel;
 	(void)config;
 	*ret = (struct fastpath_attached){0};

@@ -309,12 +309,10 @@ static bool read_counts(struct helper_server *server)
 
 static bool look_around(struct helper_server *server)
 {
-	struct surroundings surroundings;
-
 	if (!server->current)
 		return false;
-	surroundings_look(&server->current->rules, &surroundings);
-	return wire_put(server->out, &surroundings, sizeof(surroundings));
+	surroundings_look(&server->current->rules, &server->surroundings);
+	return wire_put(server->out, &server->surroundings, sizeof(server->surroundings));
 }
 
 /* ---- files ---- */

@@ -30,15 +30,28 @@ void helper_keep_slots(struct helper_server *server)
 	free(names);
 }
 
+/* What others' rules do that no interface tells; "": nothing. */
+static void find_hindrance(const struct helper_server *server, char ret[FASTPATH_WORDS])
+{
+	const char *rule = server->surroundings.found[HAZARD_MARKS];
+
+	ret[0] = '\0';
+	if (*rule)
+		snprintf(ret, FASTPATH_WORDS, "a rule changes bits of marks that it uses ([fastpath] mark_bit): %s", rule);
+}
+
 bool helper_serve_fastpath_open(struct helper_server *server)
 {
 	const struct config *config = helper_config(server);
 	struct fastpath_outcome outcome;
-	char error[HELPER_ERROR_SIZE];
+	char error[HELPER_ERROR_SIZE], hindrance[FASTPATH_WORDS];
 
 	if (!config || server->fastpath)
 		return false;
-	server->fastpath = fastpath_kernel_open(config, &outcome);
+	if (fastpath_is_wanted(&config->rules.fastpath))
+		surroundings_look(&config->rules, &server->surroundings);
+	find_hindrance(server, hindrance);
+	server->fastpath = fastpath_kernel_open(config, hindrance, &outcome);
 	if (confine_helper_further(server->fastpath != NULL, error, sizeof(error)) < 0)
 		log_warning("%s", error);
 	return wire_put(server->out, &outcome, sizeof(outcome));
@@ -66,10 +79,12 @@ bool helper_serve_fastpath_attach(struct helper_server *server)
 {
 	const struct config *config = helper_config(server);
 	struct fastpath_attached attached;
+	char hindrance[FASTPATH_WORDS];
 
 	if (!config || !server->fastpath)
 		return false;
-	fastpath_kernel_attach(server->fastpath, config, &attached);
+	find_hindrance(server, hindrance);
+	fastpath_kernel_attach(server->fastpath, config, hindrance, &attached);
 	return wire_put(server->out, &attached, sizeof(attached));
 }
 

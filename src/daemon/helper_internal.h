@@ -4,6 +4,7 @@
 
 #include "config.h"
 #include "helper_wire.h"
+#include "surroundings.h"
 
 /* What the helper knows. */
 struct helper_server {
@@ -14,6 +15,7 @@ struct helper_server {
 	struct config *next;	/* loaded last, if it is not in force */
 	struct rules_size size; /* of the rules installed last */
 	struct fastpath_kernel *fastpath; /* NULL: there is none */
+	struct surroundings surroundings; /* at the last look */
 	uint8_t *body;
 	size_t bytes;
 };

@@ -424,6 +424,7 @@ void reload_look_around(struct daemon *daemon)
 			log_info("%s 0: no more", metric->name);
 	}
 	daemon->surroundings = now;
+	fastpath_look(daemon);
 }
 
 void reload_count_drain(struct daemon *daemon)

@@ -104,6 +104,8 @@ void surroundings_read_saved(const char *saved, const struct rules_config *confi
 		}
 		if (!begins(line, "-A ") || begins(line, "-A " RULES_CHAIN))
 			continue;
+		if (fastpath_is_wanted(&config->fastpath) && surroundings_is_mark_saved(line, len, config))
+			note(ret->found[HAZARD_MARKS], "", line, len);
 		queues = behind(line, len, "-j NFQUEUE --queue-");
 		if (queues && is_our_queue(queues, config))
 			note(ret->found[HAZARD_FOREIGN_QUEUE], "", line, len);
@@ -118,19 +120,23 @@ void surroundings_read_saved(const char *saved, const struct rules_config *confi
 
 void surroundings_read_ruleset(const char *listing, const struct rules_config *config, struct surroundings *ret)
 {
+	const bool is_by_nft = config->backend == RULES_NFT;
 	bool is_ours = false;
 	size_t len;
 
 	for (const char *line; (line = next_line(&listing, &len));) {
 		const char *queues;
 
-		/* iptables-nft's rules are found by its own command. */
+		/* With iptables its rules, whatever is below them, are found by its own command. */
 		if (begins(line, "table "))
-			is_ours = begins(line, "table inet pawsd ");
+			is_ours = begins(line, "table inet pawsd ") ||
+				  (!is_by_nft && (begins(line, "table ip mangle ") || begins(line, "table ip6 mangle ")));
+		if (!is_ours && fastpath_is_wanted(&config->fastpath) && surroundings_is_mark_listed(line, len, config))
+			note(ret->found[HAZARD_MARKS], "", line, len);
 		queues = behind(line, len, "queue ");
 		if (queues && behind(line, len, " offset "))
 			queues = behind(line, len, " offset ");
-		if (!is_ours && queues && !begins(line, "#") && is_our_queue(queues, config))
+		if (is_by_nft && !is_ours && queues && !begins(line, "#") && is_our_queue(queues, config))
 			note(ret->found[HAZARD_FOREIGN_QUEUE], "", line, len);
 	}
 }
@@ -155,7 +161,7 @@ static void look_at_nft(const struct rules_config *config, struct surroundings *
 	if (listing)
 		surroundings_read_flowtables(listing, ret->found[HAZARD_FLOWTABLE]);
 	free(listing);
-	if (config->backend != RULES_NFT)
+	if (config->backend != RULES_NFT && !fastpath_is_wanted(&config->fastpath))
 		return;
 	listing = output_of(ruleset);
 	if (listing)

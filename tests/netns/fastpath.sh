@@ -142,7 +142,16 @@ marks_lost() {
 	capture_stop lost
 	capture_properties lost
 	check "it is counted" [ "$(counted all mark_lost)" -gt 500 ]
+	check "a reload finds that rule" pawsctl reload
+	check "the fast path is off" interfaces_are 0 1
+	check "which is said, and why" grep -q 'warning: no fast path, .*: a rule changes bits of marks .*-j MARK --set-xmark 0x7/0xffffffff' \
+		"$WORK/pawsd.log"
+	check "and shown" metric_is hazard_marks 1
+	check "connections go by the queues" rewritten_by queues
 	for family in 4 6; do xt "$GW" $family -t mangle -F PREROUTING; done
+	check "without it, and a reload" pawsctl reload
+	check "there is the fast path again" interfaces_are 1 0
+	check "connections go by the programs" rewritten_by programs
 	net_offload on
 }
 

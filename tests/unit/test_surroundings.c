@@ -11,7 +11,7 @@
 
 #include "surroundings.h"
 
-static const struct rules_config config = {.queue_first = 100, .workers = 2}; /* 100 to 103 */
+static struct rules_config config = {.backend = RULES_NFT, .queue_first = 100, .workers = 2}; /* 100 to 103 */
 static struct surroundings found;
 
 static void forget(void)
@@ -102,6 +102,41 @@ static void test_rules_behind_the_jump(void **state)
 	assert_string_equal(behind("-A FORWARD -p tcp -j PAWSDLIKE\n-A FORWARD -j ACCEPT\n"), "");
 }
 
+static bool is_mark_saved(const char *rule)
+{
+	return surroundings_is_mark_saved(rule, strlen(rule), &config);
+}
+
+static bool is_mark_listed(const char *rule)
+{
+	return surroundings_is_mark_listed(rule, strlen(rule), &config);
+}
+
+/* The fast path has the bits 0x70000. */
+static void test_marks(void **state)
+{
+	(void)state;
+	config.fastpath.mark_bit = 16;
+	assert_true(is_mark_saved("-A PREROUTING -i lan0 -j MARK --set-xmark 0x7/0xffffffff"));
+	assert_true(is_mark_saved("-A FORWARD -j MARK --set-xmark 0x20000/0x20000"));
+	assert_true(is_mark_saved("-A mine -j MARK --set-xmark 0x10000/0x0"));
+	assert_true(is_mark_saved("-A PREROUTING -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff"));
+	assert_false(is_mark_saved("-A PREROUTING -j CONNMARK --restore-mark --nfmask 0xffff --ctmask 0xffff"));
+	assert_false(is_mark_saved("-A PREROUTING -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff"));
+	assert_false(is_mark_saved("-A PREROUTING -j MARK --set-xmark 0x1/0xff"));
+	assert_false(is_mark_saved("-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000"));
+	assert_false(is_mark_saved("-A POSTROUTING -j MARK --set-xmark 0x0/0xffffffff"));
+	assert_false(is_mark_saved("-A FORWARD -m mark --mark 0x10000/0x10000 -j ACCEPT"));
+	assert_true(is_mark_listed("meta mark set 0x00000001"));
+	assert_true(is_mark_listed("iifname \"lan0\" meta mark set ct mark"));
+	assert_true(is_mark_listed("meta mark set meta mark & 0xff00ffff | 0x00000001"));
+	assert_true(is_mark_listed("meta mark set mark or 0x10000"));
+	assert_false(is_mark_listed("meta mark set meta mark | 0x00000001"));
+	assert_false(is_mark_listed("meta mark set mark and 0xffffff00 xor 0x1"));
+	assert_false(is_mark_listed("ct mark set meta mark"));
+	assert_false(is_mark_listed("meta mark 0x00010000 accept"));
+}
+
 static const char *kernel(const char *release, const char *uid_map)
 {
 	forget();
@@ -129,6 +164,7 @@ int main(void)
 		cmocka_unit_test(test_others_queue_rules),
 		cmocka_unit_test(test_others_nft_rules),
 		cmocka_unit_test(test_rules_behind_the_jump),
+		cmocka_unit_test(test_marks),
 		cmocka_unit_test(test_kernels),
 	};
 
