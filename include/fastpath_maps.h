@@ -15,23 +15,27 @@
  * the name away: one array of the kernel for each of these. What the programs do not look at is there as well, so that a
  * flow and what belongs to it live and go together.
  *
- * X(ID, name, whether the programs look at it)
+ * X(ID, name, whether the programs look at it, bytes of a value)
  */
 #define FASTPATH_MAP_TABLE(X) \
-	X(SHARED, "fast_shared", true) \
-	X(FLOWS, "fast_flows", true) \
-	X(SYNS, "fast_syns", true) \
-	X(HEADS, "fast_heads", true) \
-	X(CLIENTS, "fast_clients", true) \
-	X(LENT, "fast_lent", true) \
-	X(COUNTS, "fast_counts", true) \
-	X(EVENTS, "fast_events", true) \
-	X(PAIRS, "fast_pairs", false) \
-	X(SCALED, "fast_scaled", false) \
-	X(OWNER, "fast_owner", false)
+	X(SHARED, "fast_shared", true, sizeof(struct fastpath_shared)) \
+	X(FLOWS, "fast_flows", true, sizeof(struct flow)) \
+	X(SYNS, "fast_syns", true, sizeof(struct flow_syn)) \
+	X(HEADS, "fast_heads", true, sizeof(struct fastpath_heads)) \
+	X(CLIENTS, "fast_clients", true, sizeof(struct client_use)) \
+	X(LENT, "fast_lent", true, sizeof(uint64_t)) \
+	X(COUNTS, "fast_counts", true, sizeof(struct fastpath_counts)) \
+	X(EVENTS, "fast_events", true, sizeof(struct event_ring)) \
+	X(PAIRS, "fast_pairs", false, FASTPATH_PLAIN_VALUE) \
+	X(SCALED, "fast_scaled", false, FASTPATH_PLAIN_VALUE) \
+	X(OWNER, "fast_owner", false, FASTPATH_PLAIN_VALUE)
+
+enum {
+	FASTPATH_PLAIN_VALUE = 4096, /* of what the programs do not look at values mean nothing */
+};
 
 enum fastpath_map {
-#define X(id, name, is_shown) FASTPATH_MAP_##id,
+#define X(id, name, is_shown, bytes) FASTPATH_MAP_##id,
 	FASTPATH_MAP_TABLE(X)
 #undef X
 	FASTPATH_MAPS,
@@ -39,6 +43,7 @@ enum fastpath_map {
 
 extern const char *const fastpath_map_names[FASTPATH_MAPS];
 extern const bool fastpath_map_is_shown[FASTPATH_MAPS];
+extern const uint32_t fastpath_map_value_bytes[FASTPATH_MAPS];
 
 /* What the worker keeps there. */
 struct fastpath_owner {
@@ -53,9 +58,8 @@ struct fastpath_sizes {
 	uint32_t cpus;	   /* numbers of processors there may be */
 };
 
-/* Of a map: how many values it has, and of how many bytes each. */
+/* How many values a map has. */
 uint32_t fastpath_map_entries(enum fastpath_map map, const struct fastpath_sizes *sizes);
-uint32_t fastpath_map_value_bytes(enum fastpath_map map);
 
 /* All its bytes. */
 size_t fastpath_map_bytes(enum fastpath_map map, const struct fastpath_sizes *sizes);

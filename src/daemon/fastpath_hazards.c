@@ -28,21 +28,24 @@ static bool ask(int fd, const char *interface, void *data)
 /* The features' names, each of ETH_GSTRING_LEN bytes; to be freed. NULL where the kernel does not say. */
 static struct ethtool_gstrings *get_names(int fd, const char *interface)
 {
-	struct {
-		struct ethtool_sset_info info;
-		uint32_t count;
-	} sets = {.info = {.cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_FEATURES}};
+	struct ethtool_sset_info *info = calloc(1, sizeof(*info) + sizeof(info->data[0]));
 	struct ethtool_gstrings *names;
+	uint32_t count = 0;
 
-	if (!ask(fd, interface, &sets) || sets.count == 0 || sets.count > FEATURES_MAX)
+	if (!info)
 		return NULL;
-	names = calloc(1, sizeof(*names) + sets.count * ETH_GSTRING_LEN);
+	info->cmd = ETHTOOL_GSSET_INFO;
+	info->sset_mask = 1ull << ETH_SS_FEATURES;
+	if (ask(fd, interface, info))
+		count = info->data[0];
+	free(info);
+	names = count > 0 && count <= FEATURES_MAX ? calloc(1, sizeof(*names) + (size_t)count * ETH_GSTRING_LEN) : NULL;
 	if (!names)
 		return NULL;
 	names->cmd = ETHTOOL_GSTRINGS;
 	names->string_set = ETH_SS_FEATURES;
-	names->len = sets.count;
-	if (ask(fd, interface, names) && names->len <= sets.count)
+	names->len = count;
+	if (ask(fd, interface, names) && names->len <= count)
 		return names;
 	free(names);
 	return NULL;
@@ -51,17 +54,20 @@ static struct ethtool_gstrings *get_names(int fd, const char *interface)
 /* Whether a feature, as ethtool -k names it, is on. */
 static bool has_feature(int fd, const char *interface, const struct ethtool_gstrings *names, const char *wanted)
 {
-	struct {
-		struct ethtool_gfeatures head;
-		struct ethtool_get_features_block blocks[FEATURES_MAX / 32];
-	} features = {.head = {.cmd = ETHTOOL_GFEATURES, .size = (names->len + 31) / 32}};
+	const uint32_t blocks = (names->len + 31) / 32;
+	struct ethtool_gfeatures *features = calloc(1, sizeof(*features) + blocks * sizeof(features->features[0]));
+	bool is_on = false;
 
-	for (uint32_t i = 0; i < names->len; i++) {
-		if (strncmp((const char *)names->data + (size_t)i * ETH_GSTRING_LEN, wanted, ETH_GSTRING_LEN) != 0)
-			continue;
-		return ask(fd, interface, &features) && (features.blocks[i / 32].active >> i % 32 & 1);
-	}
-	return false;
+	if (!features)
+		return false;
+	features->cmd = ETHTOOL_GFEATURES;
+	features->size = blocks;
+	if (ask(fd, interface, features))
+		for (uint32_t i = 0; i < names->len; i++)
+			if (strncmp((const char *)names->data + (size_t)i * ETH_GSTRING_LEN, wanted, ETH_GSTRING_LEN) == 0)
+				is_on = features->features[i / 32].active >> i % 32 & 1;
+	free(features);
+	return is_on;
 }
 
 static bool is_ethernet(int fd, const char *interface)

@@ -63,6 +63,9 @@ void fastpath_pins_detach(const char *pins, const char *interface);
 void fastpath_pins_stop(const char *pins);
 void fastpath_pins_remove(const char *pins, bool with_directory);
 
+/* fastpath_policy_map.c: a map of the policy, for the programs to look at. -1, errno set, where there is none to be had. */
+int fastpath_make_policy_map(const struct policy *policy);
+
 /* fastpath_hazards.c: why the interface cannot be used; false: it can. */
 bool fastpath_has_hazard(const char *interface, char *ret_words, size_t size);
 

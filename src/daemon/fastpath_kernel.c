@@ -14,7 +14,6 @@
 
 #include "fastpath_internal.h"
 #include "fastpath_memory.h"
-#include "fastpath_policy.h"
 #include "log.h"
 
 /* build/src/bpf/fastpath.bpf.o, as the linker has put it there: fastpath_object.S. */
@@ -90,7 +89,7 @@ static bool set_sizes(struct bpf_object *object, const char *pins, const struct 
 /* One that the programs do not look at: the one that is there, or a new one. */
 static int open_plain_map(const char *pins, enum fastpath_map map, const struct fastpath_sizes *sizes)
 {
-	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_MMAPABLE);
+	const struct bpf_map_create_opts options = {.sz = sizeof(options), .map_flags = BPF_F_MMAPABLE};
 	char path[FASTPATH_PIN_PATH];
 	int fd, error;
 
@@ -98,7 +97,7 @@ static int open_plain_map(const char *pins, enum fastpath_map map, const struct 
 	fd = bpf_obj_get(path);
 	if (fd >= 0)
 		return fd;
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, fastpath_map_names[map], sizeof(uint32_t), fastpath_map_value_bytes(map),
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, fastpath_map_names[map], sizeof(uint32_t), fastpath_map_value_bytes[map],
 			    fastpath_map_entries(map, sizes), &options);
 	if (fd < 0 || bpf_obj_pin(fd, path) == 0)
 		return fd;
@@ -110,7 +109,7 @@ static int open_plain_map(const char *pins, enum fastpath_map map, const struct 
 
 static bool load(struct fastpath_kernel *kernel, const struct fastpath_sizes *sizes, struct fastpath_outcome *outcome)
 {
-	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "pawsd");
+	const struct bpf_object_open_opts options = {.sz = sizeof(options), .object_name = "pawsd"};
 	int error = 0;
 
 	complaint[0] = '\0';
@@ -434,40 +433,9 @@ void fastpath_kernel_stop(struct fastpath_kernel *kernel)
 	fastpath_pins_stop(kernel->pins);
 }
 
-struct filling {
-	int map;
-	bool has_failed;
-};
-
-static void put_entry(void *context, const struct fastpath_policy_key *key, const struct fastpath_policy *value)
-{
-	struct filling *filling = context;
-
-	filling->has_failed = filling->has_failed || bpf_map_update_elem(filling->map, key, value, BPF_ANY) < 0;
-}
-
-/* A map of the policy, for the programs to look at. -1, errno set, where there is none to be had. */
-static int make_policy_map(const struct policy *policy)
-{
-	LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_NO_PREALLOC);
-	struct filling filling = {.map = -1};
-	size_t count;
-
-	errno = ENOMEM;
-	if (!fastpath_policy_count(policy, &count))
-		return -1;
-	filling.map = bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "fast_policy", sizeof(struct fastpath_policy_key), sizeof(struct fastpath_policy),
-				     (uint32_t)count + 1, &options);
-	if (filling.map < 0 || (fastpath_policy_each(policy, put_entry, &filling) && !filling.has_failed))
-		return filling.map;
-	close(filling.map);
-	errno = ENOMEM;
-	return -1;
-}
-
 int fastpath_kernel_make_policy(struct fastpath_kernel *kernel, const struct policy *policy, char *ret_error, size_t error_size)
 {
-	kernel->next_policy = make_policy_map(policy);
+	kernel->next_policy = fastpath_make_policy_map(policy);
 	if (kernel->next_policy >= 0)
 		return 0;
 	snprintf(ret_error, error_size, "the fast path cannot be given the policy: %s", strerror(errno));

@@ -4,26 +4,30 @@
 #include "flow_table.h"
 
 enum {
-	/* Of what the programs do not look at values have no meaning but their number. */
-	PLAIN_VALUE = 4096,
 	LENT_MAX = 1 << 16,
 };
 
 const char *const fastpath_map_names[FASTPATH_MAPS] = {
-#define X(id, name, is_shown) [FASTPATH_MAP_##id] = name,
+#define X(id, name, is_shown, bytes) [FASTPATH_MAP_##id] = name,
 	FASTPATH_MAP_TABLE(X)
 #undef X
 };
 
 const bool fastpath_map_is_shown[FASTPATH_MAPS] = {
-#define X(id, name, is_shown) [FASTPATH_MAP_##id] = is_shown,
+#define X(id, name, is_shown, bytes) [FASTPATH_MAP_##id] = is_shown,
+	FASTPATH_MAP_TABLE(X)
+#undef X
+};
+
+const uint32_t fastpath_map_value_bytes[FASTPATH_MAPS] = {
+#define X(id, name, is_shown, bytes) [FASTPATH_MAP_##id] = bytes,
 	FASTPATH_MAP_TABLE(X)
 #undef X
 };
 
 static uint32_t plain_values(size_t bytes)
 {
-	return (uint32_t)((bytes + PLAIN_VALUE - 1) / PLAIN_VALUE);
+	return (uint32_t)((bytes + FASTPATH_PLAIN_VALUE - 1) / FASTPATH_PLAIN_VALUE);
 }
 
 uint32_t fastpath_map_entries(enum fastpath_map map, const struct fastpath_sizes *sizes)
@@ -56,28 +60,9 @@ uint32_t fastpath_map_entries(enum fastpath_map map, const struct fastpath_sizes
 	return 0;
 }
 
-uint32_t fastpath_map_value_bytes(enum fastpath_map map)
-{
-	static const uint32_t bytes[FASTPATH_MAPS] = {
-		[FASTPATH_MAP_SHARED] = sizeof(struct fastpath_shared),
-		[FASTPATH_MAP_FLOWS] = sizeof(struct flow),
-		[FASTPATH_MAP_SYNS] = sizeof(struct flow_syn),
-		[FASTPATH_MAP_HEADS] = sizeof(struct fastpath_heads),
-		[FASTPATH_MAP_CLIENTS] = sizeof(struct client_use),
-		[FASTPATH_MAP_LENT] = sizeof(uint64_t),
-		[FASTPATH_MAP_COUNTS] = sizeof(struct fastpath_counts),
-		[FASTPATH_MAP_EVENTS] = sizeof(struct event_ring),
-		[FASTPATH_MAP_PAIRS] = PLAIN_VALUE,
-		[FASTPATH_MAP_SCALED] = PLAIN_VALUE,
-		[FASTPATH_MAP_OWNER] = PLAIN_VALUE,
-	};
-
-	return bytes[map];
-}
-
 size_t fastpath_map_bytes(enum fastpath_map map, const struct fastpath_sizes *sizes)
 {
-	return (size_t)fastpath_map_entries(map, sizes) * ((fastpath_map_value_bytes(map) + 7u) & ~7u);
+	return (size_t)fastpath_map_entries(map, sizes) * ((fastpath_map_value_bytes[map] + 7u) & ~7u);
 }
 
 struct fastpath_sizes fastpath_sizes_for(uint32_t capacity, uint32_t cpus)

@@ -66,7 +66,7 @@ static bool is_fitting(int fd, enum fastpath_map map, const struct fastpath_size
 	uint32_t len = sizeof(info);
 
 	return bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && info.type == BPF_MAP_TYPE_ARRAY && (info.map_flags & BPF_F_MMAPABLE) &&
-	       info.value_size == fastpath_map_value_bytes(map) && info.max_entries == fastpath_map_entries(map, sizes);
+	       info.value_size == fastpath_map_value_bytes[map] && info.max_entries == fastpath_map_entries(map, sizes);
 }
 
 void *fastpath_pins_map(int fd, size_t bytes)

@@ -42,7 +42,7 @@ static int load(struct bpf_object *object)
 
 bool fastpath_kernel_try(char *ret_words, size_t size)
 {
-	LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = "pawsd");
+	const struct bpf_object_open_opts options = {.sz = sizeof(options), .object_name = "pawsd"};
 	struct bpf_object *object;
 	int error;
 
