@@ -85,6 +85,8 @@ int worker_start(struct worker *worker, const cpu_set_t *cpus);
 
 /* The main thread, time and again: so that places of flows that have gone can be used again. */
 void worker_wait_for_programs(struct worker *worker);
+/* Whether that is urgent. */
+bool worker_rests_many(const struct worker *worker);
 
 /* Hands over an order; worker_has_done() tells when it is carried out. */
 void worker_give_order(struct worker *worker, const struct worker_order *order);

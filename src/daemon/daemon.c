@@ -21,6 +21,7 @@
 enum {
 	TICK_MS = 250,
 	LISTING_MS = 10, /* while somebody waits for a list of flows */
+	PLACES_MS = 25,	 /* while many places of flows rest */
 	STOP_WAIT_MS = 1000, /* for packets still queued when the rules have gone */
 	ERROR_SIZE = 1024,
 	MAIN_NICENESS = 10,
@@ -257,6 +258,8 @@ static int wait_ms(struct daemon *daemon, int fd)
 
 	if (listing_is_made(daemon))
 		return LISTING_MS;
+	if (worker_rests_many(&daemon->workers[0]))
+		return PLACES_MS;
 	if (fd < 0 && (daemon->has_to_stop || daemon->has_to_reload || daemon->change.kind != CHANGE_NONE))
 		return 0;
 	return feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS;
@@ -354,7 +357,7 @@ static const struct chore {
 	void (*carry_out)(struct daemon *daemon);
 } chores[] = {
 	{250, watch_rules},
-	{250, wait_for_programs},
+	{PLACES_MS, wait_for_programs},
 	{250, reload_check_trial},
 	{1000, reload_count_drain},
 	{5000, look_around_if_need_be},

@@ -381,6 +381,11 @@ void worker_wait_for_programs(struct worker *worker)
 	__atomic_store_n(&worker->grace, generation + 1, __ATOMIC_RELEASE);
 }
 
+bool worker_rests_many(const struct worker *worker)
+{
+	return worker->fastpath && __atomic_load_n(&worker->engine.table.limbo_count, __ATOMIC_RELAXED) > worker->engine.table.capacity / 256;
+}
+
 bool worker_has_done(const struct worker *worker)
 {
 	return __atomic_load_n(&worker->order_done, __ATOMIC_ACQUIRE) == worker->order_wanted;
