@@ -76,7 +76,7 @@ $(BUILD)/%.o: %.c
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -ffreestanding -fno-strict-aliasing -std=gnu11 -Wall -Wextra -Wno-unused-function \
-	-Isrc/bpf/freestanding -Iinclude -I/usr/include/$(shell uname -m)-linux-gnu
+	-ffile-prefix-map=$(CURDIR)=. -Isrc/bpf/freestanding -Iinclude -I/usr/include/$(shell $(BPF_CLANG) -print-multiarch)
 $(BPF): src/bpf/fastpath.bpf.c
 	@mkdir -p $(@D)
 	$(BPF_CLANG) $(BPF_CFLAGS) $(filter -Werror,$(CFLAGS)) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<

@@ -7,6 +7,7 @@
 #   install    who and what is there, and that nothing runs
 #   start      as README.md has it
 #   upgrade    during transfers; of one that stands still; to one that refuses the configuration
+#   fast path  upgrade and removal with it, the latter also with [rules] on_stop = keep
 #   remove     also with [rules] on_stop = keep, for each backend
 #   purge      what is left
 set -Eeuo pipefail
@@ -20,6 +21,8 @@ here=$(dirname "$0")
 . "$here/../kernels/guest_placements.sh"
 # shellcheck source=tests/kernels/guest_service.sh
 . "$here/../kernels/guest_service.sh"
+# shellcheck source=tests/kernels/guest_fastpath.sh
+. "$here/../kernels/guest_fastpath.sh"
 
 UNITS=(pawsd pawsd-exporter)
 
@@ -202,6 +205,66 @@ upgrade_refused() {
 	cp "$WORK/before.conf" $CONF
 }
 
+# ---- fast path -------------------------------------------------------------------------------
+
+DROPIN=/etc/systemd/system/pawsd.service.d/fastpath.conf
+
+# config_fast LINE-OF-[rules]...
+config_fast() {
+	config_gateway rewrite "$@"
+	sed -i 's/^workers = .*/workers = 1/' $CONF
+	printf '[fastpath]\ninterfaces = lan0:lan\n' >>$CONF
+}
+
+fast_path() {
+	local before name="fast path"
+	phase "$name"
+	config_fast
+	mkdir -p ${DROPIN%/*}
+	check "$name: what the unit needs for it is there" ln -s /usr/share/pawsd/fastpath.conf ${DROPIN%/*}
+	systemctl daemon-reload
+	check "$name: it starts" systemctl restart pawsd
+	check "$name: programs at an interface, by $(attached_by)" status_says 1
+	check "$name: connections are rewritten" rewrites
+	check "$name: nothing is queued" none_queued
+	check "$name: transfers begin" transfers_start
+	kept >"$WORK/kept"
+	before=$(main_pid)
+	remember
+	check "$name, upgrade: apt installs it once more" apt_install next --reinstall
+	check "$name, upgrade: another process is ready" is_anew "$before"
+	check "$name, upgrade: maps and links are the same" is_kept
+	check "$name, upgrade: flows are known from before" wait_until 5 logged 'flows are known from before'
+	check "$name, upgrade: they are rewritten" wait_until 20 moves_on "$(counted "" out_rewritten)"
+	transfers_end "$name, upgrade: transfer"
+	check "$name, upgrade: nothing went by" [ "$(counted "" synack_unknown midstream_out midstream_in)" = 0 ]
+	check "$name, upgrade: programs are there once" [ "$(programs | wc -l)" = 2 ]
+	unhurt "$name, upgrade"
+	check "$name, upgrade: nothing of it was queued" none_queued
+	fast_removed "$name, remove"
+	check "$name: apt installs it again" apt install /pawsd/next/pawsd_*.deb
+	config_fast "on_stop = keep"
+	check "$name, on_stop = keep: it starts" systemctl start pawsd
+	check "$name, on_stop = keep: programs at an interface" status_says 1
+	check "$name, on_stop = keep: it stops" systemctl stop pawsd
+	check "$name, on_stop = keep: programs stay" [ "$(programs | wc -l)" = 2 ]
+	fast_removed "$name, on_stop = keep, remove"
+	rm $DROPIN
+	rmdir ${DROPIN%/*}
+	systemctl daemon-reload
+	check "$name: apt installs both" apt_install next
+	config_gateway rewrite
+	check "$name: they start without it" systemctl start "${UNITS[@]}"
+}
+
+# fast_removed NAME
+fast_removed() {
+	check "$1: apt removes pawsd" apt remove pawsd
+	is_removed "$1"
+	check "$1: no program, no name, no clsact is left" nothing_of_it_left
+	check "$1: nor a directory for them" fails ls -d $PINS /run/pawsd-bpf
+}
+
 # ---- remove ----------------------------------------------------------------------------------
 
 # Rules of others, which look a little like pawsd's.
@@ -278,6 +341,7 @@ install_them
 start_them
 upgrade
 upgrade_refused
+fast_path
 remove
 remove_kept nft
 remove_kept iptables nft
