@@ -5,6 +5,7 @@
 # CAP_NET_ADMIN alone; the helper changes rules. Started by root, with a user of its own, and as the unit file starts it,
 # by somebody who is not root. What an intruder would try is tried, by ptrace, in a running pawsd.
 set -euo pipefail
+unset PAWSD_FASTPATH # which has its part here
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
 net_require jq:jq setpriv:util-linux systemd-analyze:systemd pgrep:procps
