@@ -135,8 +135,14 @@ fast() {
 
 # scenarios: all but one, of which test_fastpath.sh says why.
 scenarios() {
-	find "$REPO/tests/replay" -name '*.pkt' ! -name synack_of_another_table_full.pkt |
-		xargs "$TOOLS/replay" -f "$BUILD_DIR/src/bpf/fastpath.bpf.o" >"$WORK/scenarios" || { grep -v ^ok "$WORK/scenarios"; return 1; }
+	local files=() file
+	for file in "$REPO"/tests/replay/*.pkt; do
+		[ "${file##*/}" = synack_of_another_table_full.pkt ] || files+=("$file")
+	done
+	"$TOOLS/replay" -f "$BUILD_DIR/src/bpf/fastpath.bpf.o" "${files[@]}" >"$WORK/scenarios" || {
+		grep -v ^ok "$WORK/scenarios"
+		return 1
+	}
 	[ "$(grep -c ^ok "$WORK/scenarios")" -gt 300 ]
 }
 
