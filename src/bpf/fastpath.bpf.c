@@ -45,8 +45,6 @@ __attribute__((noinline)) int fast_parse(struct __sk_buff *skb, struct passage *
 {
 	if (!p)
 		return false;
-	if (parse_at_a_glance(skb, &p->segment))
-		return true;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		return parse_ipv4(skb, link_len, p->side, &p->segment);
 	return skb->protocol == bpf_htons(ETH_P_IPV6) && parse_ipv6(skb, link_len, p->side, &p->segment);
@@ -74,7 +72,7 @@ inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side sid
 
 	if (!shared || is_anothers(skb, shared, side))
 		return LEAVE;
-	if (!fast_parse(skb, &p, link_len))
+	if (!parse_at_a_glance(skb, &p.segment) && !fast_parse(skb, &p, link_len))
 		return leave_to_rules(skb, &p, shared);
 	if (!fast_find(&p))
 		return leave_to_queue(skb, &p, shared);
@@ -93,6 +91,11 @@ inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side sid
 		return fast_syn(skb, &p);
 	if (!look_up_flow(&w, p.flow_at - 1))
 		return leave_to_queue(skb, &p, shared);
+	if (runs_on(&p, w.flow)) {
+		use_clock(&w, shared);
+		note_seen(w.flow, p.tick);
+		return p.outbound ? handle_out(skb, &p, &w) : handle_in(skb, &p, &w);
+	}
 	if (!(side & (SIDE_PRE | SIDE_OUT)) && (w.flow->flags & FLOW_HAS_ELDER) &&
 	    (!fast_choose(&p) || !look_up_flow(&w, p.flow_at - 1)))
 		return LEAVE;

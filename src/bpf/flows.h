@@ -46,17 +46,33 @@ inline_always bool look_up_flow(struct world *w, uint32_t at)
 	return w->flow && w->syn;
 }
 
+inline_always void use_clock(struct world *w, struct fastpath_shared *shared)
+{
+	w->shared = shared;
+	w->clock = (struct clock){.shared = &shared->clock, .max_lead_ms = shared->clock_max_lead_ms, .base = shared->clock_base};
+}
+
 inline_always bool enter(struct world *w)
 {
-	w->shared = find_shared();
-	if (!w->shared)
+	struct fastpath_shared *shared = find_shared();
+
+	if (!shared)
 		return false;
-	w->clock = (struct clock){.shared = &w->shared->clock, .max_lead_ms = w->shared->clock_max_lead_ms, .base = w->shared->clock_base};
+	use_clock(w, shared);
 	return true;
 }
 
+/* Once a second: processors that handle both ways of a flow need not have its memory from each other for that. */
+inline_always void note_seen(struct flow *flow, uint64_t tick)
+{
+	const uint32_t now_s = (uint32_t)(tick / 1000);
+
+	if (flow->last_seen_s != now_s)
+		flow->last_seen_s = now_s;
+}
+
 /* Finds the packet's flow. False where it cannot be told whether there is one. */
-__attribute__((noinline)) int fast_find(struct passage *p)
+inline_always int fast_find(struct passage *p)
 {
 	struct fastpath_shared *shared = find_shared();
 	uint32_t *head, next;

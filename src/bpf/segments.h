@@ -77,8 +77,16 @@ __attribute__((noinline)) int fast_segment(struct __sk_buff *skb, struct passage
 		return handle_stranger(skb, p, &w);
 	if (move == MOVE_THOUGHT || (move == MOVE_LOST && (p->side & SIDE_PRE)))
 		return leave_to_queue(skb, p, w.shared);
-	w.flow->last_seen_s = (uint32_t)(p->tick / 1000);
+	note_seen(w.flow, p->tick);
 	return p->outbound ? handle_out(skb, p, &w) : handle_in(skb, p, &w);
+}
+
+/* True for nearly all packets: segments by which nothing of their flow changes but what it has sent last. */
+inline_always bool runs_on(const struct passage *p, const struct flow *flow)
+{
+	const struct flow now = {.word = atomic_load(&flow->word)};
+
+	return now.state == FLOW_ESTABLISHED && !(p->segment.flags & (TCP_SYN | TCP_FIN | TCP_RST)) && plain_is(&now);
 }
 
 #endif
