@@ -35,7 +35,7 @@ DAEMON := $(call objects,src/daemon/*.c)
 BPF_CLANG ?= clang
 WITH_FASTPATH ?= $(if $(shell command -v $(BPF_CLANG)),$(if $(wildcard /usr/include/bpf/libbpf.h),yes,no),no)
 BPF := $(BUILD)/src/bpf/fastpath.bpf.o
-FASTPATH_KERNEL := $(patsubst %,$(BUILD)/src/daemon/fastpath_%.o,kernel attach hazards pins policy_map try)
+FASTPATH_KERNEL := $(patsubst %,$(BUILD)/src/daemon/fastpath_%.o,kernel attach hazards pins policy_map programs try)
 ifeq ($(WITH_FASTPATH),yes)
 DAEMON := $(filter-out %/fastpath_missing.o,$(DAEMON)) $(BUILD)/src/daemon/fastpath_object.o
 else

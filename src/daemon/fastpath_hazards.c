@@ -99,3 +99,15 @@ bool fastpath_has_hazard(const char *interface, char *ret_words, size_t size)
 	close(fd);
 	return found;
 }
+
+bool fastpath_is_hindered(const char *pins, const char *interface, char *ret_words, size_t size)
+{
+	struct fastpath_hook hook = {.pins = pins, .interface = interface, .index = if_nametoindex(interface)};
+
+	if (fastpath_has_hazard(interface, ret_words, size))
+		return true;
+	for (hook.way = 0; hook.way < FASTPATH_WAYS; hook.way++)
+		if (fastpath_hook_is_shared(&hook, ret_words, size))
+			return true;
+	return false;
+}

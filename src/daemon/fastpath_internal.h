@@ -32,6 +32,13 @@ void fastpath_hook_detach(const struct fastpath_hook *hook);
 /* Words for a program of somebody else's on the same hook; false: there is none. */
 bool fastpath_hook_is_shared(const struct fastpath_hook *hook, char *ret_words, size_t size);
 
+/*
+ * fastpath_programs.c: the programs, opened; NULL with errno. And what libbpf has complained of first since then, which says more
+ * than errno does; "": nothing.
+ */
+struct bpf_object *fastpath_programs_open(void);
+const char *fastpath_programs_complaint(void);
+
 /* ---- fastpath_pins.c ---- */
 
 enum {
@@ -68,5 +75,8 @@ int fastpath_make_policy_map(const struct policy *policy);
 
 /* fastpath_hazards.c: why the interface cannot be used; false: it can. */
 bool fastpath_has_hazard(const char *interface, char *ret_words, size_t size);
+
+/* Why it cannot have programs, for that or others' programs; false: it can. */
+bool fastpath_is_hindered(const char *pins, const char *interface, char *ret_words, size_t size);
 
 #endif

@@ -16,9 +16,6 @@
 #include "fastpath_memory.h"
 #include "log.h"
 
-/* build/src/bpf/fastpath.bpf.o, as the linker has put it there: fastpath_object.S. */
-extern const char fastpath_object[], fastpath_object_end[];
-
 struct fastpath_kernel {
 	char pins[FASTPATH_PATH_SIZE];
 	int lock; /* of the directory */
@@ -37,18 +34,6 @@ const char *fastpath_kernel_missing(void)
 }
 
 /* ---- words ---- */
-
-/* What libbpf complained of last: it says more than errno. */
-static char complaint[FASTPATH_WORDS];
-
-static int note_complaint(enum libbpf_print_level level, const char *format, va_list arguments)
-{
-	if (level == LIBBPF_WARN && !complaint[0]) {
-		vsnprintf(complaint, sizeof(complaint), format, arguments);
-		complaint[strcspn(complaint, "\n")] = '\0';
-	}
-	return 0;
-}
 
 __attribute__((format(printf, 2, 3))) static void say_why_not(struct fastpath_outcome *outcome, const char *format, ...)
 {
@@ -109,12 +94,10 @@ static int open_plain_map(const char *pins, enum fastpath_map map, const struct 
 
 static bool load(struct fastpath_kernel *kernel, const struct fastpath_sizes *sizes, struct fastpath_outcome *outcome)
 {
-	const struct bpf_object_open_opts options = {.sz = sizeof(options), .object_name = "pawsd"};
+	const char *complaint = fastpath_programs_complaint();
 	int error = 0;
 
-	complaint[0] = '\0';
-	libbpf_set_print(note_complaint);
-	kernel->object = bpf_object__open_mem(fastpath_object, (size_t)(fastpath_object_end - fastpath_object), &options);
+	kernel->object = fastpath_programs_open();
 	if (!kernel->object || !set_sizes(kernel->object, kernel->pins, sizes)) {
 		say_why_not(outcome, "the programs that pawsd was built with cannot be used: %s", complaint);
 		return false;
@@ -140,19 +123,6 @@ static bool load(struct fastpath_kernel *kernel, const struct fastpath_sizes *si
 
 /* ---- the whole ---- */
 
-/* Why the interface cannot have programs; false: it can. */
-static bool is_hindered(const char *pins, const char *interface, char *ret_words, size_t size)
-{
-	struct fastpath_hook hook = {.pins = pins, .interface = interface, .index = if_nametoindex(interface)};
-
-	if (fastpath_has_hazard(interface, ret_words, size))
-		return true;
-	for (hook.way = 0; hook.way < FASTPATH_WAYS; hook.way++)
-		if (fastpath_hook_is_shared(&hook, ret_words, size))
-			return true;
-	return false;
-}
-
 static void look_for_hindrance(const struct config *config, struct fastpath_outcome *outcome)
 {
 	const struct fastpath_config *fastpath = &config->rules.fastpath;
@@ -165,7 +135,7 @@ static void look_for_hindrance(const struct config *config, struct fastpath_outc
 	/* One that is not there may come. */
 	for (size_t i = 0; i < fastpath->interface_count; i++)
 		if (if_nametoindex(fastpath->interfaces[i].name) &&
-		    is_hindered(fastpath->pins, fastpath->interfaces[i].name, words, sizeof(words)))
+		    fastpath_is_hindered(fastpath->pins, fastpath->interfaces[i].name, words, sizeof(words)))
 			say_why_not(outcome, "%s", words);
 }
 
@@ -419,7 +389,7 @@ void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config 
 		words[0] = '\0';
 		if (!index)
 			snprintf(words, sizeof(words), "%s is not there", name);
-		else if (is_hindered(kernel->pins, name, words, sizeof(words)))
+		else if (fastpath_is_hindered(kernel->pins, name, words, sizeof(words)))
 			fastpath_pins_detach(kernel->pins, name);
 		else if (attach(kernel, name, index, &ret->is_tcx, words, sizeof(words)))
 			ret->index[ret->count++] = index;

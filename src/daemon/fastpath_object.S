@@ -2,11 +2,14 @@
 /* The programs for the kernel, as clang has made them from src/bpf/: FASTPATH_OBJECT is that file. */
 	.section .rodata
 	.balign 16
-	.global fastpath_object, fastpath_object_end
+	.global fastpath_object, fastpath_object_bytes
 	.type fastpath_object, @object
 fastpath_object:
 	.incbin FASTPATH_OBJECT
-fastpath_object_end:
-	.byte 0
 	.size fastpath_object, . - fastpath_object
+	.balign 8
+	.type fastpath_object_bytes, @object
+	.size fastpath_object_bytes, 8
+fastpath_object_bytes:
+	.quad fastpath_object_bytes - fastpath_object
 	.section .note.GNU-stack, "", @progbits

@@ -370,7 +370,7 @@ static struct model_packet life_packet(const struct life *life, bool is_to_clien
 	if (is_to_client)
 		packet = answer_to(&packet);
 	else if (life->has_ingress)
-		packet.mark = (life->is_plain && random_below(8) ? FASTPATH_MARK_DONE_OUT : FASTPATH_MARK_SLOW) << 16;
+		packet.mark = (uint32_t)(life->is_plain && random_below(8) ? FASTPATH_MARK_DONE_OUT : FASTPATH_MARK_SLOW) << 16;
 	return packet;
 }
 
