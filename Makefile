@@ -224,10 +224,10 @@ sim-long:
 	@$(MAKE) -s --no-print-directory $(SIM) $(if $(FASTPATH),$(BPF))
 	@$(SIM) --long --seed $(SEED) $(if $(PACKETS),--packets $(PACKETS)) $(SIM_FASTPATH)
 
-# One namespace test: make check-netns TEST=strip
+# One namespace test: make check-netns TEST=strip. With the fast path on: FASTPATH=yes.
 check-netns: test-deps
 	@$(MAKE) -s --no-print-directory all test-programs
-	@tests/run $(BUILD) $(or $(TEST),netns)
+	@$(if $(FASTPATH),PAWSD_FASTPATH=auto) tests/run $(BUILD) $(or $(TEST),netns)
 
 # Traffic of thousands of flows and faults at random, for MINUTES; what a run injected is repeated with its SEED:
 # sudo make soak MINUTES=60 [SEED=n] [FAULTS="kill9 reload"].

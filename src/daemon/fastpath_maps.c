@@ -62,6 +62,8 @@ uint32_t fastpath_map_entries(enum fastpath_map map, const struct fastpath_sizes
 
 size_t fastpath_map_bytes(enum fastpath_map map, const struct fastpath_sizes *sizes)
 {
+	if (map >= FASTPATH_MAPS)
+		return 0;
 	return (size_t)fastpath_map_entries(map, sizes) * ((fastpath_map_value_bytes[map] + 7u) & ~7u);
 }
 

@@ -33,10 +33,12 @@ void helper_keep_slots(struct helper_server *server)
 /* What others' rules do that no interface tells; "": nothing. */
 static void find_hindrance(const struct helper_server *server, char ret[FASTPATH_WORDS])
 {
-	const char *rule = server->surroundings.found[HAZARD_MARKS];
+	const char *rule = server->surroundings.found[HAZARD_MARKS], *table = server->surroundings.found[HAZARD_FLOWTABLE];
 
 	ret[0] = '\0';
-	if (*rule)
+	if (*table)
+		snprintf(ret, FASTPATH_WORDS, "a flow table takes packets past the rules, in hardware or not, and so past the queue: %s", table);
+	else if (*rule)
 		snprintf(ret, FASTPATH_WORDS, "a rule changes bits of marks that it uses ([fastpath] mark_bit): %s", rule);
 }
 

@@ -23,7 +23,7 @@ jq -n --slurpfile forward "$results/forward.json" --slurpfile scale "$results/sc
 	'{congestion_control: $congestion} + $forward[0] + {scale: $scale[0]}' >"$build/bench.json"
 
 # A line for each load, a column for each alternative, of the ratios to plain NAT.
-jq -r '.results as $r | ["plain", "off", "kernel-strip", "strip-kernel", "strip-queue", "observe", "rewrite", "textbook"] as $a
+jq -r '.results as $r | ["plain", "off", "kernel-strip", "strip-kernel", "strip-queue", "observe", "rewrite", "fastpath", "textbook"] as $a
 	| (["load"] + $a | @tsv), (["bulk1", "bulk8", "rr", "crr", "pps", "mix", "latency_p50", "latency_p99", "latency_p99.9"][]
 	as $l | [$l] + [$a[] as $x | ($r[] | select(.load == $l and .alternative == $x) | .ratio_to_plain) // "-"] | @tsv)' \
 	"$build/bench.json" >"$results/ratios.tsv"
@@ -49,7 +49,7 @@ gnuplot <<-EOT
 	set key outside right
 	set grid ytics
 	set datafile missing "-"
-	plot for [column = 2:9] "< head -7 $results/ratios.tsv" using column:xtic(1) title columnheader(column)
+	plot for [column = 2:10] "< head -7 $results/ratios.tsv" using column:xtic(1) title columnheader(column)
 EOT
 echo
 echo "$build/bench.json, $build/bench.svg"

@@ -6,7 +6,7 @@
 # random are then forwarded, and the processor time of pawsd is held against their number. Without conntrack, which would
 # make a connection of each: pawsd's thread would be charged for entering them into its table.
 set -euo pipefail
-export NET_BOX=no
+export NET_BOX=no PAWSD_FASTPATH=no
 export TMPDIR=${TMPDIR:-/dev/shm} # as /run is: no disk is behind the flow table
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/../netns/lib.sh"
@@ -58,6 +58,36 @@ flows_case() {
 	figure ready "$1" "$READY_MS" ms
 	cost flows "$1" "$1"
 	pawsd_stop
+}
+
+sent_packets() { ip -n "$GW" -s -j link show wan0 | jq '.[0].stats64.tx.packets'; }
+
+# The same by the kernel's programs: nanoseconds of theirs a packet, and how many packets are forwarded by one sender that sends
+# as many as it can.
+fast_case() {
+	local before
+	mkdir -p "$WORK/run" "$WORK/state"
+	PAWSD_FASTPATH=yes configure 1048576
+	"$TOOLS/fill_flows" "$WORK/pawsd.conf" "$1" >/dev/null
+	ready_ms
+	[ "$(metric flow_table_used)" = "$1" ] || { echo "the flows were not found again" >&2 && exit 1; }
+	figure fast-ready "$1" "$READY_MS" ms
+	start "$GW" "$TOOLS/progcost" lan_ingress "$SECONDS_EACH" >"$WORK/progcost"
+	before=$(sent_packets)
+	in_ns "$CL" "$TOOLS/flood" --interface lan0 --gateway "$GATEWAY_MAC" --flows "$1" --seconds "$SECONDS_EACH" >/dev/null
+	figure fast-rate "$1" $((($(sent_packets) - before) / SECONDS_EACH)) packets/s
+	wait "$STARTED"
+	figure fast-program "$1" "$(awk 'NF == 3 {print $3}' "$WORK/progcost" | tail -1)" ns/packet
+	[ "$(counted "" out_rewritten)" -gt 1000 ] || { echo "the segments were not rewritten" >&2 && exit 1; }
+	pawsd_stop
+}
+
+# How many that are without pawsd.
+plain_case() {
+	local before
+	before=$(sent_packets)
+	in_ns "$CL" "$TOOLS/flood" --interface lan0 --gateway "$GATEWAY_MAC" --flows "$1" --seconds "$SECONDS_EACH" >/dev/null
+	figure plain-rate "$1" $((($(sent_packets) - before) / SECONDS_EACH)) packets/s
 }
 
 prefixes_case() {
@@ -130,6 +160,7 @@ awk 'BEGIN { for (i = 0; i < 100000; i++) printf "20.%d.%d.%d\n", i / 32768, i /
 for flows in 10000 100000 1000000; do memory_case $flows; done
 for ((round = 0; round < ROUNDS; round++)); do
 	for flows in 1000 100000 1000000; do flows_case $flows; done
+	for flows in 1000 100000 1000000; do plain_case $flows; fast_case $flows; done
 	for prefixes in 10 1000 100000; do prefixes_case $prefixes; done
 	reload_case
 done
