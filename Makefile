@@ -61,7 +61,7 @@ BORROWED_handcap := $(call objects,tests/tools/replay/text.c tests/tools/replay/
 # The simulator: its own program, whose head (tests/sim/main.c) says how it is built.
 SIM := $(BUILD)/tests/sim
 SEED ?= 1
-SIM_FASTPATH = $(if $(FASTPATH),--fastpath $(BPF))
+SIM_FASTPATH = $(if $(FASTPATH),--fastpath $(BPF)$(if $(filter wan,$(FASTPATH)), --side wan))
 
 MANUALS := $(patsubst man/%.in,$(BUILD)/man/%,$(wildcard man/*.in))
 UNITS := $(patsubst systemd/%.in,$(BUILD)/systemd/%,$(wildcard systemd/*.in))

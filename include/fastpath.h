@@ -25,14 +25,14 @@ enum {
 	FASTPATH_WANS_MAX = 16,
 };
 
-/* Marks of packets. */
+/* Marks of packets. Of the two programs of an interface the first comes before netfilter, the last behind it. */
 enum fastpath_mark {
-	FASTPATH_MARK_NONE = 0,	    /* nobody has looked at it */
-	FASTPATH_MARK_DONE_OUT = 1, /* from a client: nothing more is to be done */
-	FASTPATH_MARK_SLOW = 2,	    /* from a client: for the queue */
-	FASTPATH_MARK_OTHER = 3,    /* from a client: of nothing that is known here */
-	FASTPATH_MARK_IN = 3,	    /* the bits of these */
-	FASTPATH_MARK_DONE_IN = 4,  /* to a client: likewise */
+	FASTPATH_MARK_NONE = 0,	      /* nobody has looked at it */
+	FASTPATH_MARK_DONE_FIRST = 1, /* by the first program: nothing more is to be done */
+	FASTPATH_MARK_SLOW = 2,	      /* likewise: for the queue */
+	FASTPATH_MARK_OTHER = 3,      /* likewise: of nothing that is known here */
+	FASTPATH_MARK_FIRST = 3,      /* the bits of these */
+	FASTPATH_MARK_DONE_LAST = 4,  /* nothing is left to the last program: it has done with it, or the queue has */
 };
 
 struct fastpath_heads {
@@ -56,7 +56,7 @@ struct fastpath_shared {
 	uint32_t clock_base, clock_max_lead_ms;
 	uint32_t lent_mask;
 	uint32_t wan_count, wan[FASTPATH_WANS_MAX]; /* interfaces to the servers; none: all that a packet did not come in by */
-	uint32_t lan_count, lan[FASTPATH_WANS_MAX]; /* those where programs see packets */
+	uint32_t covered_count, covered[FASTPATH_WANS_MAX]; /* those where programs see packets */
 	int64_t clock_offset_ms; /* of the tick, from CLOCK_BOOTTIME */
 	uint64_t frozen_tick;	 /* in tests: what time it is; 0: what the kernel says */
 	uint64_t secret[2];

@@ -112,6 +112,11 @@ enum {
 	FLOW_GIVEN_BACK = 0xf,
 };
 
+/* The repair of a flow that nobody finds any more, for a program has opened another in front of it: no process takes it over. */
+enum {
+	FLOW_RETIRED = 0xf,
+};
+
 /* What is known of a flow's last SYN and seldom asked: kept apart, so that the rest stays one line. */
 struct flow_syn {
 	uint32_t isn;

@@ -8,7 +8,6 @@
 #include "clock.h"
 #include "flow.h"
 #include "packet.h"
-#include "packet.h"
 #include "policy.h"
 #include "reason.h"
 #include "seq.h"
@@ -29,6 +28,9 @@ enum {
 	PLAIN_GONE_PAST_MS = 3600000,
 	PLAIN_SILENCE_S = 2, /* what runs, or was on its way, is heard before */
 	PLAIN_TICKS_APART_MS = 5000, /* more than those of two who handle packets at the same time */
+	PLAIN_LATE_MS = 60000, /* older than that no segment arrives */
+	PLAIN_FAST_CLOCK_SHARE = 256,
+	PLAIN_LEAD_LEAST_MS = 500, /* with [clock] max_lead_ms = 0, too, packets are held back on their way */
 };
 
 /*
@@ -160,6 +162,47 @@ static inline bool plain_shift_out(const struct clock *clock, uint64_t tick, con
 	       !seq_after(*ret_tsval, clock_tsval(clock, tick) + clock->max_lead_ms);
 }
 
+/*
+ * True when a TSval is further ahead of the last SYN's than a clock of 1 kHz can bring it: by more
+ * than the lead, which covers what the SYN may have been held back on its way here, and 1/256,
+ * eight times what clocks are usually off by. After 24 days one that has fallen behind, as a clock of
+ * 100 Hz does, can no longer be told from one that is ahead; a fast one is long known by then.
+ */
+static inline bool plain_has_run_away(const struct clock *clock, uint64_t tick, const struct flow *flow, const struct flow_syn *syn,
+				      uint32_t tsval)
+{
+	const uint32_t lead_ms = clock->max_lead_ms > PLAIN_LEAD_LEAST_MS ? clock->max_lead_ms : PLAIN_LEAD_LEAST_MS;
+	uint64_t age_ms = plain_syn_age_ms(syn, tick);
+	uint32_t ahead = tsval - flow->syn_tsval - (uint32_t)age_ms;
+
+	return age_ms <= INT32_MAX && seq_after(ahead, lead_ms + (uint32_t)(age_ms / PLAIN_FAST_CLOCK_SHARE));
+}
+
+/*
+ * Where plain_shift_out() is false and nobody is there to think: what leaves of a plain flow all the same. What a client sends
+ * before it has a connection, or has sent on an older one, tells no time: nothing newer than the SYN then. Else it runs ahead
+ * of the clock, and *ret_reason says so, until the flow is scaled.
+ */
+static inline uint32_t plain_shift_at_a_loss(const struct clock *clock, uint64_t tick, const struct flow *flow, const struct flow_syn *syn,
+					     uint32_t seq, uint32_t tsval, enum reason *ret_reason)
+{
+	const uint32_t shifted = tsval + flow->offset;
+
+	*ret_reason = REASON_OUT_REWRITTEN;
+	if (plain_has_run_away(clock, tick, flow, syn, shifted)) {
+		if (flow_in_handshake(flow) || (plain_syn_age_ms(syn, tick) <= PLAIN_LATE_MS && seq_after(syn->isn, seq)))
+			return flow->tsval_high;
+		*ret_reason = REASON_OUT_UNSCALED;
+	}
+	return shifted ? shifted : UINT32_MAX; /* 0 would be taken for "no timestamp" */
+}
+
+/* The flow has sent what is further ahead of the clock than the lead: what it sends next takes thought. */
+static inline bool plain_is_ahead(const struct clock *clock, uint64_t tick, const struct flow *flow)
+{
+	return seq_after(flow->tsval_high, clock_tsval(clock, tick) + clock->max_lead_ms);
+}
+
 /* Nearly all TSecrs: one that lies between the flow's SYN and its newest, all of one offset. */
 static inline bool plain_is_echo(const struct flow *flow, uint32_t tsecr)
 {
@@ -226,19 +269,35 @@ static inline bool plain_is_of_a_raw_syn(const struct flow *flow, const struct f
 	       tsecr - (flow->syn_tsval - lately) > 2 * lately;
 }
 
+/* True where `value` is nearer to the newest TSval that the flow has sent than `other`. */
+static inline bool plain_is_nearer(const struct flow *flow, uint32_t value, uint32_t other)
+{
+	const uint32_t one = value - flow->tsval_high, two = other - flow->tsval_high;
+
+	return (one > INT32_MAX ? -one : one) < (two > INT32_MAX ? -two : two);
+}
+
 /*
  * True for a segment of the client's, of sequence number `seq`, that says what pawsd has made of it, and not what the client has
  * said: its TSval is nearer to what the flow has sent than it would be if it were shifted.
  */
-static inline bool plain_is_done(const struct flow *flow, const struct flow_syn *syn, uint8_t tcp_flags, uint32_t seq, uint32_t tsval)
+static inline bool plain_is_done_out(const struct flow *flow, const struct flow_syn *syn, uint8_t tcp_flags, uint32_t seq, uint32_t tsval)
 {
-	const uint32_t as_is = tsval - flow->tsval_high, shifted = as_is + flow->offset;
-
 	if (!plain_is(flow) || flow->offset == 0)
 		return false;
 	if (tcp_flags & TCP_SYN)
 		return seq == syn->isn && tsval == flow->syn_tsval;
-	return (as_is > INT32_MAX ? -as_is : as_is) < (shifted > INT32_MAX ? -shifted : shifted);
+	return plain_is_nearer(flow, tsval, tsval + flow->offset);
+}
+
+/* The same for one of the server's: its TSecr is what the client has said, and would be nearer to what the flow has sent if it were shifted. */
+static inline bool plain_is_done_in(const struct flow *flow, uint8_t tcp_flags, uint32_t tsecr)
+{
+	if (!plain_is(flow) || flow->offset == 0 || tsecr == 0)
+		return false;
+	if (tcp_flags & TCP_SYN)
+		return tsecr == flow_said_in_syn(flow);
+	return plain_is_nearer(flow, tsecr + flow->offset, tsecr);
 }
 
 #endif

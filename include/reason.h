@@ -8,7 +8,7 @@
  * manual. To add one: a line here, and the place in the engine that returns it.
  *
  * X(ID, name, action, total, help)
- *   action  MODIFY: the verdict carries the changed packet; PASS: it leaves bit-identical
+ *   action  MODIFY: the verdict carries the changed packet; PASS: it leaves bit-identical (OUT_DROPPED: not at all)
  *   total   the column of a destination's totals that it adds to:
  *           REWRITTEN, STRIPPED, REPAIRED, OBSERVED or PASSED
  */
@@ -83,6 +83,8 @@
 	  "segment to the client of a flow that began without pawsd") \
 	X(MARK_LOST, "mark_lost", PASS, PASSED, \
 	  "segment that the fast path had rewritten, and whose mark somebody else's rule has taken away: not rewritten once more") \
+	X(OUT_DROPPED, "out_dropped", PASS, PASSED, \
+	  "segment that the fast path has before it behind the NAT, of a flow that needs thought: dropped, to be sent again") \
 	X(NO_TIMESTAMPS, "no_timestamps", PASS, PASSED, \
 	  "segment without the option, of no known flow") \
 	X(TRUNCATED, "truncated", PASS, PASSED, \

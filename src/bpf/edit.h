@@ -19,7 +19,7 @@ inline_always int done(struct __sk_buff *skb, struct passage *p, const struct fa
 	count(slot, reason);
 	if (p->is_told)
 		fast_tell(p, slot, reason);
-	return mark(skb, shared, p->side & SIDE_PRE ? FASTPATH_MARK_DONE_OUT : FASTPATH_MARK_DONE_IN);
+	return mark(skb, shared, p->side & SIDE_PRE ? FASTPATH_MARK_DONE_FIRST : FASTPATH_MARK_DONE_LAST);
 }
 
 /* Behind netfilter there is no queue any more. */

@@ -4,7 +4,8 @@
  * thought is left to the queue: it is marked, and the rules see to the rest.
  *
  * A program sits on either way of one interface. One of them comes before netfilter, and can leave packets to the queue;
- * the other comes behind it, and does its best with what it is given.
+ * the other comes behind it, and does its best with what it is given. On the clients' side it is what they send that comes
+ * before netfilter, with inner addresses; on the servers' side what they receive, with public ones.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -37,6 +38,7 @@
 #include "flows.h"
 #include "events.h"
 #include "edit.h"
+#include "strangers.h"
 #include "segments.h"
 #include "handshakes.h"
 
@@ -56,11 +58,39 @@ __attribute__((noinline)) int fast_parse(struct __sk_buff *skb, struct passage *
  */
 inline_always bool is_anothers(const struct __sk_buff *skb, const struct fastpath_shared *shared, enum side side)
 {
-	const uint32_t looked_at = side & SIDE_PRE ? FASTPATH_MARK_IN : FASTPATH_MARK_DONE_OUT | FASTPATH_MARK_DONE_IN;
+	const uint32_t looked_at = side & SIDE_PRE ? FASTPATH_MARK_FIRST : FASTPATH_MARK_DONE_FIRST | FASTPATH_MARK_DONE_LAST;
 
 	if (skb->vlan_present || ((side & SIDE_PRE) && skb->pkt_type != PACKET_HOST))
 		return true;
 	return skb->mark & looked_at << (shared->mark_shift & 31);
+}
+
+/*
+ * A server among the clients, or a client among the servers: what it says is for behind netfilter, and may have come through the
+ * queue by then.
+ */
+inline_always bool is_astray(const struct passage *p)
+{
+	return p->side & SIDE_OUT ? !p->outbound : (p->side & SIDE_PRE) && p->outbound;
+}
+
+inline_always uint64_t find_tick(const struct fastpath_shared *shared)
+{
+	uint64_t tick = shared->frozen_tick;
+
+	if (!tick)
+		tick = bpf_ktime_get_boot_ns() / 1000000 + (uint64_t)shared->clock_offset_ms;
+	if (tick < atomic_load(&shared->clock.published)) /* it does not step back */
+		tick = atomic_load(&shared->clock.published);
+	return tick;
+}
+
+/* Of a flow that has run ahead of the clock the engine is to think before more of it leaves: behind netfilter nobody can. */
+inline_always bool is_for_thought(const struct passage *p, const struct world *w, const struct fastpath_shared *shared)
+{
+	const struct clock clock = {.max_lead_ms = shared->clock_max_lead_ms, .base = shared->clock_base};
+
+	return !plain_is(w->flow) || ((p->side & (SIDE_PRE | SIDE_OUT)) == SIDE_PRE && plain_is_ahead(&clock, p->tick, w->flow));
 }
 
 inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side side)
@@ -77,18 +107,15 @@ inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side sid
 	if (!fast_find(&p))
 		return leave_to_queue(skb, &p, shared);
 	flags = p.segment.flags & (TCP_SYN | TCP_ACK);
-	if (!p.flow_at && flags != TCP_SYN)
+	if (!p.flow_at && flags != TCP_SYN && !is_last_out(side))
 		return leave_to_rules(skb, &p, shared);
-	/* A server among the clients: what it says is for behind netfilter, and may have come through the queue by then. */
-	if (p.flow_at && (side & SIDE_OUT) && !p.outbound)
+	if (p.flow_at && is_astray(&p))
 		return leave_to_queue(skb, &p, shared);
-	p.tick = shared->frozen_tick;
-	if (!p.tick)
-		p.tick = bpf_ktime_get_boot_ns() / 1000000 + (uint64_t)shared->clock_offset_ms;
-	if (p.tick < atomic_load(&shared->clock.published)) /* it does not step back */
-		p.tick = atomic_load(&shared->clock.published);
+	p.tick = find_tick(shared);
+	if (!p.flow_at && flags != TCP_SYN)
+		return fast_stranger(skb, &p);
 	if (flags == TCP_SYN)
-		return fast_syn(skb, &p);
+		return is_last_out(side) ? fast_syn_behind(skb, &p) : fast_syn(skb, &p);
 	if (!look_up_flow(&w, p.flow_at - 1))
 		return leave_to_queue(skb, &p, shared);
 	if (runs_on(&p, w.flow)) {
@@ -99,8 +126,8 @@ inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side sid
 	if (!(side & (SIDE_PRE | SIDE_OUT)) && (w.flow->flags & FLOW_HAS_ELDER) &&
 	    (!fast_choose(&p) || !look_up_flow(&w, p.flow_at - 1)))
 		return LEAVE;
-	if (!plain_is(w.flow))
-		return leave_to_queue(skb, &p, shared);
+	if (is_for_thought(&p, &w, shared))
+		return is_last_out(side) ? fast_thoughtful(skb, &p, shared, w.flow) : leave_to_queue(skb, &p, shared);
 	return flags & TCP_SYN ? fast_synack(skb, &p) : fast_segment(skb, &p);
 }
 
@@ -112,6 +139,16 @@ SEC("tc") int lan_ingress(struct __sk_buff *skb)
 SEC("tc") int lan_egress(struct __sk_buff *skb)
 {
 	return handle(skb, ETH_HLEN, 0);
+}
+
+SEC("tc") int wan_ingress(struct __sk_buff *skb)
+{
+	return handle(skb, ETH_HLEN, SIDE_PRE);
+}
+
+SEC("tc") int wan_egress(struct __sk_buff *skb)
+{
+	return handle(skb, ETH_HLEN, SIDE_OUT);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -168,7 +168,7 @@ __attribute__((noinline)) int fast_move(struct passage *p)
 		return MOVE_THOUGHT;
 	flags = p->segment.flags;
 	now.word = before = atomic_load(&w.flow->word);
-	if (!plain_is(&now))
+	if (!plain_is(&now) && !(is_last_out(p->side) && now.mode == MODE_OFF && now.state != FLOW_FREE))
 		return MOVE_THOUGHT;
 	if (flags & TCP_SYN) {
 		if (flow_in_handshake(&now))

@@ -14,6 +14,12 @@ enum side {
 	SIDE_OUT = 2, /* to the servers */
 };
 
+/* On the servers' side, behind netfilter: what it does not do with nobody does. */
+inline_always bool is_last_out(uint32_t side)
+{
+	return (side & (SIDE_PRE | SIDE_OUT)) == SIDE_OUT;
+}
+
 struct segment {
 	struct flow_key key;
 	uint32_t tcp_at;
@@ -34,6 +40,7 @@ struct passage {
 	uint8_t is_told;  /* fast_tell() is to be called */
 	uint8_t told;	  /* enum event_flag, of what there was before the packet */
 	uint32_t left;	  /* the TSval or TSecr that it leaves with */
+	uint16_t slot;	  /* where a SYN behind netfilter is counted */
 	uint32_t younger_at; /* likewise of the flow that is in front of its own on the four-tuple */
 };
 

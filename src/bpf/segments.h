@@ -7,14 +7,18 @@
 inline_always int handle_out(struct __sk_buff *skb, struct passage *p, struct world *w)
 {
 	struct flow *flow = w->flow;
+	enum reason reason = REASON_OUT_REWRITTEN;
 	uint32_t tsval;
 
 	if (!p->segment.ts_at)
 		return done(skb, p, w->shared, flow->slot, REASON_FLOW_NO_TIMESTAMPS);
-	if (!plain_shift_out(&w->clock, p->tick, flow, p->segment.tsval, &tsval))
-		return leave_to_queue(skb, p, w->shared);
+	if (!plain_shift_out(&w->clock, p->tick, flow, p->segment.tsval, &tsval)) {
+		if (p->side & SIDE_PRE)
+			return leave_to_queue(skb, p, w->shared);
+		tsval = plain_shift_at_a_loss(&w->clock, p->tick, flow, w->syn, p->segment.seq, p->segment.tsval, &reason);
+	}
 	plain_note_emitted(&w->clock, p->tick, flow, tsval);
-	return replace32(skb, p, w->shared, p->segment.ts_at + 2, p->segment.tsval, tsval, flow->slot, REASON_OUT_REWRITTEN);
+	return replace32(skb, p, w->shared, p->segment.ts_at + 2, p->segment.tsval, tsval, flow->slot, reason);
 }
 
 inline_always int handle_in(struct __sk_buff *skb, struct passage *p, struct world *w)
@@ -41,6 +45,8 @@ inline_always int handle_stranger(struct __sk_buff *skb, struct passage *p, stru
 {
 	if (p->side & SIDE_PRE)
 		return leave_to_queue(skb, p, w->shared);
+	if (p->side & SIDE_OUT)
+		note_foreign_tsval(p, w);
 	return done(skb, p, w->shared, w->flow->slot,
 		    !p->segment.ts_at ? REASON_NO_TIMESTAMPS : p->side & SIDE_OUT ? REASON_MIDSTREAM_OUT : REASON_MIDSTREAM_IN);
 }
@@ -75,6 +81,8 @@ __attribute__((noinline)) int fast_segment(struct __sk_buff *skb, struct passage
 	move = move_on(p);
 	if (move == MOVE_STRANGER)
 		return handle_stranger(skb, p, &w);
+	if (move == MOVE_THOUGHT && is_last_out(p->side))
+		return drop(skb, w.shared, w.flow->slot);
 	if (move == MOVE_THOUGHT || (move == MOVE_LOST && (p->side & SIDE_PRE)))
 		return leave_to_queue(skb, p, w.shared);
 	note_seen(w.flow, p->tick);

@@ -34,15 +34,8 @@
 #include "seq.h"
 
 enum {
-	SYN_PAIRS_KEEP_MS = 60000,
-	FAST_CLOCK_SHARE = 256,
-	LEAD_LEAST_MS = 500, /* with [clock] max_lead_ms = 0, too, packets are held back on their way */
+	SYN_PAIRS_KEEP_MS = PLAIN_LATE_MS,
 };
-
-static uint32_t engine_lead_ms(const struct engine *engine)
-{
-	return engine->clock.max_lead_ms > LEAD_LEAST_MS ? engine->clock.max_lead_ms : LEAD_LEAST_MS;
-}
 
 /* Exchanges the flow's word, and moves its gauge. False where somebody was faster; *before is what it is now. */
 static bool change(struct engine *engine, struct flow *flow, uint64_t *before, uint64_t after)
@@ -134,19 +127,9 @@ static void anchor(struct passage *p)
 	flow_clear_flags(flow, FLOW_ANCHOR_PENDING);
 }
 
-/*
- * True when a TSval is further ahead of the last SYN's than a clock of 1 kHz can bring it: by more
- * than the lead, which covers what the SYN may have been held back on its way here, and 1/256,
- * eight times what clocks are usually off by. After 24 days one that has fallen behind, as a clock of
- * 100 Hz does, can no longer be told from one that is ahead; a fast one is long known by then.
- */
 static bool has_run_away(const struct passage *p, uint32_t tsval)
 {
-	uint64_t age_ms = engine_syn_age_ms(p);
-	uint32_t ahead = tsval - p->flow->syn_tsval - (uint32_t)age_ms;
-
-	return age_ms <= INT32_MAX &&
-	       seq_after(ahead, engine_lead_ms(p->engine) + (uint32_t)(age_ms / FAST_CLOCK_SHARE));
+	return plain_has_run_away(&p->engine->clock, p->tick, p->flow, flow_table_syn(&p->engine->table, p->flow), tsval);
 }
 
 /* False where no block is to be had: the flow runs on with its offset. */

@@ -87,8 +87,8 @@ static void tell_news(struct daemon *daemon, const struct fastpath_attached *now
 	if (now->count && now->count != before->count && daemon->now) /* at the start that is said with all else */
 		log_info("fast path: programs of the kernel at %u interfaces, by %s", now->count, now->is_tcx ? "tcx" : "clsact");
 	fastpath->attached = *now;
-	memcpy(fastpath_shared_of(&fastpath->memory)->lan, now->index, sizeof(now->index));
-	__atomic_store_n(&fastpath_shared_of(&fastpath->memory)->lan_count, now->count, __ATOMIC_RELEASE);
+	memcpy(fastpath_shared_of(&fastpath->memory)->covered, now->index, sizeof(now->index));
+	__atomic_store_n(&fastpath_shared_of(&fastpath->memory)->covered_count, now->count, __ATOMIC_RELEASE);
 }
 
 _Static_assert((int)FASTPATH_WANS_MAX == (int)FASTPATH_INTERFACES_MAX, "as many as can be configured");

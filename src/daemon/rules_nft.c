@@ -157,7 +157,7 @@ static bool is_fast(const struct rules_plan *plans)
 /* "meta mark & 0x30000 == 0x10000 ": what a program says of a packet that comes in. */
 static void write_mark(FILE *out, const struct rules_config *config, enum fastpath_mark mark)
 {
-	fprintf(out, "meta mark & 0x%x == 0x%x ", (unsigned int)FASTPATH_MARK_IN << config->fastpath.mark_bit,
+	fprintf(out, "meta mark & 0x%x == 0x%x ", (unsigned int)FASTPATH_MARK_FIRST << config->fastpath.mark_bit,
 		(unsigned int)mark << config->fastpath.mark_bit);
 }
 
@@ -174,7 +174,7 @@ static void write_back_rules(FILE *out, const struct rules_config *config, const
 static void write_fast_chain(FILE *out, const struct rules_plan *plans)
 {
 	const struct rules_config *config = plans[0].config;
-	const unsigned int done = (unsigned int)FASTPATH_MARK_DONE_IN << config->fastpath.mark_bit;
+	const unsigned int done = (unsigned int)FASTPATH_MARK_DONE_LAST << config->fastpath.mark_bit;
 
 	if (is_labelled(plans)) {
 		write_back_rules(out, config, "goto slow");
@@ -189,7 +189,7 @@ static void write_fast_base(FILE *out, const struct rules_plan *plans)
 	char action[64];
 
 	fputs("\t\t", out);
-	write_mark(out, config, FASTPATH_MARK_DONE_OUT);
+	write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
 	if (is_labelled(plans))
 		fprintf(out, "ct label set %u ", rules_label_fast(config));
 	fputs("accept\n", out);

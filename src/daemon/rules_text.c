@@ -90,7 +90,7 @@ static void write_watch_rule(FILE *out, const struct rules_config *config, const
 static void write_mark(FILE *out, const struct rules_config *config, enum fastpath_mark mark)
 {
 	fprintf(out, " -m mark --mark 0x%x/0x%x", (unsigned int)mark << config->fastpath.mark_bit,
-		(unsigned int)FASTPATH_MARK_IN << config->fastpath.mark_bit);
+		(unsigned int)FASTPATH_MARK_FIRST << config->fastpath.mark_bit);
 }
 
 /* A rule of `chain` for what goes to a client behind a program, and which none has seen yet. */
@@ -108,7 +108,7 @@ static void write_back_rules(FILE *out, const struct rules_plan *plan, const cha
 /* PAWSD-FULL labels what a client has sent, and PAWSD-SLOW queues. */
 static void write_fast_chains(FILE *out, const struct rules_plan *plan)
 {
-	const unsigned int done = (unsigned int)FASTPATH_MARK_DONE_IN << plan->config->fastpath.mark_bit;
+	const unsigned int done = (unsigned int)FASTPATH_MARK_DONE_LAST << plan->config->fastpath.mark_bit;
 
 	if (plan->is_labelled) {
 		fputs("# What goes to a client does not say whether a program can do with its connection.\n", out);
@@ -130,11 +130,11 @@ static void write_fast_jumps(FILE *out, const struct rules_plan *plan)
 
 	if (plan->is_labelled) {
 		fputs("-A " RULES_CHAIN, out);
-		write_mark(out, config, FASTPATH_MARK_DONE_OUT);
+		write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
 		fprintf(out, " -m connlabel --label %u --set -j RETURN\n", rules_label_fast(config));
 	}
 	fputs("-A " RULES_CHAIN, out);
-	write_mark(out, config, FASTPATH_MARK_DONE_OUT);
+	write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
 	fputs(" -j RETURN\n", out);
 	if (!plan->is_labelled)
 		return;

@@ -146,8 +146,8 @@ static struct packet_input make_input(struct worker *worker, const struct queue_
 
 static bool is_seen_by_programs(const struct fastpath_shared *fastpath, const struct queue_packet *packet)
 {
-	for (uint32_t i = 0; i < fastpath->lan_count; i++)
-		if (fastpath->lan[i] == packet->indev)
+	for (uint32_t i = 0; i < fastpath->covered_count; i++)
+		if (fastpath->covered[i] == packet->indev)
 			return true;
 	return false;
 }
@@ -155,11 +155,11 @@ static bool is_seen_by_programs(const struct fastpath_shared *fastpath, const st
 /* Whether the packet is to be sent on changed. */
 static bool handle(struct worker *worker, const struct queue_packet *packet, const struct packet_input *input, uint64_t tick)
 {
-	const uint32_t mark = worker->fastpath ? packet->mark >> worker->fastpath->mark_shift & FASTPATH_MARK_IN : 0;
+	const uint32_t mark = worker->fastpath ? packet->mark >> worker->fastpath->mark_shift & FASTPATH_MARK_FIRST : 0;
 	enum reason reason;
 
 	/* While rules are in place that know nothing of programs yet. */
-	if (mark == FASTPATH_MARK_DONE_OUT)
+	if (mark == FASTPATH_MARK_DONE_FIRST)
 		return false;
 	if (worker->fastpath && mark == FASTPATH_MARK_NONE && is_seen_by_programs(worker->fastpath, packet))
 		reason = engine_handle_unmarked(&worker->engine, input, tick);

@@ -164,7 +164,7 @@ static uint32_t measure(const struct bench *bench, int program, uint32_t flows, 
 			before.mark = 5u << SHIFT; /* done: it is left at once */
 		if (bpf_prog_test_run_opts(bench->programs[!outbound], &options) < 0)
 			die("BPF_PROG_TEST_RUN");
-		if (program >= 0 && !(after.mark >> SHIFT & (outbound ? FASTPATH_MARK_DONE_OUT : FASTPATH_MARK_DONE_IN))) {
+		if (program >= 0 && !(after.mark >> SHIFT & (outbound ? FASTPATH_MARK_DONE_FIRST : FASTPATH_MARK_DONE_LAST))) {
 			fprintf(stderr, "a segment was not rewritten\n");
 			exit(1);
 		}

@@ -25,16 +25,23 @@ enum {
 	LABELS = 1 << 16,
 };
 
-/* What conntrack would remember of a connection. */
+/* What conntrack would remember of a connection: labels of the rules, and that there has been an answer. */
 enum label {
 	LABEL_NONE,
-	LABEL_PASSING,
-	LABEL_SLOW,
+	LABEL_FAST = 1, /* of these rules alone */
+	LABEL_SLOW = 2,
+	LABEL_SYN = 4,
+	LABEL_ANSWERED = 8,
+};
+
+enum {
+	DROPPED = 2, /* TC_ACT_SHOT */
 };
 
 struct front {
 	struct bpf_object *object;
-	int programs[2]; /* on the way in from the clients, out to them */
+	enum front_side side;
+	int programs[2][2]; /* of each side the first and the last */
 	int policies;
 	struct fastpath_shared *shared;
 	struct flow *flows;
@@ -76,8 +83,20 @@ static int print_nothing(enum libbpf_print_level level, const char *format, va_l
 	return 0;
 }
 
-struct front *front_open(const char *object, char *ret_error, size_t error_size)
+bool front_side_parse(const char *name, enum front_side *ret)
 {
+	*ret = strcmp(name, "wan") == 0 ? FRONT_WAN : FRONT_LAN;
+	return *ret == FRONT_WAN || strcmp(name, "lan") == 0;
+}
+
+void front_use_side(struct front *front, enum front_side side)
+{
+	front->side = side;
+}
+
+struct front *front_open(const char *object, enum front_side side, char *ret_error, size_t error_size)
+{
+	static const char *const names[2][2] = {{"lan_ingress", "lan_egress"}, {"wan_ingress", "wan_egress"}};
 	struct front *front = calloc(1, sizeof(*front));
 	cpu_set_t one;
 
@@ -103,8 +122,9 @@ struct front *front_open(const char *object, char *ret_error, size_t error_size)
 		snprintf(ret_error, error_size, "%s: cannot be loaded: %s", object, strerror(errno));
 		return NULL;
 	}
-	front->programs[0] = bpf_program__fd(bpf_object__find_program_by_name(front->object, "lan_ingress"));
-	front->programs[1] = bpf_program__fd(bpf_object__find_program_by_name(front->object, "lan_egress"));
+	front->side = side;
+	for (int i = 0; i < 4; i++)
+		front->programs[i / 2][i % 2] = bpf_program__fd(bpf_object__find_program_by_name(front->object, names[i / 2][i % 2]));
 	front->policies = bpf_map__fd(bpf_object__find_map_by_name(front->object, "fast_policies"));
 	front->shared = map_memory(front->object, "fast_shared");
 	front->flows = map_memory(front->object, "fast_flows");
@@ -152,8 +172,15 @@ void front_attach(struct front *front, struct engine *engine)
 	engine->clock.shared = &shared->clock;
 	flow_table_share(table, &shared->loan, front->lent, LENT, front->limbo);
 	table->grace = table->generation + 1; /* nobody ever looks at flows while the engine works */
-	memset(front->label_keys, 0, sizeof(front->label_keys));
+	/* Rules are new. */
+	for (uint32_t i = 0; i < LABELS; i++)
+		front->labels[i] &= front->side == FRONT_WAN ? (uint8_t)~LABEL_FAST : LABEL_NONE;
 	front->used_policy = NULL;
+}
+
+void front_begin(struct front *front)
+{
+	memset(front->label_keys, 0, sizeof(front->label_keys));
 }
 
 void front_detach(struct front *front)
@@ -206,18 +233,21 @@ void front_use_policy(struct front *front, const struct policy *policy)
 
 /* ---- packets ---- */
 
-/* The label of the packet's connection; a place may be another's, which only has more go through the queue. */
+/* The label of the packet's connection. */
 static uint8_t *label_of(struct front *front, const struct packet *packet)
 {
 	static const uint64_t secret[2] = {0x9e3779b97f4a7c15u, 0xd6e8feb86659fd93u};
 	const struct flow_key key = flow_key_of(&packet->ends);
-	uint64_t hash = flow_key_hash(&key, secret);
-	uint32_t at = (uint32_t)(hash % LABELS);
+	uint64_t hash = flow_key_hash(&key, secret) | 1;
+	uint32_t at = (uint32_t)(hash >> 1) % LABELS;
 
-	if (front->label_keys[at] != hash) {
-		front->label_keys[at] = hash;
+	for (uint32_t tries = 0; tries < LABELS && front->label_keys[at] && front->label_keys[at] != hash; tries++)
+		at = (at + 1) % LABELS;
+	if (front->label_keys[at] && front->label_keys[at] != hash)
+		abort();
+	if (!front->label_keys[at])
 		front->labels[at] = LABEL_NONE;
-	}
+	front->label_keys[at] = hash;
 	return &front->labels[at];
 }
 
@@ -236,7 +266,7 @@ static void take_counts(struct front *front)
 	}
 }
 
-int front_show(struct front *front, struct front_frame *frame, bool is_egress)
+int front_show(struct front *front, struct front_frame *frame, bool is_last)
 {
 	static _Thread_local uint8_t in[FRAME_MAX], out[FRAME_MAX];
 	struct __sk_buff before = {.mark = frame->mark, .ifindex = frame->interface}, after = {0};
@@ -249,7 +279,7 @@ int front_show(struct front *front, struct front_frame *frame, bool is_egress)
 	in[12] = (uint8_t)(frame->protocol >> 8);
 	in[13] = (uint8_t)frame->protocol;
 	memcpy(in + LINK_LEN, frame->data, frame->len);
-	if (bpf_prog_test_run_opts(front->programs[is_egress], &options) < 0) {
+	if (bpf_prog_test_run_opts(front->programs[front->side][is_last], &options) < 0) {
 		snprintf(front->problem, sizeof(front->problem), "BPF_PROG_TEST_RUN: %s", strerror(errno));
 		return -errno;
 	}
@@ -263,18 +293,18 @@ int front_show(struct front *front, struct front_frame *frame, bool is_egress)
 }
 
 /* Runs a program on the packet, whose bytes it may change. Returns the packet's mark. */
-static uint32_t run(struct front *front, const struct packet_input *input, bool is_egress, enum reason *ret_reason)
+static uint32_t run(struct front *front, const struct packet_input *input, bool is_last, enum reason *ret_reason)
 {
 	struct front_frame frame = {.data = input->data, .len = input->len, .protocol = input->data[0] >> 4 == 4 ? 0x0800 : 0x86dd};
-	int verdict = front_show(front, &frame, is_egress);
+	int verdict = front_show(front, &frame, is_last);
 	const uint32_t mark = frame.mark;
 
-	if (verdict != -1)
+	if (verdict != -1 && !(verdict == DROPPED && frame.reason == REASON_OUT_DROPPED))
 		snprintf(front->problem, sizeof(front->problem), "verdict %d", verdict);
-	if (is_egress ? mark != 0 && mark != FASTPATH_MARK_DONE_IN
-		      : mark != FASTPATH_MARK_DONE_OUT && mark != FASTPATH_MARK_SLOW && mark != FASTPATH_MARK_OTHER)
-		snprintf(front->problem, sizeof(front->problem), "mark %x at %s", mark, is_egress ? "egress" : "ingress");
-	*ret_reason = frame.reason;
+	if (is_last ? mark != 0 && mark != FASTPATH_MARK_DONE_LAST
+		    : mark != FASTPATH_MARK_DONE_FIRST && mark != FASTPATH_MARK_SLOW && mark != FASTPATH_MARK_OTHER)
+		snprintf(front->problem, sizeof(front->problem), "mark %x of the %s program", mark, is_last ? "last" : "first");
+	*ret_reason = verdict == DROPPED ? REASON_OUT_DROPPED : frame.reason;
 	take_counts(front);
 	return mark;
 }
@@ -296,8 +326,8 @@ static enum reason handle_outbound(struct front *front, const struct packet_inpu
 	enum reason reason = REASON_COUNT;
 	uint32_t mark = run(front, input, false, &reason);
 
-	if (mark == FASTPATH_MARK_DONE_OUT) {
-		*label = reason == REASON_SYN_REWRITTEN || *label != LABEL_SLOW ? LABEL_PASSING : LABEL_SLOW;
+	if (mark == FASTPATH_MARK_DONE_FIRST) {
+		*label = reason == REASON_SYN_REWRITTEN || *label != LABEL_SLOW ? LABEL_FAST : LABEL_SLOW;
 		front->done.done++;
 		return reason;
 	}
@@ -313,16 +343,130 @@ static enum reason handle_inbound(struct front *front, const struct packet_input
 	enum reason reason = REASON_COUNT;
 
 	memcpy(before, input->data, input->len);
-	if (*label == LABEL_PASSING && run(front, input, true, &reason) == FASTPATH_MARK_DONE_IN) {
+	if (*label == LABEL_FAST && run(front, input, true, &reason) == FASTPATH_MARK_DONE_LAST) {
 		front->done.done++;
 		return reason;
 	}
 	front->done.queued++;
 	reason = handle_by_engine(front, input, tick);
-	if (*label == LABEL_PASSING && reason_table[reason].action == ACTION_MODIFY)
+	if (*label == LABEL_FAST && reason_table[reason].action == ACTION_MODIFY)
 		snprintf(front->problem, sizeof(front->problem), "past both: the engine says %s", reason_table[reason].name);
 	return reason;
 }
+
+/* ---- the servers' side ---- */
+
+/* What rules and conntrack know of a packet's connection. */
+struct view {
+	const struct packet *packet;
+	uint8_t *label;
+	const struct flow *flow; /* NULL: none */
+	bool outbound;
+};
+
+/* Rules bring what the policy rewrites, and what of flows of before goes to those servers. */
+static bool is_brought(const struct front *front, const struct view *view, bool is_out)
+{
+	const struct policy *policy = front->engine->rules_lag ? front->engine->rules_policy : front->engine->policy;
+	const struct endpoints *ends = &view->packet->ends;
+
+	if (view->flow && view->flow->mode == MODE_REWRITE)
+		return true;
+	if (!policy)
+		return false;
+	return (is_out ? policy_match(policy, &ends->dst, ends->dst_port, &ends->src)
+		       : policy_match(policy, &ends->src, ends->src_port, &ends->dst))->mode == MODE_REWRITE;
+}
+
+/* Whether the programs' own policy tells that it is rewritten, by which the rules go: rules_plan.c. */
+static bool can_be_decided(const struct front *front, const struct packet *packet)
+{
+	struct fastpath_policy_key key = {.len = 128, .addr = packet->ends.dst};
+	struct fastpath_policy value;
+	const struct fastpath_candidate *candidate;
+	const uint32_t zero = 0;
+	uint32_t id;
+	int map;
+	bool found;
+
+	if (front->engine->rules_lag || bpf_map_lookup_elem(front->policies, &zero, &id) < 0)
+		return false;
+	map = bpf_map_get_fd_by_id(id);
+	found = map >= 0 && bpf_map_lookup_elem(map, &key, &value) == 0;
+	if (map >= 0)
+		close(map);
+	candidate = found ? fastpath_choose(&value, packet->ends.dst_port) : NULL;
+	return candidate && candidate->mode == MODE_REWRITE;
+}
+
+/* Linux begins a new one in place of such a connection, without labels. */
+static bool is_over(const struct flow *flow)
+{
+	return flow->state == FLOW_TIME_WAIT || (flow->state == FLOW_CLOSE && (flow->flags & FLOW_HAS_LIVED));
+}
+
+/* rules_nft.c, chains fast and first: whether the rules let it go. */
+static bool is_let_go(struct front *front, const struct view *view)
+{
+	const struct packet *packet = view->packet;
+
+	if (*view->label & LABEL_SLOW)
+		return false;
+	if (!(packet->flags & TCP_SYN))
+		return *view->label & LABEL_FAST;
+	if ((packet->flags & TCP_ACK) || (*view->label & (LABEL_SYN | LABEL_ANSWERED)) || !packet->ts || !packet->tsval ||
+	    !can_be_decided(front, packet)) {
+		*view->label |= LABEL_SLOW;
+		return false;
+	}
+	*view->label |= LABEL_FAST | LABEL_SYN;
+	return true;
+}
+
+static enum reason handle_outbound_wan(struct front *front, const struct packet_input *input, uint64_t tick, const struct view *view)
+{
+	enum reason reason = REASON_COUNT;
+
+	if ((view->packet->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && view->flow && is_over(view->flow))
+		*view->label = LABEL_NONE;
+	if (!is_brought(front, view, true) || !is_let_go(front, view)) {
+		front->done.queued++;
+		return handle_by_engine(front, input, tick);
+	}
+	if (run(front, input, true, &reason) != FASTPATH_MARK_DONE_LAST && reason != REASON_OUT_DROPPED)
+		snprintf(front->problem, sizeof(front->problem), "past both");
+	front->done.dropped += reason == REASON_OUT_DROPPED;
+	front->done.done++;
+	return reason;
+}
+
+static enum reason handle_inbound_wan(struct front *front, const struct packet_input *input, uint64_t tick, const struct view *view)
+{
+	enum reason reason = REASON_COUNT;
+
+	if (run(front, input, false, &reason) == FASTPATH_MARK_DONE_FIRST) {
+		*view->label |= LABEL_FAST;
+		front->done.done++;
+		return reason;
+	}
+	if (is_brought(front, view, false))
+		*view->label |= LABEL_SLOW;
+	front->done.left++;
+	return handle_by_engine(front, input, tick);
+}
+
+static enum reason handle_wan(struct front *front, const struct packet_input *input, const struct packet *packet, uint64_t tick)
+{
+	struct view view = {.packet = packet, .label = label_of(front, packet)};
+
+	view.flow = flow_table_look_up(&front->engine->table, &packet->ends, &view.outbound);
+	if (input->direction == DIRECTION_IN)
+		*view.label |= LABEL_ANSWERED;
+	return input->direction == DIRECTION_OUT ? handle_outbound_wan(front, input, tick, &view)
+						 : handle_inbound_wan(front, input, tick, &view);
+}
+
+/* ---- both ---- */
 
 /* What the engine does not take for a sound segment the programs do not, either. */
 static void show_unsound(struct front *front, const struct packet_input *input)
@@ -350,11 +494,15 @@ static enum reason handle_unseen(struct front *front, const struct packet_input 
 	front->done.queued++;
 	if (!is_sound && can_be_run(input))
 		show_unsound(front, input);
-	if (!is_sound || input->direction == DIRECTION_IN)
+	if (!is_sound || (input->direction == DIRECTION_IN && front->side == FRONT_LAN))
 		return reason;
 	flow = flow_table_look_up(&front->engine->table, &packet.ends, &outbound);
+	if (front->side == FRONT_WAN)
+		*label_of(front, &packet) |= LABEL_SYN | (input->direction == DIRECTION_IN ? LABEL_ANSWERED : 0);
 	if (flow && !plain_is(flow))
-		*label_of(front, &packet) = LABEL_SLOW;
+		*label_of(front, &packet) |= LABEL_SLOW;
+	else if (flow && front->side == FRONT_WAN)
+		*label_of(front, &packet) |= LABEL_FAST;
 	return reason;
 }
 
@@ -376,6 +524,8 @@ enum reason front_handle(struct front *front, const struct packet_input *input, 
 	flow_table_lend(table);
 	if (!can_be_run(input) || packet_parse(input, &packet) != REASON_COUNT) {
 		reason = handle_unseen(front, input, tick);
+	} else if (front->side == FRONT_WAN) {
+		reason = handle_wan(front, input, &packet, tick);
 	} else if (input->direction == DIRECTION_OUT) {
 		reason = handle_outbound(front, input, tick, label_of(front, &packet));
 	} else {

@@ -15,11 +15,26 @@ struct front;
 /* What has become of packets so far. */
 struct front_counts {
 	uint64_t done, left, queued; /* by the programs; left to the engine by them; not shown to them */
+	uint64_t dropped;
 };
 
-/* Loads the programs in `object`. NULL where that cannot be done, with a line in ret_error. */
-struct front *front_open(const char *object, char *ret_error, size_t error_size);
+/* Where the programs are. */
+enum front_side {
+	FRONT_LAN,
+	FRONT_WAN,
+};
+
+/* "lan", "wan"; false: neither. */
+bool front_side_parse(const char *name, enum front_side *ret);
+
+/* Loads the programs in `object`, those of that side. NULL where that cannot be done, with a line in ret_error. */
+struct front *front_open(const char *object, enum front_side side, char *ret_error, size_t error_size);
 void front_close(struct front *front);
+/* The other's from now on. */
+void front_use_side(struct front *front, enum front_side side);
+
+/* All that comes from here on is of connections that have not been seen. */
+void front_begin(struct front *front);
 
 /* Moves the engine's flows and its clock's marks into what the programs map; and back. */
 void front_attach(struct front *front, struct engine *engine);
@@ -41,8 +56,8 @@ struct front_frame {
 	enum reason reason; /* afterwards, of what is done */
 };
 
-/* Runs one of the programs on it, alone. Returns the verdict, or an error as a negative number other than -1. */
-int front_show(struct front *front, struct front_frame *frame, bool is_egress);
+/* Runs one of the programs on it, alone: the first or the last. Returns the verdict, or an error as a negative number other than -1. */
+int front_show(struct front *front, struct front_frame *frame, bool is_last);
 
 /* What the programs are told. */
 struct fastpath_shared *front_shared(struct front *front);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* How an engine is set up: memory, policies, clock. Nothing else in the simulator knows. */
-#include "../fastpath/front.h"
 #include "gateway.h"
 #include "policy_build.h"
 
@@ -10,6 +9,7 @@ enum {
 };
 
 const char *engine_room_programs;
+enum front_side engine_room_side;
 
 static void attach(struct engine_room *room)
 {
@@ -18,7 +18,7 @@ static void attach(struct engine_room *room)
 	if (!engine_room_programs)
 		return;
 	if (!room->front)
-		room->front = front_open(engine_room_programs, error, sizeof(error));
+		room->front = front_open(engine_room_programs, engine_room_side, error, sizeof(error));
 	if (!room->front) {
 		fprintf(stderr, "%s\n", error);
 		exit(2);
@@ -45,6 +45,16 @@ enum reason engine_room_handle(struct engine_room *room, const struct packet_inp
 	if (problem)
 		printf("# fast path: %s\n", problem);
 	return reason;
+}
+
+bool engine_room_is_wan(const struct engine_room *room)
+{
+	return room->front && engine_room_side == FRONT_WAN;
+}
+
+bool engine_room_may_run_away(const struct engine_room *room)
+{
+	return room->engine.table.scaled_used == room->engine.table.scaled_capacity || engine_room_is_wan(room);
 }
 
 uint32_t engine_room_base(void)
@@ -174,8 +184,9 @@ void engine_room_close(struct engine_room *room)
 	if (room->front) {
 		const struct front_counts *counts = front_counts(room->front);
 
-		printf("# fast path: %llu done, %llu left to the engine, %llu not shown\n", (unsigned long long)counts->done,
-		       (unsigned long long)counts->left, (unsigned long long)counts->queued);
+		printf("# fast path: %llu done, %llu left to the engine, %llu not shown, %llu dropped\n",
+		       (unsigned long long)counts->done, (unsigned long long)counts->left, (unsigned long long)counts->queued,
+		       (unsigned long long)counts->dropped);
 		front_close(room->front);
 	}
 	free(room->kept);

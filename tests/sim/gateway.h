@@ -2,6 +2,7 @@
 #ifndef PAWSD_SIM_GATEWAY_H
 #define PAWSD_SIM_GATEWAY_H
 
+#include "../fastpath/front.h"
 #include "engine.h"
 #include "oracle.h"
 #include "sim.h"
@@ -21,8 +22,9 @@ struct engine_room {
 	bool is_attached;
 };
 
-/* The programs of the fast path, or NULL: the engine alone. */
+/* The programs of the fast path, or NULL: the engine alone. And where they are. */
 extern const char *engine_room_programs;
+extern enum front_side engine_room_side;
 
 void engine_room_open(struct engine_room *room, const struct scenario *scenario, uint64_t salt);
 void engine_room_close(struct engine_room *room);
@@ -35,6 +37,10 @@ void engine_room_save_marks(struct engine_room *room, uint64_t tick);
 void engine_room_reboot_marks(struct engine_room *room);
 /* A packet through the fast path, if there is one, and the engine. */
 enum reason engine_room_handle(struct engine_room *room, const struct packet_input *input, uint64_t tick);
+/* The fast path's programs are on the servers' side. */
+bool engine_room_is_wan(const struct engine_room *room);
+/* A flow that ought to be scaled may be not. */
+bool engine_room_may_run_away(const struct engine_room *room);
 uint32_t engine_room_base(void);
 /* The slot of a server's counters. */
 uint16_t engine_room_slot(uint32_t server);

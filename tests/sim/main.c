@@ -130,7 +130,8 @@ static int run_long(void)
 static int usage(void)
 {
 	fprintf(stderr, "usage: sim [--tap | --long | --world N] [--seed N] [--packets N] [--total N]\n"
-			"           [--only-pawsd] [--trace CONNECTION] [--trace-server SERVER]\n");
+			"           [--only-pawsd] [--trace CONNECTION] [--trace-server SERVER]\n"
+			"           [--fastpath PROGRAMS [--side lan|wan]]\n");
 	return 2;
 }
 
@@ -143,6 +144,7 @@ int main(int argc, char **argv)
 		{"only-pawsd", no_argument, NULL, 'q'},	 {"trace", required_argument, NULL, 'r'},
 		{"trace-server", required_argument, NULL, 'v'},
 		{"fastpath", required_argument, NULL, 'f'},
+		{"side", required_argument, NULL, 'd'},
 		{0},
 	};
 	int option;
@@ -151,6 +153,10 @@ int main(int argc, char **argv)
 		switch (option) {
 		case 'f':
 			engine_room_programs = optarg;
+			break;
+		case 'd':
+			if (!front_side_parse(optarg, &engine_room_side))
+				return usage();
 			break;
 		case 's':
 			options.seed = strtoull(optarg, NULL, 10);

@@ -193,7 +193,7 @@ static bool is_fast(const struct client *client)
 
 /*
  * Where nothing scales, a client whose clock is fast runs away: further than the lead, and than a clock
- * that is somewhat off. (pawsd lets it where it has no memory left for more.)
+ * that is somewhat off. (pawsd lets it where it has no memory left for more, and where none but a program behind netfilter sees it.)
  */
 static void check_run_away(struct world *world, const struct crossing *c, const struct oracle_flow *flow)
 {
@@ -203,8 +203,7 @@ static void check_run_away(struct world *world, const struct crossing *c, const 
 
 	if (!is_fast(client_of(world, c->segment->client)))
 		return;
-	if (world->run == RUN_PAWSD &&
-	    c->gateway->room.engine.table.scaled_used == c->gateway->room.engine.table.scaled_capacity)
+	if (world->run == RUN_PAWSD && engine_room_may_run_away(&c->gateway->room))
 		count_rule(world, RULE_APART_SCALED, good);
 	else
 		check_rule(world, RULE_P3_SCALED, good, "plan %u: not scaled, %lld ms ahead of the clock",
@@ -261,7 +260,7 @@ static void judge_offset(struct world *world, const struct crossing *c, struct o
 		 * Where its SYN had to be ahead, or it had run ahead when blocks were short, it stays so. One held
 		 * back since before it began keeps its offset.
 		 */
-		check_rule(world, RULE_P3_SCALED,
+		check_rule(world, flow->ran_away && engine_room_is_wan(&c->gateway->room) ? RULE_APART_SCALED : RULE_P3_SCALED,
 			   (same && flow->offset_known) ||
 				   (is_in_order(world, c, flow) &&
 				    (position <= tick + flow->syn_ahead_ms + MAX_LEAD_MS || position <= run_on)),

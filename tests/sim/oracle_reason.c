@@ -32,10 +32,13 @@ static uint64_t fit_syn(const struct world *world, const struct oracle *oracle, 
 	enum mode mode = server->mode[world->policy_epoch];
 	uint64_t fit = 0;
 
+	/* conntrack begins anew with a copy of its SYN that comes when it is over, and behind the NAT there is nobody else to ask. */
+	if (!first && engine_room_is_wan(&c->gateway->room) && flow->fin_out && flow->fin_in)
+		fit |= BIT(SYN_REWRITTEN);
 	if (!first)
-		return flow->mode == MODE_STRIP ? BIT(SYN_STRIPPED)
-		       : flow->managed		? BIT(SYN_RETRANSMITTED)
-						: BIT(SYN_OBSERVED);
+		return fit | (flow->mode == MODE_STRIP ? BIT(SYN_STRIPPED)
+			      : flow->managed	       ? BIT(SYN_RETRANSMITTED)
+						       : BIT(SYN_OBSERVED));
 	/* Where two clients send their SYNs from one four-tuple, both flows may be known. */
 	if (flow->had_previous && (c->segment->source.serial > 1 || c->segment->copy))
 		fit |= BIT(SYN_RETRANSMITTED) | BIT(SYN_POLICY_OFF) | BIT(SYN_OBSERVED);
@@ -56,10 +59,9 @@ static uint64_t fit_syn(const struct world *world, const struct oracle *oracle, 
 
 static uint64_t fit_out(const struct crossing *c, const struct oracle_flow *flow)
 {
-	const struct flow_table *table = &c->gateway->room.engine.table;
 	uint64_t as_is = BIT(OUT_REWRITTEN);
 
-	if (table->scaled_used == table->scaled_capacity)
+	if (engine_room_may_run_away(&c->gateway->room))
 		as_is |= BIT(OUT_UNSCALED);
 	if (!flow || flow->midstream)
 		return c->before.ts_at >= 0 ? BIT(MIDSTREAM_OUT) : BIT(NO_TIMESTAMPS) | BIT(FLOW_NOT_REWRITTEN);

@@ -66,7 +66,7 @@
 	X(APART_FAILOVER, APART, "fail-over sooner than lead and clock error allow") \
 	X(APART_VICTIM, APART, "trouble of a connection whose flow was forgotten, or lived without pawsd") \
 	X(APART_FULL, APART, "SYN that found the table full or its client's quota used up") \
-	X(APART_SCALED, APART, "a fast clock that runs away when all blocks for scaling are in use") \
+	X(APART_SCALED, APART, "a fast clock that runs away when all blocks for scaling are in use, or past the queue") \
 	X(APART_REORDERED, APART, "RTT too short: scaled, and a newer segment came to the gateway first") \
 	X(APART_PAIRS, APART, "echo of a SYN when all blocks of SYN pairs were in use")
 

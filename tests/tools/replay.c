@@ -8,7 +8,7 @@
 #include "replay/replay.h"
 
 /*
- * replay [-4|-6] FILE...: runs scenario files through the engine in virtual time and prints one
+ * replay [-4|-6] [-s lan|wan] [-f PROGRAMS] FILE...: runs scenario files through the engine in virtual time and prints one
  * TAP line for each file and IP version. Exit status 0 if all passed.
  *
  * A file is a list of lines; # begins a comment. IPv4 addresses in it become IPv6 ones in
@@ -319,16 +319,19 @@ static char *file_read(const char *path)
 int main(int argc, char **argv)
 {
 	static const char *const names[] = {"ipv4", "ipv6"};
+	enum front_side side = FRONT_LAN;
 	bool wanted[2] = {true, true};
 	int option, number = 0, failed = 0;
 
-	while ((option = getopt(argc, argv, "46f:")) != -1) {
-		if (option == '?')
+	while ((option = getopt(argc, argv, "46s:f:")) != -1) {
+		if (option == '?' || (option == 's' && !front_side_parse(optarg, &side)))
 			return 2;
+		if (option == 's')
+			continue;
 		if (option == 'f') {
 			char error[200];
 
-			front = front_open(optarg, error, sizeof(error));
+			front = front_open(optarg, side, error, sizeof(error));
 			if (!front) {
 				fprintf(stderr, "%s\n", error);
 				return 2;
@@ -355,8 +358,9 @@ int main(int argc, char **argv)
 	if (front) {
 		const struct front_counts *counts = front_counts(front);
 
-		printf("# fast path: %llu done, %llu left to the engine, %llu not shown\n", (unsigned long long)counts->done,
-		       (unsigned long long)counts->left, (unsigned long long)counts->queued);
+		printf("# fast path: %llu done, %llu left to the engine, %llu not shown, %llu dropped\n",
+		       (unsigned long long)counts->done, (unsigned long long)counts->left, (unsigned long long)counts->queued,
+		       (unsigned long long)counts->dropped);
 	}
 	printf("1..%d\n", number);
 	return failed || number == 0;

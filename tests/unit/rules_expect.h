@@ -82,7 +82,7 @@ static bool is_covered(const struct rules_config *config, const char *name)
 /* What a program says of the packet. */
 static enum fastpath_mark mark_in(const struct rules_config *config, const struct model_packet *packet)
 {
-	return (enum fastpath_mark)(packet->mark >> config->fastpath.mark_bit & FASTPATH_MARK_IN);
+	return (enum fastpath_mark)(packet->mark >> config->fastpath.mark_bit & FASTPATH_MARK_FIRST);
 }
 
 /* Whether it leaves by a program that may not have seen it. */
@@ -194,7 +194,7 @@ static struct expected expect(const struct scene *scene, const char *hook, const
 
 	if ((labels & LABEL_PASSING) && !(scene->has_watched[family] && packet->end))
 		return let_go;
-	if (is_fast && mark_in(config, packet) == FASTPATH_MARK_DONE_OUT) {
+	if (is_fast && mark_in(config, packet) == FASTPATH_MARK_DONE_FIRST) {
 		let_go.labels = scene->is_labelled[family] && !packet->cannot_label ? LABEL_FAST : 0;
 		return let_go;
 	}
@@ -208,7 +208,7 @@ static struct expected expect(const struct scene *scene, const char *hook, const
 	else
 		expected = expect_by_policy(scene, hook, packet);
 	if (is_fast && expected.is_queued && expected.is_full)
-		expected.mark |= (uint32_t)FASTPATH_MARK_DONE_IN << config->fastpath.mark_bit;
+		expected.mark |= (uint32_t)FASTPATH_MARK_DONE_LAST << config->fastpath.mark_bit;
 	if (scene->is_labelled[family] && !packet->cannot_label && !(labels & LABEL_SLOW && is_fast))
 		expected.labels = expect_label(scene, packet, &expected);
 	return expected;

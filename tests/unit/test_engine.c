@@ -249,9 +249,9 @@ static void test_noise(void **state)
 		world_check(&world);
 		world_free(&world);
 	}
-	/* a run in which some reason never came up would not have tested it */
+	/* a run in which some reason never came up would not have tested it; one is the kernel's programs' alone */
 	for (int i = 0; i < REASON_COUNT; i++)
-		if (!reasons_seen[i])
+		if (!reasons_seen[i] && i != REASON_OUT_DROPPED)
 			fail_msg("no packet ended under %s", reason_table[i].name);
 }
 

@@ -97,7 +97,7 @@ static struct flow *open_flow(void)
 	bool outbound;
 
 	test_segment_ts(&to_server, 1000, 0);
-	pass(&to_server, false, 0, FASTPATH_MARK_DONE_OUT, true);
+	pass(&to_server, false, 0, FASTPATH_MARK_DONE_FIRST, true);
 	flow = flow_table_find(&world.engine.table, &to_server.src, to_server.src_port, &to_server.dst, to_server.dst_port, &outbound);
 	assert_non_null(flow);
 	test_segment_ts(&to_client, 77, flow->syn_tsval);
@@ -109,9 +109,9 @@ static void test_marks_of_others(void **state)
 {
 	(void)state;
 	test_segment_ts(&to_server, 1000, 0);
-	for (uint32_t mark = 1; mark <= FASTPATH_MARK_IN; mark++)
+	for (uint32_t mark = 1; mark <= FASTPATH_MARK_FIRST; mark++)
 		pass(&to_server, false, 0x100 | mark, 0x100 | mark, false);
-	pass(&to_server, false, 0x100, 0x100 | FASTPATH_MARK_DONE_OUT, true);
+	pass(&to_server, false, 0x100, 0x100 | FASTPATH_MARK_DONE_FIRST, true);
 }
 
 /* What the queue, or another interface, has done with is let go; and what is done with here says so. */
@@ -119,10 +119,10 @@ static void test_behind_netfilter(void **state)
 {
 	(void)state;
 	open_flow();
-	pass(&to_client, true, FASTPATH_MARK_DONE_IN, FASTPATH_MARK_DONE_IN, false);
-	pass(&to_client, true, FASTPATH_MARK_DONE_OUT, FASTPATH_MARK_DONE_OUT, false);
+	pass(&to_client, true, FASTPATH_MARK_DONE_LAST, FASTPATH_MARK_DONE_LAST, false);
+	pass(&to_client, true, FASTPATH_MARK_DONE_FIRST, FASTPATH_MARK_DONE_FIRST, false);
 	pass(&to_client, true, FASTPATH_MARK_OTHER, FASTPATH_MARK_OTHER, false);
-	pass(&to_client, true, 0, FASTPATH_MARK_DONE_IN, true);
+	pass(&to_client, true, 0, FASTPATH_MARK_DONE_LAST, true);
 }
 
 static void test_not_for_us(void **state)
@@ -156,16 +156,16 @@ static void test_hold(void **state)
 	open_flow();
 	shared->flags |= FASTPATH_HOLD;
 	to_client.ack = 0x10000000; /* to a SYN that nobody has seen */
-	pass(&to_client, true, 0, FASTPATH_MARK_DONE_IN, false);
+	pass(&to_client, true, 0, FASTPATH_MARK_DONE_LAST, false);
 	assert_int_equal(flow_table_used(&world.engine.table), 1);
 	to_client.ack = 101;
-	pass(&to_client, true, 0, FASTPATH_MARK_DONE_IN, true);
+	pass(&to_client, true, 0, FASTPATH_MARK_DONE_LAST, true);
 	to_server.src_port++;
 	pass(&to_server, false, 0, FASTPATH_MARK_SLOW, false);
 	shared->flags &= ~(uint32_t)FASTPATH_HOLD;
-	pass(&to_server, false, 0, FASTPATH_MARK_DONE_OUT, true);
+	pass(&to_server, false, 0, FASTPATH_MARK_DONE_FIRST, true);
 	to_client.ack = 0x10000000;
-	pass(&to_client, true, 0, FASTPATH_MARK_DONE_IN, false);
+	pass(&to_client, true, 0, FASTPATH_MARK_DONE_LAST, false);
 	assert_int_equal(flow_table_used(&world.engine.table), 3);
 }
 
@@ -209,7 +209,7 @@ static void test_lengths(void **state)
 	frame = make(&to_server, 0);
 	frame.len += 6; /* padding */
 	set_length(&frame, frame.len - 6);
-	show(&frame, false, FASTPATH_MARK_DONE_OUT, true);
+	show(&frame, false, FASTPATH_MARK_DONE_FIRST, true);
 }
 
 static void test_version(void **state)
@@ -259,7 +259,7 @@ static void test_first_fragment(void **state)
 	header = make_first(&frame, whole);
 	show(&frame, false, FASTPATH_MARK_OTHER, false);
 	frame.mark = 0;
-	show(&frame, true, FASTPATH_MARK_DONE_IN, true);
+	show(&frame, true, FASTPATH_MARK_DONE_LAST, true);
 	memcpy(whole + header, data + header + (is_ipv6 ? 8 : 0), FIRST_BYTES);
 	assert_true(test_checksum_valid(&to_client.src, &to_client.dst, whole + header, len - header));
 	assert_int_equal(test_get32(whole + header + 28), 1000);
@@ -399,12 +399,12 @@ static void test_routes(void **state)
 	test_segment_ts(&to_server, 1000, 0);
 	shared->flags = 0;
 	for (uint32_t server = 0; server < 5; server++)
-		assert_int_equal(mark_of_syn(server), server < 2 ? FASTPATH_MARK_DONE_OUT : FASTPATH_MARK_SLOW);
+		assert_int_equal(mark_of_syn(server), server < 2 ? FASTPATH_MARK_DONE_FIRST : FASTPATH_MARK_SLOW);
 	shared->wan_count = 2;
 	shared->wan[0] = 77;
 	shared->wan[1] = if_nametoindex("wan");
 	for (uint32_t server = 0; server < 5; server++)
-		assert_int_equal(mark_of_syn(server), server < 1 ? FASTPATH_MARK_DONE_OUT : FASTPATH_MARK_SLOW);
+		assert_int_equal(mark_of_syn(server), server < 1 ? FASTPATH_MARK_DONE_FIRST : FASTPATH_MARK_SLOW);
 	shared->wan_count = 1;
 	assert_int_equal(mark_of_syn(0), FASTPATH_MARK_SLOW);
 	shared->wan_count = 0;
@@ -420,7 +420,7 @@ static int open_front(void **state)
 
 	self[len > 0 ? len : 0] = '\0';
 	snprintf(path, sizeof(path), "%s/../src/bpf/fastpath.bpf.o", dirname(self));
-	front = front_open(path, error, sizeof(error));
+	front = front_open(path, FRONT_LAN, error, sizeof(error));
 	if (!front)
 		printf("# %s\n", error);
 	return test_random_setup(state);

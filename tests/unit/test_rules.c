@@ -184,8 +184,8 @@ static void check_promises(const struct scene *scene, const struct model_packet 
 {
 	const struct rules_config *config = &scene->config;
 	const struct expected policy = expect_by_policy(scene, hooks[0], packet);
-	const uint32_t done_in = (uint32_t)FASTPATH_MARK_DONE_IN << config->fastpath.mark_bit;
-	const bool is_done = mark_in(config, packet) == FASTPATH_MARK_DONE_OUT, is_queued = outcome->result == MODEL_QUEUE;
+	const uint32_t done_in = (uint32_t)FASTPATH_MARK_DONE_LAST << config->fastpath.mark_bit;
+	const bool is_done = mark_in(config, packet) == FASTPATH_MARK_DONE_FIRST, is_queued = outcome->result == MODEL_QUEUE;
 	const bool is_passing = packet->labels & LABEL_PASSING;
 	const bool is_out = policy.way_class[WAY_OUT] == CLASS_FULL, is_in = policy.way_class[WAY_IN] == CLASS_FULL;
 	const char *broken = NULL;
@@ -370,7 +370,7 @@ static struct model_packet life_packet(const struct life *life, bool is_to_clien
 	if (is_to_client)
 		packet = answer_to(&packet);
 	else if (life->has_ingress)
-		packet.mark = (uint32_t)(life->is_plain && random_below(8) ? FASTPATH_MARK_DONE_OUT : FASTPATH_MARK_SLOW) << 16;
+		packet.mark = (uint32_t)(life->is_plain && random_below(8) ? FASTPATH_MARK_DONE_FIRST : FASTPATH_MARK_SLOW) << 16;
 	return packet;
 }
 
@@ -380,9 +380,9 @@ static void live_on(struct life *life, struct model *model, const struct rules_c
 	const bool is_to_client = random_below(2);
 	const struct model_packet packet = life_packet(life, is_to_client, is_ipv6);
 	const bool is_queued = walk_from(model, base_chain(config, hooks[0], &packet), &packet).result == MODEL_QUEUE;
-	const bool is_left = model->mark >> 16 & (FASTPATH_MARK_DONE_OUT | FASTPATH_MARK_DONE_IN);
+	const bool is_left = model->mark >> 16 & (FASTPATH_MARK_DONE_FIRST | FASTPATH_MARK_DONE_LAST);
 	const bool is_done = is_to_client ? life->has_egress && life->is_plain && !is_left
-					  : packet.mark >> 16 == FASTPATH_MARK_DONE_OUT;
+					  : packet.mark >> 16 == FASTPATH_MARK_DONE_FIRST;
 
 	if (is_queued == is_done)
 		fail_msg("%s both: to a client %d, plain %d, programs %d %d, labels %lx, mark %x\n%s", is_done ? "by" : "past",

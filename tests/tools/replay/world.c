@@ -239,6 +239,8 @@ void world_init(struct world *world, const char *path)
 
 	struct front *front = world->front;
 
+	if (front)
+		front_begin(front);
 	memset(world, 0, sizeof(*world));
 	world->front = front;
 	world->path = path;
