@@ -118,7 +118,7 @@ inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side sid
 		return is_last_out(side) ? fast_syn_behind(skb, &p) : fast_syn(skb, &p);
 	if (!look_up_flow(&w, p.flow_at - 1))
 		return leave_to_queue(skb, &p, shared);
-	if (runs_on(&p, w.flow)) {
+	if (runs_on(&p, w.flow) && !is_for_thought(&p, &w, shared)) {
 		use_clock(&w, shared);
 		note_seen(w.flow, p.tick);
 		return p.outbound ? handle_out(skb, &p, &w) : handle_in(skb, &p, &w);

@@ -12,7 +12,7 @@
 
 static uint32_t our_bits(const struct rules_config *config)
 {
-	return (uint32_t)(FASTPATH_MARK_IN | FASTPATH_MARK_DONE_IN) << config->fastpath.mark_bit;
+	return (uint32_t)(FASTPATH_MARK_FIRST | FASTPATH_MARK_DONE_LAST) << config->fastpath.mark_bit;
 }
 
 /* The number behind a word of the line; `otherwise`, where the word is not there. */
