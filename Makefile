@@ -168,7 +168,7 @@ unit-tests: $(UNIT_TESTS)
 test-programs: $(UNIT_TESTS) $(TEST_TOOLS) $(TIMESHIFT) $(SIM) $(REPLAY_PROGRAMS) $(BENCH_TOOLS) $(BPF)
 fuzz-programs: $(FUZZ_PROGRAMS)
 
--include $(shell find $(BUILD) -path '$(BUILD)/deb*' -prune -o -path '$(BUILD)/kernels' -prune -o -name '*.d' -print 2>/dev/null)
+-include $(shell find $(BUILD) -path '$(BUILD)/deb*' -prune -o -type f -name '*.d' -print 2>/dev/null)
 
 # What `make` needs, and what the tests and the demo need besides (Debian's names).
 BUILD_PACKAGES := gcc clang libc6-dev libbpf-dev libmnl-dev libnetfilter-queue-dev libnfnetlink-dev libiniparser-dev \
