@@ -55,16 +55,31 @@ struct event_ring {
 	_Alignas(64) struct event events[EVENT_RING_SIZE];
 };
 
-static inline void event_push(struct event_ring *ring, const struct event *event)
+/* Where the next one is to be written; NULL where there is no room, and it is lost. event_end() hands it over. */
+static inline struct event *event_begin(struct event_ring *ring)
 {
 	uint32_t head = ring->head;
 
 	if (head - atomic_load_acquire(&ring->tail) == EVENT_RING_SIZE) {
 		atomic_store(&ring->lost, ring->lost + 1);
-		return;
+		return NULL;
 	}
-	ring->events[head % EVENT_RING_SIZE] = *event;
-	atomic_store_release(&ring->head, head + 1);
+	return &ring->events[head % EVENT_RING_SIZE];
+}
+
+static inline void event_end(struct event_ring *ring)
+{
+	atomic_store_release(&ring->head, ring->head + 1);
+}
+
+static inline void event_push(struct event_ring *ring, const struct event *event)
+{
+	struct event *next = event_begin(ring);
+
+	if (!next)
+		return;
+	*next = *event;
+	event_end(ring);
 }
 
 /* The oldest, which stays; NULL where there is none. */

@@ -31,28 +31,31 @@ __attribute__((noinline)) int fast_tell(struct passage *p, uint32_t slot, uint32
 {
 	uint32_t cpu = bpf_get_smp_processor_id();
 	struct event_ring *ring = bpf_map_lookup_elem(&fast_events, &cpu);
-	struct event event;
+	struct event *event;
 	bool outbound;
 
 	if (!ring || !p)
 		return 0;
+	event = event_begin(ring);
+	if (!event)
+		return 0;
 	outbound = p->side & SIDE_OUT;
-	memset(&event, 0, sizeof(event));
-	event.tick = p->tick;
-	event.number = outbound ? p->segment.seq : p->segment.ack;
-	event.slot = (uint16_t)slot;
-	event.tcp_flags = p->segment.flags;
-	event.reason = (uint8_t)reason;
-	event.flags = p->told | (outbound ? EVENT_OUTBOUND : 0);
-	note_ends(p, outbound, &event);
+	memset(event, 0, sizeof(*event));
+	event->tick = p->tick;
+	event->number = outbound ? p->segment.seq : p->segment.ack;
+	event->slot = (uint16_t)slot;
+	event->tcp_flags = p->segment.flags;
+	event->reason = (uint8_t)reason;
+	event->flags = p->told | (outbound ? EVENT_OUTBOUND : 0);
+	note_ends(p, outbound, event);
 	if (p->segment.ts_at) {
-		event.flags |= EVENT_TIMESTAMPS | EVENT_LEFT_WITH;
-		event.tsval = p->segment.tsval;
-		event.tsecr = p->segment.tsecr;
-		event.left = p->left;
+		event->flags |= EVENT_TIMESTAMPS | EVENT_LEFT_WITH;
+		event->tsval = p->segment.tsval;
+		event->tsecr = p->segment.tsecr;
+		event->left = p->left;
 	}
-	note_flow(p, &event);
-	event_push(ring, &event);
+	note_flow(p, event);
+	event_end(ring);
 	return 0;
 }
 

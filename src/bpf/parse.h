@@ -22,8 +22,8 @@ inline_always bool is_last_out(uint32_t side)
 
 struct segment {
 	struct flow_key key;
-	uint32_t tcp_at;
-	uint32_t ts_at; /* of the option's kind byte; 0: none */
+	uint16_t tcp_at;
+	uint16_t ts_at; /* of the option's kind byte; 0: none */
 	uint32_t tsval, tsecr, seq, ack;
 	uint8_t flags;
 };
