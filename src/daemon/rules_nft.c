@@ -183,16 +183,23 @@ static void write_fast_chain(FILE *out, const struct rules_plan *plans)
 	fprintf(out, "\t\tgoto slow\n\t}\n\tchain slow {\n\t\tmeta mark set meta mark | 0x%x\n", done);
 }
 
-static void write_fast_base(FILE *out, const struct rules_plan *plans)
+/* What a program has done with is let go, and tells of its connection. */
+static void write_done(FILE *out, const struct rules_plan *plans)
 {
 	const struct rules_config *config = plans[0].config;
-	char action[64];
 
 	fputs("\t\t", out);
 	write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
 	if (is_labelled(plans))
 		fprintf(out, "ct label set %u ", rules_label_fast(config));
 	fputs("accept\n", out);
+}
+
+static void write_fast_base(FILE *out, const struct rules_plan *plans)
+{
+	const struct rules_config *config = plans[0].config;
+	char action[64];
+
 	if (!is_labelled(plans))
 		return;
 	fprintf(out, "\t\tct label %u goto slow\n", RULES_LABEL_SLOW);
@@ -418,6 +425,8 @@ static void begin_base_chain(FILE *out, const struct rules_plan *plans, const ch
 		fputs("\t\ttcp flags & syn == 0 accept\n", out);
 	else if (is_watch_only(plans))
 		fputs("\t\ttcp flags & (fin | syn | rst) == 0 ct status & (seen-reply | assured) != seen-reply accept\n", out);
+	if (is_fast(plans))
+		write_done(out, plans);
 	if (is_labelled(plans))
 		fprintf(out, "\t\tct label %u %saccept\n", rules_label_passing(config),
 			has_watched(plans) ? "tcp flags & (fin | rst) == 0 " : "");

@@ -120,28 +120,26 @@ static void write_fast_chains(FILE *out, const struct rules_plan *plan)
 }
 
 /*
- * What the programs have done with, and the connections of which they have left packets, or none. Where no wan interface tells
- * who is a client, it is who has begun the connection.
+ * What goes back in a connection of the programs comes first, for that is half of all packets; then the first packet that they have
+ * done with, and the connections of which they have left packets. Where no wan interface tells who is a client, it is
+ * who has begun the connection.
  */
 static void write_fast_jumps(FILE *out, const struct rules_plan *plan)
 {
 	const struct rules_config *config = plan->config;
-	char words[80];
+	char words[120];
 
-	if (plan->is_labelled) {
-		fputs("-A " RULES_CHAIN, out);
-		write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
-		fprintf(out, " -m connlabel --label %u --set -j RETURN\n", rules_label_fast(config));
-	}
-	fputs("-A " RULES_CHAIN, out);
-	write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
-	fputs(" -j RETURN\n", out);
 	if (!plan->is_labelled)
 		return;
-	fprintf(out, "-A " RULES_CHAIN " -m connlabel --label %u -g " RULES_CHAIN "-SLOW\n", RULES_LABEL_SLOW);
-	snprintf(words, sizeof(words), "%s-m connlabel --label %u -j RETURN",
-		 config->wan_count ? "" : "-m conntrack --ctdir REPLY ", rules_label_fast(config));
+	snprintf(words, sizeof(words), "%s-m connlabel --label %u -m connlabel ! --label %u -j RETURN",
+		 config->wan_count ? "" : "-m conntrack --ctdir REPLY ", rules_label_fast(config), RULES_LABEL_SLOW);
 	write_back_rules(out, plan, RULES_CHAIN, words);
+	fputs("-A " RULES_CHAIN, out);
+	write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
+	fprintf(out, " -m connlabel --label %u --set\n-A " RULES_CHAIN, rules_label_fast(config));
+	write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
+	fputs(" -j RETURN\n", out);
+	fprintf(out, "-A " RULES_CHAIN " -m connlabel --label %u -g " RULES_CHAIN "-SLOW\n", RULES_LABEL_SLOW);
 }
 
 static void write_queue_chains(FILE *out, const struct rules_plan *plan)
@@ -326,6 +324,9 @@ static void write_queued_rule(FILE *out, const struct rules_plan *plan)
 static void write_forward_jump(FILE *out, const struct rules_plan *plan, bool is_long, const char *words)
 {
 	fputs("-A FORWARD -p tcp", out);
+	if (plan->is_fast) /* what a program has done with is let go */
+		fprintf(out, " -m mark ! --mark 0x%x/0x%x", (unsigned int)FASTPATH_MARK_DONE_FIRST << plan->config->fastpath.mark_bit,
+			(unsigned int)FASTPATH_MARK_FIRST << plan->config->fastpath.mark_bit);
 	if (is_long)
 		fprintf(out, " -m length --length %u:65535", shortest_packet(plan));
 	fprintf(out, "%s%s -j " RULES_CHAIN "\n", *words ? " " : "", words);
@@ -344,6 +345,11 @@ static void write_forward_jumps(FILE *out, const struct rules_plan *plan)
 		snprintf(words, sizeof(words), "-m tcp --tcp-flags FIN,SYN,RST NONE %s", half_open);
 		write_forward_jump(out, plan, true, words);
 	} else if (plan->is_labelled) {
+		if (plan->is_fast) {
+			fputs("-A FORWARD -p tcp", out);
+			write_mark(out, plan->config, FASTPATH_MARK_DONE_FIRST);
+			fprintf(out, " -m connlabel ! --label %u -j " RULES_CHAIN "\n", rules_label_fast(plan->config));
+		}
 		snprintf(words, sizeof(words), "-m connlabel ! --label %u", rules_label_passing(plan->config));
 		write_forward_jump(out, plan, false, words);
 		snprintf(words, sizeof(words), "-m tcp ! --tcp-flags FIN,RST NONE -m connlabel --label %u",

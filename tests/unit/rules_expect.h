@@ -192,12 +192,12 @@ static struct expected expect(const struct scene *scene, const char *hook, const
 	struct expected let_go = {.mark = packet->mark}, queued = {.is_queued = true, .is_full = true, .mark = packet->mark};
 	struct expected expected;
 
-	if ((labels & LABEL_PASSING) && !(scene->has_watched[family] && packet->end))
-		return let_go;
 	if (is_fast && mark_in(config, packet) == FASTPATH_MARK_DONE_FIRST) {
 		let_go.labels = scene->is_labelled[family] && !packet->cannot_label ? LABEL_FAST : 0;
 		return let_go;
 	}
+	if ((labels & LABEL_PASSING) && !(scene->has_watched[family] && packet->end))
+		return let_go;
 	queued.is_handshake = packet->syn;
 	if (is_fast && (labels & LABEL_SLOW))
 		expected = queued;

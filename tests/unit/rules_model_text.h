@@ -107,7 +107,9 @@ static void model_read_iptables_word(struct model_rule *rule, const char *word, 
 		condition->label = (uint32_t)strtoul(value, NULL, 10);
 		condition->is_negated = is_negated;
 	} else if (strcmp(word, "--mark") == 0 || strcmp(word, "--set-xmark") == 0) {
-		model_read_mark(model_condition(rule, word[2] == 'm' ? HAS_MARK : SETS_MARK), value);
+		condition = model_condition(rule, word[2] == 'm' ? HAS_MARK : SETS_MARK);
+		model_read_mark(condition, value);
+		condition->is_negated = is_negated;
 	} else if (strcmp(word, "--ctdir") == 0) {
 		model_condition(rule, value[0] == 'O' ? IS_ORIGINAL : IS_REPLY);
 	} else if (strcmp(word, "--comment") == 0) {
