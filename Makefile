@@ -56,6 +56,7 @@ parts = $(call objects,tests/tools/$(1)/*.c)
 # What else it is linked with, of another's.
 BORROWED_replay := $(BUILD)/tests/fastpath/front.o
 BORROWED_test_fastpath_programs := $(BUILD)/tests/fastpath/front.o
+BORROWED_test_fastpath_wan := $(BUILD)/tests/fastpath/front.o
 BORROWED_handcap := $(call objects,tests/tools/replay/text.c tests/tools/replay/segment.c tests/tools/replay/build.c)
 
 # The simulator: its own program, whose head (tests/sim/main.c) says how it is built.
@@ -133,7 +134,7 @@ $(SIM_OBJECTS): $(BUILD)/tests/objects/%.o: tests/%.c
 $(SIM): $(SIM_OBJECTS) $(BUILD)/tests/fastpath/front.o $(BUILD)/src/tools/analysis.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lbpf
 
-$(BUILD)/tests/test_fastpath_programs: | $(BPF)
+$(BUILD)/tests/test_fastpath_programs $(BUILD)/tests/test_fastpath_wan: | $(BPF)
 
 # Another time of day for the daemon under soak: preloaded, so with nothing of sanitizers in it.
 TIMESHIFT := $(BUILD)/tests/timeshift.so

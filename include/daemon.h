@@ -53,6 +53,7 @@ struct change {
 struct fastpath {
 	struct fastpath_memory memory;
 	struct fastpath_attached attached; /* as of the last look */
+	uint32_t let_go;		   /* the rules are for programs at these interfaces, by their numbers: placement postnat */
 	char why_not[FASTPATH_WORDS];	   /* it was asked for and is not to be had; "": not so */
 };
 
@@ -89,6 +90,7 @@ struct daemon {
 	uint64_t rules_fingerprint; /* as they were put in place; 0: not known */
 	uint32_t less_in_a_row;	    /* times that they were less right after that */
 	bool has_failed_rules;	    /* they could not be put in place again */
+	bool rules_held_back;	    /* they are not what they were by our own doing: rules_hold_back() */
 	bool has_to_check_rules;    /* whatever the kernel says of changes */
 	struct rules_watch *rules_watch; /* NULL: there is none */
 	uint64_t config_digest;		 /* rules_digest() of `config`, 0: not made yet */
@@ -136,6 +138,8 @@ int fastpath_open(struct daemon *daemon, struct fastpath_memory *ret_left, char 
 void fastpath_begin(struct daemon *daemon, const struct fastpath_memory *left);
 /* fastpath.c: says to the programs whether pawsd drains. */
 void fastpath_set_draining(struct daemon *daemon);
+/* fastpath.c: the rules let nothing go to programs until they are installed anew, rules_hold_back(). `context`: the daemon. */
+void fastpath_hold_back_rules(void *context);
 /* fastpath.c: no program sees packets until the next fastpath_look(). `context`: the daemon. */
 void fastpath_stop(void *context);
 /* fastpath.c: what has changed about interfaces: programs for those that have come, and where the servers are. */
@@ -174,6 +178,9 @@ void reload_look_around(struct daemon *daemon);
 
 /* reload.c: looks whether somebody else has changed the rules, and puts them in place again. */
 void reload_check_rules(struct daemon *daemon);
+
+/* reload.c: puts the rules in place anew, for programs are at other interfaces. False where that fails; it says so. */
+bool reload_renew_rules(struct daemon *daemon);
 
 /*
  * reload.c: drains, or no longer: no new connection is rewritten, so that pawsd can be stopped when the last that is has

@@ -28,6 +28,7 @@ struct fastpath_config {
 	enum fastpath_wish wish;
 	struct fastpath_interface interfaces[FASTPATH_INTERFACES_MAX];
 	size_t interface_count;
+	uint32_t missing; /* bit n: nothing may be left to programs at interfaces[n] just now: for the rules of placement postnat */
 	uint32_t mark_bit; /* the first of three */
 	char pins[FASTPATH_PATH_SIZE];
 };
@@ -35,6 +36,11 @@ struct fastpath_config {
 static inline bool fastpath_is_wanted(const struct fastpath_config *config)
 {
 	return config->wish != FASTPATH_NO && config->interface_count > 0;
+}
+
+static inline bool fastpath_is_missing(const struct fastpath_config *config, size_t interface)
+{
+	return config->missing >> interface & 1;
 }
 
 #endif

@@ -37,6 +37,7 @@ struct fastpath_attached {
 	uint32_t count;
 	uint32_t index[FASTPATH_INTERFACES_MAX]; /* interfaces whose packets the programs see, both ways */
 	bool is_tcx;				 /* or else clsact */
+	uint32_t live;				 /* fastpath_kernel_live() */
 	char missing[FASTPATH_WORDS]; /* the first interface of the configuration that is not among these, and why; "": all are */
 };
 
@@ -59,6 +60,12 @@ const int *fastpath_kernel_fds(const struct fastpath_kernel *kernel);
  */
 void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config *config, const char *hindrance,
 			    struct fastpath_attached *ret);
+
+/*
+ * Where programs have been since the last fastpath_kernel_attach(): bit n for interfaces[n] of the configuration. Before one goes
+ * from an interface to the servers the rules are held back (rules.h).
+ */
+uint32_t fastpath_kernel_live(const struct fastpath_kernel *kernel);
 
 /* No program sees packets any more, until the next fastpath_kernel_attach(). */
 void fastpath_kernel_stop(struct fastpath_kernel *kernel);

@@ -21,4 +21,10 @@ bool fastpath_policy_each(const struct policy *policy, fastpath_policy_fn each, 
  */
 bool fastpath_policy_count(const struct policy *policy, size_t *ret);
 
+/*
+ * Whether the programs can tell of a connection that it is the candidate's of that number in the group, one that is rewritten: there
+ * is nothing on the way to it that only the engine knows.
+ */
+bool fastpath_policy_decides(const struct policy *policy, uint32_t group, uint32_t candidate);
+
 #endif

@@ -104,7 +104,9 @@ bool helper_look_around(struct helper *helper, struct surroundings *ret);
 bool helper_open_fastpath(struct helper *helper, struct fastpath_outcome *ret, void *ret_maps[FASTPATH_MAPS]);
 /* fastpath_kernel_attach(). False where there is no helper. */
 bool helper_attach_fastpath(struct helper *helper, struct fastpath_attached *ret);
-/* fastpath_kernel_stop() */
+/* rules_hold_back(), where there may be something to hold back. */
+void helper_hold_back_rules(struct helper *helper);
+/* The same, and fastpath_kernel_stop(). */
 void helper_stop_fastpath(struct helper *helper);
 /* fastpath_kernel_close(), as its end. */
 void helper_end_fastpath(struct helper *helper);

@@ -75,6 +75,13 @@ struct rules_config {
 	struct fastpath_config fastpath;
 };
 
+/* Whether the rules are to use labels, if the kernel has them: rules_nft.c says why not with placement postnat. */
+static inline bool rules_have_labels(const struct rules_config *config)
+{
+	return config->labels == LABELS_AUTO && config->backend != RULES_NONE &&
+	       (config->placement == PLACEMENT_FORWARD || fastpath_is_wanted(&config->fastpath));
+}
+
 /*
  * Writes the whole rule set to `out`, as a script that a shell would run (backend iptables) or
  * nft would read (backend nft); comments say what each part is for.
@@ -156,6 +163,12 @@ extern const enum reason rules_strip_reasons[RULES_STRIP_REASONS];
  */
 int rules_read_counts(const struct rules_config *config, uint64_t (*ret_counts)[RULES_STRIP_REASONS],
 		      size_t destination_count, char *ret_error, size_t error_size);
+
+/*
+ * Has the rules that are in place, whoever made them, let nothing go to programs behind the NAT: all of it is queued until the next
+ * rules_install(). Before such programs stop, or open no flows. Where the rules let nothing go nothing happens.
+ */
+void rules_hold_back(const struct rules_config *config);
 
 /* Removes all rules and sets of pawsd, its own and an earlier process's; none is no error. */
 int rules_remove(const struct rules_config *config, char *ret_error, size_t error_size);

@@ -73,6 +73,7 @@ struct worker_setup {
 	const uint16_t *slots;		   /* engine_adopt() */
 	struct fastpath_memory *fastpath;  /* where the flows are; NULL: in a file */
 	const struct fastpath_memory *left; /* where they are to be taken from, and be in a file from now on; or NULL */
+	void (*hold_back_rules)(void *context); /* what they let go to programs, which are about to open no flows */
 	void (*stop_programs)(void *context); /* those of the fast path */
 	void *context;
 };

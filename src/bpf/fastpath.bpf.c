@@ -115,7 +115,7 @@ inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side sid
 	if (!p.flow_at && flags != TCP_SYN)
 		return fast_stranger(skb, &p);
 	if (flags == TCP_SYN)
-		return is_last_out(side) ? fast_syn_behind(skb, &p) : fast_syn(skb, &p);
+		return is_last_out(side) ? fast_syn_behind(skb, &p) : fast_syn_before(skb, &p, shared);
 	if (!look_up_flow(&w, p.flow_at - 1))
 		return leave_to_queue(skb, &p, shared);
 	if (runs_on(&p, w.flow) && !is_for_thought(&p, &w, shared)) {

@@ -18,9 +18,11 @@ inline_always void count_state(uint32_t slot, uint32_t state, uint64_t n)
 	uint32_t at = bpf_get_smp_processor_id() * DESTINATION_SLOTS + slot;
 	struct fastpath_counts *counts = bpf_map_lookup_elem(&fast_counts, &at);
 
+	if (!counts)
+		return;
 	/* Compared and used from one register: the verifier of Linux 6.1 forgets the limit of what is read from the stack anew. */
 	__asm__ volatile("" : "+r"(state));
-	if (counts && state < FLOW_STATE_COUNT)
+	if (state < FLOW_STATE_COUNT)
 		counts->flows[state] += n;
 }
 

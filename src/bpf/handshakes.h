@@ -98,7 +98,7 @@ __attribute__((noinline)) int fast_is_to_servers(struct __sk_buff *skb, struct p
 	return !shared->wan_count && route.ifindex != skb->ifindex;
 }
 
-/* The flow of the packet, a SYN, in a place of its own, which nobody finds yet. Its state is that of `now`, which says all else. */
+/* The flow of the packet, a SYN, in a place of its own, which nobody finds yet. */
 inline_always void begin(const struct passage *p, struct flow *flow)
 {
 	memcpy(&flow->client, p->segment.key.src, 16);
@@ -107,9 +107,12 @@ inline_always void begin(const struct passage *p, struct flow *flow)
 	flow->server_port = (uint16_t)p->segment.key.dst_port;
 }
 
-inline_always struct flow word_of_syn(const struct fastpath_candidate *policy, uint16_t flags)
+inline_always uint64_t word_of_syn(const struct fastpath_candidate *policy, uint16_t flags)
 {
-	return (struct flow){.flags = flags, .slot = policy->slot, .mode = MODE_REWRITE, .repair = policy->repair & 0xf, .state = FLOW_SYN_SENT};
+	const struct flow now = {.flags = flags, .slot = policy->slot, .mode = MODE_REWRITE, .repair = policy->repair & 0xf,
+				 .state = FLOW_SYN_SENT};
+
+	return now.word;
 }
 
 /* What the SYN leaves with, and what is known of it. `last`: the newest TSval that is known on the four-tuple, or 0. */
@@ -127,59 +130,80 @@ inline_always uint32_t emit_syn(const struct passage *p, struct world *w, struct
 	return emitted;
 }
 
-/* The SYN of a new connection, on a four-tuple of which nothing is known or whose old connection is over. */
+/*
+ * The SYN of a new connection, on a four-tuple of which nothing is known or whose old connection is over: true where it has a flow
+ * now, and fast_end_syn() is to see to the packet. Else it is for the queue.
+ */
 __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 {
 	struct world w = {0};
 	const struct fastpath_candidate *policy;
-	struct flow *flow = NULL, now = {0};
+	struct flow *flow = NULL;
 	struct client_use *use = NULL;
-	uint64_t before = 0;
-	uint32_t at = 0, emitted, last = 0, *head;
+	uint64_t before = 0, word;
+	uint32_t at = 0, last = 0, *head;
 
 	if (!p || !enter(&w))
-		return LEAVE;
+		return false;
 	if (p->flow_at && look_up_flow(&w, p->flow_at - 1))
 		flow = w.flow;
 	head = head_of(p);
 	if (!head || !(p->side & SIDE_OUT) || (flow && !p->outbound))
-		return leave_to_queue(skb, p, w.shared);
+		return false;
 	if (flow) {
-		now.word = before = atomic_load(&flow->word);
+		const struct flow now = {.word = atomic_load(&flow->word)};
+
+		before = now.word;
 		if (!plain_is(&now) || (now.state != FLOW_LAST_ACK && now.state != FLOW_TIME_WAIT) ||
 		    w.syn->isn == p->segment.seq)
-			return leave_to_queue(skb, p, w.shared);
+			return false;
 		last = flow->tsval_high;
 	}
 	policy = match(p);
 	if (!policy || policy->mode != MODE_REWRITE || (w.shared->flags & FASTPATH_OPENS_NONE) || !p->segment.ts_at ||
 	    !p->segment.tsval || (!flow && !w.shared->is_roomy) || !fast_is_to_servers(skb, p))
-		return leave_to_queue(skb, p, w.shared);
-	now = word_of_syn(policy, flow ? 0 : FLOW_FIRST);
+		return false;
+	word = word_of_syn(policy, flow ? 0 : FLOW_FIRST);
+	p->slot = policy->slot;
 	if (!flow) {
 		use = use_of_client(w.shared, p->segment.key.src);
 		if (!use || (w.shared->client_most && use->flows >= w.shared->client_most) || !take_place(w.shared, &at))
-			return leave_to_queue(skb, p, w.shared);
+			return false;
 		if (!look_up_flow(&w, at))
-			return leave_to_queue(skb, p, w.shared);
+			return false;
 		flow = w.flow;
 		begin(p, flow);
 	}
 	flow->last_seen_s = (uint32_t)(p->tick / 1000); /* before the word: or its owner would find it to be over */
-	if (p->flow_at && !change(flow, before, now.word))
-		return leave_to_queue(skb, p, w.shared);
-	emitted = emit_syn(p, &w, flow, last);
+	if (p->flow_at && !change(flow, before, word))
+		return false;
+	p->left = emit_syn(p, &w, flow, last);
 	if (!p->flow_at) {
-		flow->word = now.word;
+		flow->word = word;
 		if (!link_flow(p, w.shared, head, flow, at))
-			return leave_to_queue(skb, p, w.shared);
+			return false;
 		if (use)
 			__sync_fetch_and_add(&use->flows, 1);
-		count_state(now.slot, FLOW_SYN_SENT, 1);
+		count_state(p->slot, FLOW_SYN_SENT, 1);
 		p->flow_at = at + 1;
 	}
 	p->is_told = true;
-	return replace32(skb, p, w.shared, p->segment.ts_at + 2, p->segment.tsval, emitted, now.slot, REASON_SYN_REWRITTEN);
+	return true;
+}
+
+/* The SYN leaves with p->left. */
+__attribute__((noinline)) int fast_end_syn(struct __sk_buff *skb, struct passage *p)
+{
+	struct fastpath_shared *shared = find_shared();
+
+	if (!p || !shared)
+		return LEAVE;
+	return replace32(skb, p, shared, p->segment.ts_at + 2, p->segment.tsval, p->left, p->slot, REASON_SYN_REWRITTEN);
+}
+
+inline_always int fast_syn_before(struct __sk_buff *skb, struct passage *p, const struct fastpath_shared *shared)
+{
+	return fast_syn(skb, p) ? fast_end_syn(skb, p) : leave_to_queue(skb, p, shared);
 }
 
 /* ---- behind netfilter ---- */
@@ -213,7 +237,7 @@ inline_always uint32_t pass_syn(struct passage *p, uint32_t reason)
  * Has the flow, whose connection is over, be that of the SYN. False for one that has a block, which is its owner's to take
  * away, one that is being taken away, and where others are faster.
  */
-inline_always bool reuse(const struct passage *p, struct flow *flow, const struct flow *now)
+inline_always bool reuse(const struct passage *p, struct flow *flow, uint64_t word)
 {
 	struct flow was = {0};
 
@@ -222,7 +246,7 @@ inline_always bool reuse(const struct passage *p, struct flow *flow, const struc
 		if (was.state == FLOW_FREE || was.block)
 			return false;
 		flow->last_seen_s = (uint32_t)(p->tick / 1000);
-		if (change(flow, was.word, now->word))
+		if (change(flow, was.word, word))
 			return true;
 	}
 	return false;
@@ -270,7 +294,6 @@ __attribute__((noinline)) int fast_last_tsval(struct passage *p)
 __attribute__((noinline)) int fast_open(struct passage *p, uint64_t word, uint32_t last)
 {
 	struct world w = {0};
-	struct flow now = {.word = word};
 	struct client_use *use;
 	uint32_t at = 0, *head;
 
@@ -285,11 +308,11 @@ __attribute__((noinline)) int fast_open(struct passage *p, uint64_t word, uint32
 	begin(p, w.flow);
 	w.flow->last_seen_s = (uint32_t)(p->tick / 1000);
 	p->left = emit_syn(p, &w, w.flow, last);
-	w.flow->word = now.word;
+	w.flow->word = word;
 	if (!link_flow(p, w.shared, head, w.flow, at))
 		return REASON_TABLE_FULL;
 	__sync_fetch_and_add(&use->flows, 1);
-	count_state(now.slot, FLOW_SYN_SENT, 1);
+	count_state(p->slot, FLOW_SYN_SENT, 1);
 	p->flow_at = at + 1;
 	return REASON_COUNT;
 }
@@ -320,8 +343,8 @@ __attribute__((noinline)) int fast_syn_last(struct passage *p)
 {
 	struct world w = {0};
 	const struct fastpath_candidate *policy;
-	struct flow now;
 	uint32_t reason, last;
+	uint64_t word;
 
 	if (!p || !enter(&w))
 		return REASON_COUNT;
@@ -335,32 +358,23 @@ __attribute__((noinline)) int fast_syn_last(struct passage *p)
 	reason = find_reason_to_pass(p, w.shared);
 	if (reason != REASON_COUNT)
 		return (int)pass_syn(p, reason);
-	now = word_of_syn(policy, p->flow_at ? 0 : FLOW_FIRST);
-	p->slot = now.slot;
+	word = word_of_syn(policy, p->flow_at ? 0 : FLOW_FIRST);
+	p->slot = policy->slot;
 	if (p->flow_at && look_up_flow(&w, p->flow_at - 1)) {
 		if (has_begun_otherwise(p, &w))
 			return w.flow->mode == MODE_OBSERVE ? REASON_SYN_OBSERVED : REASON_FLOW_NOT_REWRITTEN;
 		last = (uint32_t)fast_last_tsval(p);
-		if (reuse(p, w.flow, &now))
+		if (reuse(p, w.flow, word))
 			p->left = emit_syn(p, &w, w.flow, last);
 		else
-			reason = open_in_front(p, w.flow, now.word, last);
+			reason = open_in_front(p, w.flow, word, last);
 	} else {
-		reason = (uint32_t)fast_open(p, now.word, 0);
+		reason = (uint32_t)fast_open(p, word, 0);
 	}
 	if (reason != REASON_COUNT)
 		return (int)pass_syn(p, reason);
 	p->is_told = true;
 	return REASON_SYN_REWRITTEN;
-}
-
-__attribute__((noinline)) int fast_end_syn(struct __sk_buff *skb, struct passage *p)
-{
-	struct fastpath_shared *shared = find_shared();
-
-	if (!p || !shared)
-		return LEAVE;
-	return replace32(skb, p, shared, p->segment.ts_at + 2, p->segment.tsval, p->left, p->slot, REASON_SYN_REWRITTEN);
 }
 
 inline_always int fast_syn_behind(struct __sk_buff *skb, struct passage *p)

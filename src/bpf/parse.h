@@ -40,8 +40,10 @@ struct passage {
 	uint8_t is_told;  /* fast_tell() is to be called */
 	uint8_t told;	  /* enum event_flag, of what there was before the packet */
 	uint32_t left;	  /* the TSval or TSecr that it leaves with */
-	uint16_t slot;	  /* where a SYN behind netfilter is counted */
-	uint32_t younger_at; /* likewise of the flow that is in front of its own on the four-tuple */
+	union {
+		uint32_t younger_at; /* likewise of the flow that is in front of its own on the four-tuple */
+		uint32_t slot; /* of a SYN: where it is counted */
+	};
 };
 
 /* What belongs to it, found anew by each such function. */

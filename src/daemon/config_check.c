@@ -178,7 +178,8 @@ static void check_fastpath(const char *path, const struct rules_config *rules, s
 						  interface->name);
 	}
 	if (fastpath->wish == FASTPATH_YES && fastpath->interface_count == 0)
-		config_report_add(errors, "%s: [fastpath] enabled = yes needs [fastpath] interfaces = NAME:lan", path);
+		config_report_add(errors, "%s: [fastpath] enabled = yes needs [fastpath] interfaces = NAME:%s", path,
+				  is_postnat ? "wan" : "lan");
 	if (fastpath->wish == FASTPATH_YES && rules->backend == RULES_NONE)
 		config_report_add(errors, "%s: [fastpath] enabled = yes needs rules of pawsd's own; allowed with [rules] backend = "
 					  "iptables or nft", path);

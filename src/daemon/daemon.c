@@ -53,6 +53,7 @@ static int open_workers(struct daemon *daemon, const struct fastpath_memory *lef
 		.slots = slots,
 		.fastpath = daemon->fastpath.memory.maps[FASTPATH_MAP_SHARED] ? &daemon->fastpath.memory : NULL,
 		.left = left->maps[FASTPATH_MAP_SHARED] ? left : NULL,
+		.hold_back_rules = fastpath_hold_back_rules,
 		.stop_programs = fastpath_stop,
 		.context = daemon,
 	};

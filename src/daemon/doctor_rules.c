@@ -83,7 +83,7 @@ void doctor_look_at_rules(struct doctor *doctor)
 	if (doctor_lacks_rights(doctor))
 		return;
 	config.backend = rules_backend_shown(&config);
-	if (config.labels == LABELS_AUTO && config.placement == PLACEMENT_FORWARD)
+	if (rules_have_labels(&config))
 		config.label = LABEL_TRIED;
 	if (rules_try(&config, doctor->config->policy, &outcome, error, sizeof(error)) != 0) {
 		doctor_say(doctor, is_ours ? DOCTOR_FAIL : DOCTOR_WARN, backend_place,

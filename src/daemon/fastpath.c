@@ -23,6 +23,14 @@ static bool is_same_numbering(const struct slot_names *before, const struct slot
 	return true;
 }
 
+void fastpath_hold_back_rules(void *context)
+{
+	struct daemon *daemon = context;
+
+	daemon->rules_held_back = true;
+	helper_hold_back_rules(daemon->helper);
+}
+
 void fastpath_stop(void *context)
 {
 	struct daemon *daemon = context;
@@ -100,8 +108,12 @@ void fastpath_look(struct daemon *daemon)
 	if (!has_fastpath(daemon) || !helper_is_there(daemon->helper))
 		return;
 	find_wans(daemon);
-	if (helper_attach_fastpath(daemon->helper, &now))
-		tell_news(daemon, &now);
+	if (!helper_attach_fastpath(daemon->helper, &now))
+		return;
+	tell_news(daemon, &now);
+	/* Behind the NAT rules let go what is for programs that are there, and nothing else. */
+	if (daemon->config->rules.placement == PLACEMENT_POSTNAT && now.live != daemon->fastpath.let_go && reload_renew_rules(daemon))
+		daemon->fastpath.let_go = now.live;
 }
 
 void fastpath_begin(struct daemon *daemon, const struct fastpath_memory *left)

@@ -23,6 +23,7 @@ struct fastpath_kernel {
 	int fds[FASTPATH_MAPS];
 	struct fastpath_owner *owner;
 	int next_policy; /* a map, or -1 */
+	uint32_t live;	 /* interfaces with programs, by their numbers in the configuration */
 };
 
 /* Where the policy in force is. */
@@ -154,6 +155,13 @@ static struct fastpath_kernel *make(const struct config *config, int lock)
 	return kernel;
 }
 
+/* What rules let go to programs behind the NAT, nobody else sees. */
+static void stop_programs(const struct config *config)
+{
+	rules_hold_back(&config->rules);
+	fastpath_pins_stop(config->rules.fastpath.pins);
+}
+
 /* What an earlier process has left, stopped, for the flows in it. */
 static void use_leftover(struct fastpath_kernel *kernel, struct fastpath_outcome *outcome)
 {
@@ -171,7 +179,7 @@ static struct fastpath_kernel *open_leftover(const struct config *config, int lo
 {
 	struct fastpath_kernel *kernel = make(config, lock);
 
-	fastpath_pins_stop(config->rules.fastpath.pins);
+	stop_programs(config);
 	if (kernel && fastpath_pins_look(kernel->pins, &outcome->sizes) == LEFT_FITTING) {
 		use_leftover(kernel, outcome);
 		return kernel;
@@ -201,11 +209,12 @@ static void map_carried(struct carried *carried, const int fds[FASTPATH_MAPS])
 }
 
 /* Takes away what cannot be used, but for its flows. */
-static void clear_away(const char *pins, const struct fastpath_sizes *sizes, struct carried *ret_carried)
+static void clear_away(const struct config *config, const struct fastpath_sizes *sizes, struct carried *ret_carried)
 {
+	const char *pins = config->rules.fastpath.pins;
 	int fds[FASTPATH_MAPS];
 
-	fastpath_pins_stop(pins);
+	stop_programs(config);
 	if (fastpath_pins_open_flows(pins, fds, &ret_carried->memory.sizes))
 		map_carried(ret_carried, fds);
 	ret_carried->is_there = ret_carried->is_there && ret_carried->memory.sizes.capacity <= sizes->capacity;
@@ -250,7 +259,7 @@ static struct fastpath_kernel *open_wanted(const struct config *config, int lock
 		return NULL;
 	}
 	if (leftover == LEFT_OTHER)
-		clear_away(pins, &outcome->sizes, &carried);
+		clear_away(config, &outcome->sizes, &carried);
 	if (load(kernel, &outcome->sizes, outcome)) {
 		outcome->has_memory = true;
 		outcome->is_old = leftover == LEFT_FITTING;
@@ -259,7 +268,7 @@ static struct fastpath_kernel *open_wanted(const struct config *config, int lock
 	}
 	fastpath_memory_unmap(&carried.memory);
 	if (leftover == LEFT_FITTING) {
-		fastpath_pins_stop(pins);
+		stop_programs(config);
 		use_leftover(kernel, outcome);
 		return kernel;
 	}
@@ -328,25 +337,43 @@ const int *fastpath_kernel_fds(const struct fastpath_kernel *kernel)
 	return kernel->fds;
 }
 
-static bool attach(struct fastpath_kernel *kernel, const char *interface, uint32_t index, bool *ret_tcx, char *ret_words, size_t size)
-{
-	static const char *const programs[FASTPATH_WAYS] = {"lan_ingress", "lan_egress"};
-	struct fastpath_hook hook = {.pins = kernel->pins, .interface = interface, .index = index};
+/* In what follows `interface` is a number in the configuration. */
 
-	/* What goes to a client is let go by the rules once a program has seen what comes from it: the one for that is the last to come. */
+static void note_gone(struct fastpath_kernel *kernel, const struct config *config, uint32_t which)
+{
+	if (config->rules.placement == PLACEMENT_POSTNAT && (kernel->live & which))
+		rules_hold_back(&config->rules);
+	kernel->live &= ~which;
+}
+
+static void detach(struct fastpath_kernel *kernel, const struct config *config, size_t interface)
+{
+	note_gone(kernel, config, UINT32_C(1) << interface);
+	fastpath_pins_detach(kernel->pins, config->rules.fastpath.interfaces[interface].name);
+}
+
+static bool attach(struct fastpath_kernel *kernel, const struct config *config, size_t interface, uint32_t index, bool *ret_tcx,
+		   char *ret_words, size_t size)
+{
+	static const char *const programs[2][FASTPATH_WAYS] = {{"lan_ingress", "lan_egress"}, {"wan_ingress", "wan_egress"}};
+	const struct fastpath_interface *where = &config->rules.fastpath.interfaces[interface];
+	struct fastpath_hook hook = {.pins = kernel->pins, .interface = where->name, .index = index};
+
+	/* What is for the last program is let go by the rules once the first one has seen what comes the other way: that is the last to come. */
 	for (int way = FASTPATH_WAYS - 1; way >= 0; way--) {
-		const struct bpf_program *program = bpf_object__find_program_by_name(kernel->object, programs[way]);
+		const struct bpf_program *program = bpf_object__find_program_by_name(kernel->object, programs[where->is_wan][way]);
 		int result;
 
 		hook.way = (enum fastpath_way)way;
 		result = fastpath_hook_attach(&hook, bpf_program__fd(program), ret_words, size);
 
 		if (result < 0) {
-			fastpath_pins_detach(kernel->pins, interface);
+			detach(kernel, config, interface);
 			return false;
 		}
 		*ret_tcx = result == 1;
 	}
+	kernel->live |= UINT32_C(1) << interface;
 	return true;
 }
 
@@ -378,6 +405,7 @@ void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config 
 	*ret = (struct fastpath_attached){0};
 	note_interfaces(kernel, fastpath);
 	if (*hindrance) {
+		note_gone(kernel, config, UINT32_MAX);
 		fastpath_pins_stop(kernel->pins);
 		snprintf(ret->missing, sizeof(ret->missing), "%s", hindrance);
 		return;
@@ -387,19 +415,28 @@ void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config 
 		const uint32_t index = if_nametoindex(name);
 
 		words[0] = '\0';
-		if (!index)
+		if (!index) {
 			snprintf(words, sizeof(words), "%s is not there", name);
-		else if (fastpath_is_hindered(kernel->pins, name, words, sizeof(words)))
-			fastpath_pins_detach(kernel->pins, name);
-		else if (attach(kernel, name, index, &ret->is_tcx, words, sizeof(words)))
+			note_gone(kernel, config, UINT32_C(1) << i);
+		} else if (fastpath_is_hindered(kernel->pins, name, words, sizeof(words))) {
+			detach(kernel, config, i);
+		} else if (attach(kernel, config, i, index, &ret->is_tcx, words, sizeof(words))) {
 			ret->index[ret->count++] = index;
+		}
 		if (words[0] && !ret->missing[0])
 			memcpy(ret->missing, words, sizeof(words));
 	}
+	ret->live = kernel->live;
+}
+
+uint32_t fastpath_kernel_live(const struct fastpath_kernel *kernel)
+{
+	return kernel ? kernel->live : 0;
 }
 
 void fastpath_kernel_stop(struct fastpath_kernel *kernel)
 {
+	kernel->live = 0;
 	fastpath_pins_stop(kernel->pins);
 }
 

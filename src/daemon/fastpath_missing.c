@@ -40,6 +40,12 @@ void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config 
 	*ret = (struct fastpath_attached){0};
 }
 
+uint32_t fastpath_kernel_live(const struct fastpath_kernel *kernel)
+{
+	(void)kernel;
+	return 0;
+}
+
 void fastpath_kernel_stop(struct fastpath_kernel *kernel)
 {
 	(void)kernel;

@@ -91,6 +91,11 @@ static struct fastpath_policy make_value(const struct policy *policy, uint32_t n
 	return ret;
 }
 
+bool fastpath_policy_decides(const struct policy *policy, uint32_t group, uint32_t candidate)
+{
+	return candidate < FASTPATH_CANDIDATES && make_value(policy, group).candidates[candidate].condition != FASTPATH_BY_MORE;
+}
+
 _Static_assert(sizeof(struct fastpath_candidate) == 6 + FASTPATH_PORT_RANGES * sizeof(struct port_range),
 	       "values are compared by their bytes, so there must be none between their fields");
 

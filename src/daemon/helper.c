@@ -247,6 +247,7 @@ static bool install(struct helper_server *server)
 		memcpy(drain, server->body + sizeof(head), bytes);
 	rules = config->rules;
 	rules.label = head.label;
+	rules.fastpath.missing = ~fastpath_kernel_live(server->fastpath);
 	if (!drain)
 		snprintf(error, sizeof(error), "out of memory");
 	else if (!server->fastpath || fastpath_kernel_make_policy(server->fastpath, config->policy, error, sizeof(error)) == 0)
@@ -366,6 +367,7 @@ static const struct operation {
 	[HELPER_FASTPATH_OPEN] = {0, 0, helper_serve_fastpath_open},
 	[HELPER_FASTPATH_HAND_OVER] = {0, 0, helper_serve_fastpath_hand_over},
 	[HELPER_FASTPATH_ATTACH] = {0, 0, helper_serve_fastpath_attach},
+	[HELPER_FASTPATH_HOLD] = {0, 0, helper_serve_fastpath_hold},
 	[HELPER_FASTPATH_STOP] = {0, 0, helper_serve_fastpath_stop},
 	[HELPER_FASTPATH_END] = {0, 0, helper_serve_fastpath_end},
 	[HELPER_REMOVE_FILES] = {sizeof(struct helper_remove_files_body), sizeof(struct helper_remove_files_body),

@@ -387,6 +387,11 @@ static void tell(struct helper *helper, enum helper_operation operation)
 		complain(helper, error, sizeof(error));
 }
 
+void helper_hold_back_rules(struct helper *helper)
+{
+	tell(helper, HELPER_FASTPATH_HOLD);
+}
+
 void helper_stop_fastpath(struct helper *helper)
 {
 	tell(helper, HELPER_FASTPATH_STOP);

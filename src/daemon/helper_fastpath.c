@@ -90,10 +90,26 @@ bool helper_serve_fastpath_attach(struct helper_server *server)
 	return wire_put(server->out, &attached, sizeof(attached));
 }
 
+/* As is done before programs stop. */
+bool helper_serve_fastpath_hold(struct helper_server *server)
+{
+	const struct config *config = helper_config(server);
+
+	if (!config)
+		return false;
+	if (config->rules.placement == PLACEMENT_POSTNAT)
+		rules_hold_back(&config->rules);
+	return helper_answer(server, 0, "");
+}
+
 bool helper_serve_fastpath_stop(struct helper_server *server)
 {
-	if (!server->fastpath)
+	const struct config *config = helper_config(server);
+
+	if (!config || !server->fastpath)
 		return false;
+	if (config->rules.placement == PLACEMENT_POSTNAT)
+		rules_hold_back(&config->rules);
 	fastpath_kernel_stop(server->fastpath);
 	return helper_answer(server, 0, "");
 }

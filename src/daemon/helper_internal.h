@@ -39,6 +39,7 @@ void helper_keep_slots(struct helper_server *server);
 bool helper_serve_fastpath_open(struct helper_server *server);
 bool helper_serve_fastpath_hand_over(struct helper_server *server);
 bool helper_serve_fastpath_attach(struct helper_server *server);
+bool helper_serve_fastpath_hold(struct helper_server *server);
 bool helper_serve_fastpath_stop(struct helper_server *server);
 bool helper_serve_fastpath_end(struct helper_server *server);
 

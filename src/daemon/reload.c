@@ -121,16 +121,17 @@ static int install(struct daemon *daemon, const struct config *config, const str
 	if (daemon->rules_installed)
 		strip_counts_read(&daemon->strip_counts, daemon->helper, daemon->config->policy,
 				  state_now(&daemon->state), true);
-	if (rules->backend != RULES_NONE && rules->labels == LABELS_AUTO && rules->placement == PLACEMENT_FORWARD)
+	if (rules_have_labels(rules))
 		request.label = state_next_labels(&daemon->state);
 	/* Whoever comes after a kill cannot know which are in place, unless those before and behind are the same. */
 	if (config != daemon->config || !daemon->config_digest || *daemon->state.rules_digest != daemon->config_digest)
 		*daemon->state.rules_digest = 0;
-	was_changed = daemon->rules_installed && are_rules_changed(daemon, &found);
+	was_changed = daemon->rules_installed && !daemon->rules_held_back && are_rules_changed(daemon, &found);
 	if (helper_install(daemon->helper, &request, &outcome, ret_error, error_size) < 0)
 		return -1;
 	daemon->is_in_force = true;
 	daemon->has_failed_rules = false;
+	daemon->rules_held_back = false;
 	if (rules->backend == RULES_NONE)
 		return 0;
 	if (config == daemon->config)
@@ -405,6 +406,19 @@ void reload_check_rules(struct daemon *daemon)
 		daemon->rules_fingerprint = found;
 		daemon->rules_changed++;
 	}
+}
+
+bool reload_renew_rules(struct daemon *daemon)
+{
+	char error[1024];
+
+	if (!daemon->rules_installed)
+		return true;
+	daemon->rules_held_back = true;
+	if (install(daemon, daemon->config, &daemon->drain, error, sizeof(error)) == 0)
+		return true;
+	log_warning("what could be left to programs at interfaces to the servers goes through the queues: %s", error);
+	return false;
 }
 
 void reload_look_around(struct daemon *daemon)

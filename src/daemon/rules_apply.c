@@ -400,6 +400,15 @@ static int remove_iptables(const struct rules_config *config, char *ret_error, s
 	return result == 0 ? destroy_sets(0, 0, ret_error, error_size) : result;
 }
 
+void rules_hold_back(const struct rules_config *config)
+{
+	static const char script[] = "flush chain inet pawsd fast\nadd rule inet pawsd fast goto slow\n";
+	char ignored[200];
+
+	if (config->backend == RULES_NFT)
+		rules_run(nft_commit, script, strlen(script), NULL, ignored, sizeof(ignored));
+}
+
 int rules_remove(const struct rules_config *config, char *ret_error, size_t error_size)
 {
 	switch (config->backend) {

@@ -12,6 +12,7 @@
  *   rules_text.c      the plan for iptables-restore, and rules_print()
  *   rules_sets.c      the sets that go with it, for ipset
  *   rules_nft.c       the plan for nft
+ *   rules_nft_fast.c  what of it goes by the fast path's marks
  *   rules_nft_clear.c what takes the place of the table there is
  *   rules_run.c       running a command with text as its input
  *   rules_words.c     what to say when it fails
@@ -27,6 +28,7 @@ enum rules_class {
 	CLASS_HANDSHAKE, /* strip: packets with SYN set */
 	CLASS_WATCH,	 /* observe: by which connections begin, end and are refused; all go to the handshake queue */
 	CLASS_FULL,	 /* rewrite: all; those with SYN set go to the handshake queue */
+	CLASS_LEFT,	 /* the same, where the fast path's programs cannot decide on a SYN to the servers: with placement postnat */
 	CLASS_STRIP,	 /* strip: none, the rules do it */
 };
 
@@ -93,7 +95,8 @@ static inline unsigned int rules_label_fast(const struct rules_config *config)
 }
 
 enum {
-	RULES_LABEL_SLOW = 127, /* whatever the policy: who has left a connection does not come back */
+	RULES_LABEL_SYN = 126,	/* whatever the policy: a SYN of the connection has been let go to a program behind the NAT */
+	RULES_LABEL_SLOW = 127, /* likewise: who has left a connection does not come back */
 };
 
 /* How names of sets and chains tell the families apart. */
@@ -147,6 +150,18 @@ void rules_write_chains(FILE *out, const struct rules_plan *plan, char generatio
  * table there is; NULL: it is deleted as a whole.
  */
 void rules_write_nft(FILE *out, const struct rules_plan *plans, const char *clearing);
+
+/*
+ * rules_nft_fast.c. What the chain for packets that are all queued begins with, and chains that go with it; and of a base chain what
+ * lets go what a program has done with, and what goes by labels.
+ */
+void rules_nft_write_fast_chains(FILE *out, const struct rules_plan *plans);
+void rules_nft_write_done(FILE *out, const struct rules_plan *plans, bool is_postrouting);
+void rules_nft_write_fast_base(FILE *out, const struct rules_plan *plans);
+
+/* Of either family: whether programs mark packets; and whether the rules let go what is for a program behind the NAT. */
+bool rules_nft_is_fast(const struct rules_plan *plans);
+bool rules_nft_lets_go(const struct rules_plan *plans);
 
 /*
  * Statements that empty our table but for its base chains, made from what `nft -t list table`

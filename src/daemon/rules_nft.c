@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fastpath.h"
 #include "policy_build.h"
 #include "policy_internal.h"
 #include "rules_internal.h"
@@ -38,9 +37,12 @@ static void write_step_verdict(FILE *out, const struct rules_step *step, enum wa
 		[CLASS_HANDSHAKE] = "goto handshake",
 		[CLASS_WATCH] = "goto watch",
 		[CLASS_FULL] = "goto full",
+		[CLASS_LEFT] = "goto full",
 	};
 
-	if (step->class == CLASS_STRIP)
+	if (step->class == CLASS_LEFT && way == WAY_OUT)
+		fputs("goto left", out);
+	else if (step->class == CLASS_STRIP)
 		fprintf(out, "goto s%u_%s", step->stripped, way_names[way]);
 	else
 		fputs(verdicts[step->class], out);
@@ -149,65 +151,6 @@ static void write_established_queue(FILE *out, const struct rules_config *config
 	write_queue(out, config, "", (uint32_t)config->queue_first + config->workers);
 }
 
-static bool is_fast(const struct rules_plan *plans)
-{
-	return plans[FAMILY_IPV4].is_fast || plans[FAMILY_IPV6].is_fast;
-}
-
-/* "meta mark & 0x30000 == 0x10000 ": what a program says of a packet that comes in. */
-static void write_mark(FILE *out, const struct rules_config *config, enum fastpath_mark mark)
-{
-	fprintf(out, "meta mark & 0x%x == 0x%x ", (unsigned int)FASTPATH_MARK_FIRST << config->fastpath.mark_bit,
-		(unsigned int)mark << config->fastpath.mark_bit);
-}
-
-/* As in rules_text.c: what goes to a client behind a program. */
-static void write_back_rules(FILE *out, const struct rules_config *config, const char *action)
-{
-	for (size_t i = 0; i < config->fastpath.interface_count; i++) {
-		fprintf(out, "\t\toifname \"%s\" ", config->fastpath.interfaces[i].name);
-		write_mark(out, config, FASTPATH_MARK_NONE);
-		fprintf(out, "%s\n", action);
-	}
-}
-
-static void write_fast_chain(FILE *out, const struct rules_plan *plans)
-{
-	const struct rules_config *config = plans[0].config;
-	const unsigned int done = (unsigned int)FASTPATH_MARK_DONE_LAST << config->fastpath.mark_bit;
-
-	if (is_labelled(plans)) {
-		write_back_rules(out, config, "goto slow");
-		fprintf(out, "\t\tct label set %u\n", RULES_LABEL_SLOW);
-	}
-	fprintf(out, "\t\tgoto slow\n\t}\n\tchain slow {\n\t\tmeta mark set meta mark | 0x%x\n", done);
-}
-
-/* What a program has done with is let go, and tells of its connection. */
-static void write_done(FILE *out, const struct rules_plan *plans)
-{
-	const struct rules_config *config = plans[0].config;
-
-	fputs("\t\t", out);
-	write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
-	if (is_labelled(plans))
-		fprintf(out, "ct label set %u ", rules_label_fast(config));
-	fputs("accept\n", out);
-}
-
-static void write_fast_base(FILE *out, const struct rules_plan *plans)
-{
-	const struct rules_config *config = plans[0].config;
-	char action[64];
-
-	if (!is_labelled(plans))
-		return;
-	fprintf(out, "\t\tct label %u goto slow\n", RULES_LABEL_SLOW);
-	snprintf(action, sizeof(action), "%sct label %u accept", config->wan_count ? "" : "ct direction reply ",
-		 rules_label_fast(config));
-	write_back_rules(out, config, action);
-}
-
 static void write_queue_chains(FILE *out, const struct rules_plan *plans)
 {
 	const struct rules_config *config = plans[0].config;
@@ -216,8 +159,8 @@ static void write_queue_chains(FILE *out, const struct rules_plan *plans)
 	      "\t# dropped: they will be sent again, while a single one with its own TSval can end its flow.\n"
 	      "\tchain full {\n",
 	      out);
-	if (is_fast(plans))
-		write_fast_chain(out, plans);
+	if (rules_nft_is_fast(plans))
+		rules_nft_write_fast_chains(out, plans);
 	else if (is_labelled(plans))
 		fprintf(out, "\t\tct label set %u\n", rules_label_queued(config));
 	write_handshake_rule(out, config);
@@ -354,6 +297,9 @@ static void write_way_chain(FILE *out, const struct rules_plan *plans, enum way 
 
 		if (plan->is_empty)
 			continue;
+		/* Programs do not know of them. */
+		if (plan->drains > 0 && way == WAY_OUT && rules_nft_lets_go(plans))
+			fprintf(out, "\t\t%s daddr . tcp dport @drain%c tcp flags & (syn | ack) == syn goto left\n", header[family], digit);
 		if (plan->drains > 0)
 			fprintf(out, "\t\t%s %s . tcp %s @drain%c goto full\n", header[family], server_field[way],
 				port_field[way], digit);
@@ -425,13 +371,13 @@ static void begin_base_chain(FILE *out, const struct rules_plan *plans, const ch
 		fputs("\t\ttcp flags & syn == 0 accept\n", out);
 	else if (is_watch_only(plans))
 		fputs("\t\ttcp flags & (fin | syn | rst) == 0 ct status & (seen-reply | assured) != seen-reply accept\n", out);
-	if (is_fast(plans))
-		write_done(out, plans);
+	if (rules_nft_is_fast(plans))
+		rules_nft_write_done(out, plans, strcmp(hook, "postrouting") == 0);
 	if (is_labelled(plans))
 		fprintf(out, "\t\tct label %u %saccept\n", rules_label_passing(config),
 			has_watched(plans) ? "tcp flags & (fin | rst) == 0 " : "");
-	if (is_fast(plans)) {
-		write_fast_base(out, plans);
+	if (rules_nft_is_fast(plans)) {
+		rules_nft_write_fast_base(out, plans);
 	} else if (is_labelled(plans)) {
 		fprintf(out, "\t\tct label %u tcp flags & syn == 0 ", rules_label_queued(config));
 		write_established_queue(out, config);
@@ -446,7 +392,7 @@ static void write_base_chains(FILE *out, const struct rules_plan *plans)
 		begin_base_chain(out, plans, "forward", "mangle + 5");
 		write_way_jumps(out, config, WAY_OUT);
 		write_way_jumps(out, config, WAY_IN);
-		if (is_fast(plans) && is_labelled(plans))
+		if (rules_nft_is_fast(plans) && is_labelled(plans))
 			fprintf(out, "\t\tct label %u accept\n", rules_label_fast(config));
 		if (is_labelled(plans) && config->wan_count > 0)
 			write_label_rules(out, plans, WAY_OUT);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fastpath_policy.h"
 #include "policy_build.h"
 #include "rules_internal.h"
 
@@ -35,10 +36,26 @@ static bool has_source_of_family(const struct destination *destination, enum fam
 	return destination->source_count == 0;
 }
 
+/* Rules decide what is left to programs behind the NAT. */
+static bool does_let_go(const struct rules_config *config)
+{
+	return fastpath_is_wanted(&config->fastpath) && config->backend == RULES_NFT && config->placement == PLACEMENT_POSTNAT &&
+	       config->wan_count > 0 && config->label;
+}
+
+static uint16_t candidate_word(const struct rules_plan *plan, uint32_t group, uint32_t candidate)
+{
+	const uint16_t word = class_word(plan, plan->policy->candidates[plan->policy->groups[group].first + candidate]);
+
+	return word == CLASS_FULL && does_let_go(plan->config) && !fastpath_policy_decides(plan->policy, group, candidate) ? CLASS_LEFT
+															    : word;
+}
+
 /* The list of a policy group, as words: class and condition of each step. Returns their number. */
-static size_t make_list(const struct rules_plan *plan, const struct policy_group *group, uint16_t *ret_words)
+static size_t make_list(const struct rules_plan *plan, uint32_t number_of_group, uint16_t *ret_words)
 {
 	const struct policy *policy = plan->policy;
+	const struct policy_group *group = &policy->groups[number_of_group];
 	size_t steps = 0;
 
 	for (uint32_t i = 0; i < group->count; i++) {
@@ -48,7 +65,7 @@ static size_t make_list(const struct rules_plan *plan, const struct policy_group
 
 		if (!is_last && !has_source_of_family(destination, plan->family))
 			continue;
-		ret_words[2 * steps] = class_word(plan, number);
+		ret_words[2 * steps] = candidate_word(plan, number_of_group, i);
 		ret_words[2 * steps + 1] = is_last ? NO_CONDITION : number;
 		steps++;
 	}
@@ -71,8 +88,8 @@ static int make_lists(struct rules_plan *plan)
 		free(words);
 		return -1;
 	}
-	for (size_t i = 0; i < policy->group_count; i++) {
-		const size_t count = make_list(plan, &policy->groups[i], words);
+	for (uint32_t i = 0; i < policy->group_count; i++) {
+		const size_t count = make_list(plan, i, words);
 
 		plan->list_of_group[i] = intern_list(&plan->lists, words, count, &is_new);
 		if (plan->list_of_group[i] == UINT32_MAX) {
@@ -148,6 +165,11 @@ static void count_range(void *context, const struct addr *first, const struct ad
 	policy_each_prefix(counter.plan->family, first, last, 1, count_prefix, &counter);
 }
 
+static bool is_full(enum rules_class class)
+{
+	return class == CLASS_FULL || class == CLASS_LEFT;
+}
+
 /* Notes what the rules will need for the lists in use. */
 static void look_at_lists(struct rules_plan *plan)
 {
@@ -166,21 +188,22 @@ static void look_at_lists(struct rules_plan *plan)
 				plan->is_stripped[step.stripped] = true;
 			plan->is_empty &= step.class == CLASS_NONE;
 			plan->is_queued |= step.class != CLASS_NONE && step.class != CLASS_STRIP;
-			plan->is_syn_only &= step.class != CLASS_FULL && step.class != CLASS_WATCH;
-			plan->is_watch_only &= step.class != CLASS_FULL;
-			plan->has_handshakes |= step.class != CLASS_NONE && step.class != CLASS_FULL;
+			plan->is_syn_only &= !is_full(step.class) && step.class != CLASS_WATCH;
+			plan->is_watch_only &= !is_full(step.class);
+			plan->has_handshakes |= step.class != CLASS_NONE && !is_full(step.class);
 			plan->has_watched |= step.class == CLASS_WATCH;
 		}
 	}
 	/*
 	 * Where only SYNs and ends are of interest that is as quickly asked for. With postnat a packet that comes in by one wan
-	 * interface and leaves by another is looked at twice, each time with other eyes, but has one label.
+	 * interface and leaves by another is looked at twice, each time with other eyes, but has one label; for the fast path
+	 * there are labels all the same, but of connections alone whose packets are all queued (rules_nft_fast.c).
 	 */
 	plan->is_labelled = plan->config->label != 0 && plan->config->placement == PLACEMENT_FORWARD &&
 			    !plan->is_empty && !plan->is_watch_only;
 	plan->is_fast = fastpath_is_wanted(&plan->config->fastpath) && plan->config->backend != RULES_NONE &&
-			plan->config->placement == PLACEMENT_FORWARD && !plan->is_empty && !plan->is_watch_only &&
-			!plan->is_syn_only;
+			(plan->config->placement == PLACEMENT_FORWARD || plan->config->wan_count > 0) && !plan->is_empty &&
+			!plan->is_watch_only && !plan->is_syn_only;
 }
 
 int rules_plan_init(struct rules_plan *ret, enum family family, const struct rules_config *config,
@@ -224,6 +247,7 @@ void rules_list_describe(FILE *out, const struct rules_plan *plan, uint32_t list
 		[CLASS_HANDSHAKE] = "handshakes queued",
 		[CLASS_WATCH] = "handshakes and ends queued",
 		[CLASS_FULL] = "all queued",
+		[CLASS_LEFT] = "all queued, whatever programs do",
 		[CLASS_STRIP] = "stripped here",
 	};
 

@@ -220,6 +220,7 @@ static void write_step_target(FILE *out, const struct rules_step *step, enum way
 		[CLASS_HANDSHAKE] = "-g " RULES_CHAIN "-SYN",
 		[CLASS_WATCH] = "-g " RULES_CHAIN "-WATCH",
 		[CLASS_FULL] = "-g " RULES_CHAIN "-FULL",
+		[CLASS_LEFT] = "-g " RULES_CHAIN "-FULL",
 	};
 
 	if (step->class == CLASS_STRIP)

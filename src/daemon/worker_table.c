@@ -85,6 +85,7 @@ static bool take_over(struct worker *worker, const struct worker_setup *setup, c
 	struct fastpath_memory *fastpath = setup->fastpath;
 	struct fastpath_shared *shared = worker->fastpath;
 
+	setup->hold_back_rules(setup->context);
 	fastpath_set_flags(fastpath, FASTPATH_HOLD);
 	fastpath_wait_for_programs();
 	return flow_table_take_over(&worker->engine.table, memory, capacity, shared->secret, &shared->loan,

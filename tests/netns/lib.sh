@@ -406,7 +406,7 @@ pawsd_fastpath() {
 	cat <<-EOT
 		[fastpath]
 		enabled = $PAWSD_FASTPATH
-		interfaces = lan0:lan
+		interfaces = ${PAWSD_FASTPATH_AT:-lan0:lan}
 		pins = $PAWSD_BPF/pawsd
 	EOT
 }

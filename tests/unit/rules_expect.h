@@ -2,9 +2,12 @@
 #ifndef PAWSD_TESTS_RULES_EXPECT_H
 #define PAWSD_TESTS_RULES_EXPECT_H
 
-/* What must become of a packet, from the policy's own decision and what rules_text.c says of labels and marks. */
+/*
+ * What must become of a packet, from the policy's own decision and what rules_text.c and rules_nft_fast.c say of labels and
+ * marks.
+ */
 
-#include "fastpath.h"
+#include "fastpath_policy.h"
 #include "rules_internal.h"
 #include "rules_model.h"
 
@@ -14,6 +17,7 @@ enum {
 	LABEL_QUEUED = 2,
 	LABEL_FAST = 2,
 };
+#define LABEL_SYN (UINT64_C(1) << (RULES_LABEL_SYN - 64))
 #define LABEL_SLOW (UINT64_C(1) << (RULES_LABEL_SLOW - 64))
 
 /* What the rules are made from; of families as the kernel will see them: nft has one base chain for both. */
@@ -183,6 +187,106 @@ static uint64_t expect_label(const struct scene *scene, const struct model_packe
 	return LABEL_PASSING;
 }
 
+/* ---- placement postnat ---- */
+
+struct told_policy {
+	const struct addr *server;
+	uint32_t len;
+	struct fastpath_policy value;
+};
+
+static void take_told(void *context, const struct fastpath_policy_key *key, const struct fastpath_policy *value)
+{
+	struct told_policy *told = context;
+	uint32_t same = 0;
+
+	while (same < key->len && !((key->addr.byte[same / 8] ^ told->server->byte[same / 8]) >> (7 - same % 8) & 1))
+		same++;
+	if (same == key->len && (!told->len || key->len + 1 > told->len)) {
+		told->len = key->len + 1;
+		told->value = *value;
+	}
+}
+
+/* Whether a program, which has the policy told, rewrites a connection to there. */
+static bool does_program_rewrite(const struct policy *policy, const struct addr *server, uint16_t port)
+{
+	struct told_policy told = {.server = server};
+	const struct fastpath_candidate *candidate;
+
+	if (!fastpath_policy_each(policy, take_told, &told))
+		spec_die("memory", "short");
+	candidate = told.len ? fastpath_choose(&told.value, port) : NULL;
+	return candidate && candidate->mode == MODE_REWRITE;
+}
+
+static bool is_drained(const struct scene *scene, const struct addr *server, uint16_t port)
+{
+	for (size_t i = 0; i < scene->drain_count; i++)
+		if (scene->drain[i].port == port && addr_equal(&scene->drain[i].server, server))
+			return true;
+	return false;
+}
+
+/* Whether a program sees it that may be left something. */
+static bool is_for_last(const struct rules_config *config, const struct model_packet *packet)
+{
+	for (size_t i = 0; i < config->fastpath.interface_count; i++)
+		if (strcmp(config->fastpath.interfaces[i].name, packet->oif) == 0)
+			return mark_in(config, packet) == FASTPATH_MARK_NONE && !fastpath_is_missing(&config->fastpath, i);
+	return false;
+}
+
+/* Of what is all queued, on its way out by a program. */
+static struct expected expect_last(const struct scene *scene, const struct model_packet *packet, struct expected queued)
+{
+	const struct expected let_go = {.mark = packet->mark};
+	const bool is_first = packet->syn && !packet->ack && packet->is_new && packet->has_timestamps && packet->has_tsval &&
+			      !packet->cannot_label && !(packet->labels & LABEL_SYN);
+	struct expected first = let_go;
+
+	first.labels = LABEL_FAST | LABEL_SYN;
+	/* What the programs do not know of has been told before. */
+	if (is_drained(scene, &packet->dst, packet->dport) ? packet->syn && !packet->ack
+							  : !does_program_rewrite(scene->policy, &packet->dst, packet->dport)) {
+		queued.labels = LABEL_SLOW;
+		return queued;
+	}
+	queued.labels = packet->syn && !(packet->labels & LABEL_SLOW) ? LABEL_SLOW : 0;
+	if (packet->labels & LABEL_SLOW)
+		return queued;
+	if (packet->syn)
+		return is_first ? first : queued;
+	return packet->labels & LABEL_FAST ? let_go : queued;
+}
+
+static struct expected expect_postnat(const struct scene *scene, const char *hook, const struct model_packet *packet)
+{
+	const struct rules_config *config = &scene->config;
+	const bool is_out = strcmp(hook, "postrouting") == 0;
+	struct expected expected = {.mark = packet->mark};
+
+	if (mark_in(config, packet) == FASTPATH_MARK_DONE_FIRST) {
+		expected.labels = config->label && !is_out && !packet->cannot_label ? LABEL_FAST : 0;
+		return expected;
+	}
+	expected = expect_by_policy(scene, hook, packet);
+	if (!expected.is_queued || !expected.is_full)
+		return expected;
+	expected.mark |= (uint32_t)FASTPATH_MARK_DONE_LAST << config->fastpath.mark_bit;
+	if (!config->label)
+		return expected;
+	if (is_out && is_for_last(config, packet))
+		expected = expect_last(scene, packet, expected);
+	else if (!is_out || !is_covered(config, packet->oif) || mark_in(config, packet) != FASTPATH_MARK_NONE ||
+		 (is_drained(scene, &packet->dst, packet->dport) ? packet->syn && !packet->ack
+								 : !does_program_rewrite(scene->policy, &packet->dst, packet->dport)))
+		expected.labels = LABEL_SLOW;
+	if (packet->cannot_label)
+		expected.labels = 0;
+	return expected;
+}
+
 static struct expected expect(const struct scene *scene, const char *hook, const struct model_packet *packet)
 {
 	const struct rules_config *config = &scene->config;
@@ -192,6 +296,8 @@ static struct expected expect(const struct scene *scene, const char *hook, const
 	struct expected let_go = {.mark = packet->mark}, queued = {.is_queued = true, .is_full = true, .mark = packet->mark};
 	struct expected expected;
 
+	if (is_fast && config->placement == PLACEMENT_POSTNAT)
+		return expect_postnat(scene, hook, packet);
 	if (is_fast && mark_in(config, packet) == FASTPATH_MARK_DONE_FIRST) {
 		let_go.labels = scene->is_labelled[family] && !packet->cannot_label ? LABEL_FAST : 0;
 		return let_go;

@@ -32,7 +32,7 @@ struct model_element {
 };
 
 struct model_set {
-	char name[40];
+	char name[48];
 	enum { SET_ADDRESS, SET_PORT, SET_PAIR } kind;
 	struct model_element *elements;
 	size_t count, maxelem;
@@ -40,7 +40,7 @@ struct model_set {
 
 struct model_condition {
 	enum model_kind {
-		IS_SYN, IS_ONLY_SYN, IS_SYNACK, HAS_TIMESTAMPS, HAS_AO, IS_INVALID, IS_NEVER, IS_NOT_TCP, IS_IPV4, IS_IPV6, IN_SET, IN_MAP, IN_PORTS, IN_INTERFACE, NOT_IN_INTERFACE,
+		IS_SYN, IS_ONLY_SYN, IS_SYNACK, HAS_TIMESTAMPS, HAS_AO, IS_INVALID, IS_NEW, HAS_TSVAL, IS_NEVER, IS_NOT_TCP, IS_IPV4, IS_IPV6, IN_SET, IN_MAP, IN_PORTS, IN_INTERFACE, NOT_IN_INTERFACE,
 		IS_ORIGINAL, IS_REPLY, IS_ASSURED, IS_ANSWERED, IS_HALF_OPEN, IS_END, IS_MARK, HAS_LABEL, SETS_LABEL,
 		HAS_MARK, SETS_MARK,
 	} kind;
@@ -81,6 +81,8 @@ struct model_packet {
 	struct addr src, dst;
 	uint16_t sport, dport;
 	bool syn, ack, is_reply, is_invalid, has_timestamps, has_ao, is_assured;
+	bool is_new;	  /* its connection: nothing has come back, nor had it begun before */
+	bool has_tsval;	  /* with timestamps: one that is not 0 */
 	bool end;	  /* FIN or RST */
 	bool is_answered; /* its connection: something has come back */
 	uint64_t labels; /* of its connection */
@@ -252,6 +254,10 @@ static bool model_holds(struct model *model, const struct model_condition *condi
 		return packet->has_ao;
 	case IS_INVALID:
 		return packet->is_invalid;
+	case IS_NEW:
+		return packet->is_new;
+	case HAS_TSVAL:
+		return packet->has_timestamps && packet->has_tsval && !model->is_stripped;
 	case IS_NOT_TCP:
 	case IS_NEVER:
 		return false;

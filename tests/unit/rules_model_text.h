@@ -368,7 +368,12 @@ static bool model_read_nft_condition(struct model_rule *rule, const char *word, 
 			model_read_nft_flags(rule, save);
 		} else if (strcmp(word, "option") == 0) {
 			condition = model_condition(rule, strcmp(model_word(save), "29") == 0 ? HAS_AO : HAS_TIMESTAMPS);
-			condition->is_negated = strcmp(model_word(save), "missing") == 0;
+			word = model_word(save);
+			condition->is_negated = strcmp(word, "missing") == 0;
+			if (strcmp(word, "tsval") == 0) { /* tsval != 0 */
+				condition->kind = HAS_TSVAL;
+				model_read_nft_zero(condition, save);
+			}
 		} else {
 			condition = model_condition(rule, IN_PORTS);
 			condition->of_dst = word[0] == 'd';
@@ -399,7 +404,7 @@ static bool model_read_nft_condition(struct model_rule *rule, const char *word, 
 			word = model_word(save);
 		else if (strcmp(what, "label") == 0)
 			what = "has label";
-		condition = model_condition(rule, strcmp(what, "state") == 0	   ? IS_INVALID
+		condition = model_condition(rule, strcmp(what, "state") == 0	   ? (word[0] == 'n' ? IS_NEW : IS_INVALID)
 						  : strcmp(what, "status") == 0	   ? IS_ASSURED
 						  : strcmp(what, "label") == 0	   ? SETS_LABEL
 						  : strcmp(what, "has label") == 0 ? HAS_LABEL

@@ -11,106 +11,12 @@
 #include <cmocka.h>
 
 #include "policy_random.h"
-#include "rules_expect.h"
-#include "rules_model_text.h"
-#include "rules_print.h"
-
-/* ---- what must happen ---- */
-
-static void check_outcome(const struct scene *scene, const struct model_packet *packet, const struct expected *expected,
-			  const struct model_outcome *outcome, const struct model *model, uint64_t seed, const char *text)
-{
-	const struct rules_config *config = &scene->config;
-	const uint32_t first = config->queue_first + (expected->is_handshake ? 0u : config->workers);
-
-	if ((outcome->result == MODEL_QUEUE) == expected->is_queued && model->is_stripped == expected->is_stripped &&
-	    strcmp(model->counter, expected->counter) == 0 && !model->is_counted_twice &&
-	    ((model->labels_set ^ expected->labels) & ~packet->labels) == 0 && model->mark == expected->mark &&
-	    (!expected->is_queued || (outcome->queue == first && outcome->queues == config->workers &&
-				      outcome->bypass == expected->is_handshake)))
-		return;
-	fail_msg("seed %lu: %s to %s, syn %d, labels %lx, mark %x: queued %d to %u of %u bypass %d, stripped %d counted \"%s\", "
-		 "labels %lx mark %x; expected %d %u, %d \"%s\", %lx %x\n%s",
-		 (unsigned long)seed, packet->iif, packet->oif, packet->syn, (unsigned long)packet->labels, packet->mark,
-		 outcome->result == MODEL_QUEUE, outcome->queue, outcome->queues, outcome->bypass, model->is_stripped,
-		 model->counter, (unsigned long)model->labels_set, model->mark, expected->is_queued, first,
-		 expected->is_stripped, expected->counter, (unsigned long)expected->labels, expected->mark, text);
-}
+#include "rules_random.h"
 
 /* ---- random policies ---- */
 
 /* Connections that were labelled as ones that pass, as ones whose packets are queued, and as ones that pass from the SYN on. */
 static size_t labelled[3];
-
-static const char *const interfaces[] = {"lan0", "eth0", "ppp7", "lo", "eth01", "lan1"};
-
-static struct rules_config random_config(enum rules_backend backend)
-{
-	struct rules_config config = {.backend = backend, .queue_first = 9470, .workers = 1};
-
-	config.strip = random_below(2) ? STRIP_KERNEL : STRIP_QUEUE;
-	config.label = random_below(2) ? 64 : 0;
-
-	if (random_below(2))
-		config.workers = (uint16_t)(2 + random_below(4));
-	if (backend == RULES_NFT && random_below(2))
-		config.placement = PLACEMENT_POSTNAT;
-	if (random_below(2)) {
-		strcpy(config.wan[config.wan_count++], "eth0");
-		if (random_below(2))
-			strcpy(config.wan[config.wan_count++], "ppp*");
-	}
-	return config;
-}
-
-static struct model_packet random_packet(const struct destination *destinations, size_t count)
-{
-	struct model_packet packet = {
-		.dst = interesting_addr(destinations, count),
-		.dport = (uint16_t)random_below(25),
-		.sport = (uint16_t)(random_below(2) ? random_below(25) : 40000),
-		.syn = random_below(2),
-		.ack = random_below(2),
-		.is_reply = random_below(2),
-		.is_invalid = random_below(8) == 0,
-		.is_assured = random_below(2),
-		.end = random_below(4) == 0,
-		.is_answered = random_below(2),
-		.has_timestamps = random_below(4) > 0,
-		.has_ao = random_below(8) == 0,
-		.iif = interfaces[random_below(6)],
-		.oif = interfaces[random_below(6)],
-	};
-
-	packet.is_invalid |= packet.syn && packet.end;
-	do
-		packet.src = random_below(2) ? interesting_addr(destinations, count)
-					     : random_addr(addr_family(&packet.dst));
-	while (addr_family(&packet.src) != addr_family(&packet.dst));
-	if (random_below(2)) {
-		const struct model_packet back = packet;
-
-		packet.src = back.dst;
-		packet.dst = back.src;
-		packet.sport = back.dport;
-		packet.dport = back.sport;
-	}
-	return packet;
-}
-
-static struct model_outcome walk_from(struct model *model, const char *base, const struct model_packet *packet)
-{
-	struct model_outcome outcome = {0};
-
-	model->counter[0] = '\0';
-	model->is_stripped = false;
-	model->labels_set = 0;
-	model->mark = packet->mark;
-	for (size_t c = 0; c < model->chain_count; c++)
-		if (strcmp(model->chains[c].name, base) == 0)
-			outcome = model_walk(model, &model->chains[c], packet);
-	return outcome;
-}
 
 static const char *const hooks[] = {"forward", "postrouting", "prerouting"};
 
@@ -119,20 +25,6 @@ static const char *base_chain(const struct rules_config *config, const char *hoo
 	if (config->backend == RULES_NFT)
 		return hook;
 	return addr_family(&packet->src) == FAMILY_IPV4 ? "4 FORWARD" : "6 FORWARD";
-}
-
-static struct model_packet answer_to(const struct model_packet *packet)
-{
-	struct model_packet answer = *packet;
-
-	answer.src = packet->dst;
-	answer.dst = packet->src;
-	answer.sport = packet->dport;
-	answer.dport = packet->sport;
-	answer.iif = packet->oif;
-	answer.oif = packet->iif;
-	answer.is_reply = !packet->is_reply;
-	return answer;
 }
 
 /* `packet` of a connection that has just got `labels`: what the policy says of it, and comes of it, is what the label says. */
@@ -264,18 +156,6 @@ static void check_packets(struct model *model, const struct scene *scene, uint64
 	}
 }
 
-static void read_rules(struct model *model, enum rules_backend backend, const char *text)
-{
-	char *copy = strdup(text);
-
-	assert_non_null(copy);
-	if (backend == RULES_NFT)
-		model_read_nft(model, copy);
-	else
-		model_read_script(model, copy);
-	free(copy);
-}
-
 /* What is said of the fast path makes no difference where it is not wanted. */
 static void check_off(const struct scene *scene, const char *text)
 {
@@ -292,7 +172,7 @@ static void check_off(const struct scene *scene, const char *text)
 	free(without);
 }
 
-/* One or two of the clients' interfaces have programs. */
+/* One or two of the clients' interfaces have programs. With placement postnat: test_rules_postnat.c. */
 static void cover(struct fastpath_config *fastpath)
 {
 	*fastpath = (struct fastpath_config){.mark_bit = (uint32_t[]){16, 0, 29}[random_below(3)]};
@@ -324,7 +204,7 @@ static void check_random(enum rules_backend backend, bool is_fast)
 		for (size_t i = 0; i < scene.drain_count; i++)
 			scene.drain[i] = (struct rules_drain){interesting_addr(destinations, count),
 							      (uint16_t)(1 + random_below(20))};
-		if (is_fast)
+		if (is_fast && scene.config.placement == PLACEMENT_FORWARD)
 			cover(&scene.config.fastpath);
 		scene_look_at_plans(&scene);
 		char *text = print_rules(&scene.config, policy, scene.drain, scene.drain_count);

@@ -299,13 +299,56 @@ static void test_marks(void **state)
 	assert_has(text, "\t\tct label 127 goto slow\n\t\toifname \"lan0\" meta mark & 0x300 == 0x0 ct label 77 accept\n", 1);
 	free(text);
 
+	/* Where a program has to vouch for what is let go, nobody has to say that there is none. */
+	config.fastpath.missing = UINT32_MAX;
+	text = print_spec(&config, spec);
+	assert_has(text, "\t\toifname \"lan0\" meta mark & 0x300 == 0x0 ct label 77 accept\n", 1);
+	free(text);
+
 	/* Nothing is for programs. */
 	text = print_spec(&config, "default off\ny strip 10.0.0.0/24\nz observe 2001:db8::/32\n");
 	assert_has(text, "mark", 0);
 	free(text);
+}
+
+/* At interfaces to the servers. */
+static void test_marks_postnat(void **state)
+{
+	static const char spec[] = "default off\nx rewrite 10.0.0.0/24\ny rewrite 10.0.0.0/25 sources=10.9.0.0/24\n";
+	struct rules_config config = plain;
+	char *text;
+	(void)state;
+
+	config.backend = RULES_NFT;
 	config.placement = PLACEMENT_POSTNAT;
+	config.label = 76;
+	strcpy(config.wan[config.wan_count++], "eth*");
+	config.fastpath = (struct fastpath_config){.mark_bit = 8, .interfaces = {{"eth0", true}, {"eth1", true}}, .interface_count = 2};
 	text = print_spec(&config, spec);
-	assert_has(text, "mark", 0);
+	assert_has(text, "\tchain full {\n\t\toifname \"eth0\" meta mark & 0x300 == 0x0 goto fast\n"
+		   "\t\toifname \"eth1\" meta mark & 0x300 == 0x0 goto fast\n\t\tct label set 127\n\t\tgoto slow\n\t}\n", 1);
+	assert_has(text, "\tchain fast {\n\t\tct label 127 goto slow\n\t\ttcp flags & syn != 0 goto first\n\t\tct label 77 accept\n"
+		   "\t\tgoto slow\n\t}\n", 1);
+	assert_has(text, "ct state new tcp option timestamp tsval != 0 ct label set 77 ct label set 126 ct label 126 accept\n", 1);
+	assert_has(text, "\tchain slow {\n\t\tmeta mark set meta mark | 0x400\n\t\ttcp flags & syn != 0 queue flags bypass ", 1);
+	assert_has(text, "hook postrouting priority srcnat + 5; policy accept;\n\t\tmeta l4proto != tcp accept\n"
+		   "\t\tmeta mark & 0x300 == 0x100 accept\n", 1);
+	assert_has(text, "hook prerouting priority dstnat - 5; policy accept;\n\t\tmeta l4proto != tcp accept\n"
+		   "\t\tmeta mark & 0x300 == 0x100 ct label set 77 accept\n", 1);
+	/* What the programs cannot tell, and what they can. */
+	assert_has(text, "10.0.0.0-10.0.0.127 : goto left", 1);
+	assert_has(text, "10.0.0.128-10.0.0.255 : goto full", 2);
+	free(text);
+	config.fastpath.missing = 2;
+	text = print_spec(&config, spec);
+	assert_has(text, "oifname \"eth1\" meta mark & 0x300 == 0x0 goto slow\n", 1);
+	assert_has(text, "goto fast\n", 1);
+	free(text);
+	config.label = 0;
+	text = print_spec(&config, spec);
+	assert_has(text, "label", 0);
+	assert_has(text, "\tchain full {\n\t\tgoto slow\n\t}\n", 1);
+	assert_has(text, "goto left", 0);
 	free(text);
 }
 
@@ -377,6 +420,7 @@ int main(void)
 		cmocka_unit_test(test_flavours_and_wan),
 		cmocka_unit_test(test_labels),
 		cmocka_unit_test(test_marks),
+		cmocka_unit_test(test_marks_postnat),
 		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_refusals),
 	};
