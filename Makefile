@@ -54,9 +54,10 @@ TEST_TOOLS := $(patsubst tests/tools/%.c,$(BUILD)/tests/%,$(wildcard tests/tools
 # A tool whose folder tests/tools/NAME exists is linked with what is in there.
 parts = $(call objects,tests/tools/$(1)/*.c)
 # What else it is linked with, of another's.
-BORROWED_replay := $(BUILD)/tests/fastpath/front.o
-BORROWED_test_fastpath_programs := $(BUILD)/tests/fastpath/front.o
-BORROWED_test_fastpath_wan := $(BUILD)/tests/fastpath/front.o
+FRONT := $(BUILD)/tests/fastpath/front.o $(BUILD)/tests/fastpath/front_wan.o
+BORROWED_replay := $(FRONT)
+BORROWED_test_fastpath_programs := $(FRONT)
+BORROWED_test_fastpath_wan := $(FRONT)
 BORROWED_handcap := $(call objects,tests/tools/replay/text.c tests/tools/replay/segment.c tests/tools/replay/build.c)
 
 # The simulator: its own program, whose head (tests/sim/main.c) says how it is built.
@@ -131,7 +132,7 @@ $(SIM_OBJECTS): $(BUILD)/tests/objects/%.o: tests/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(SIM): $(SIM_OBJECTS) $(BUILD)/tests/fastpath/front.o $(BUILD)/src/tools/analysis.o $(LIBRARY)
+$(SIM): $(SIM_OBJECTS) $(FRONT) $(BUILD)/src/tools/analysis.o $(LIBRARY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lbpf
 
 $(BUILD)/tests/test_fastpath_programs $(BUILD)/tests/test_fastpath_wan: | $(BPF)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "front.h"
+#include "front_internal.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -16,50 +16,6 @@
 #include "flow_key.h"
 #include "plain.h"
 
-enum {
-	LINK_LEN = 14,
-	FRAME_MAX = 70000,
-	RUN_MAX = 3000, /* as much as BPF_PROG_TEST_RUN takes in one piece */
-	LENT = 1024,
-	CAPACITY_MAX = 1 << 17,
-	LABELS = 1 << 16,
-};
-
-/* What conntrack would remember of a connection: labels of the rules, and that there has been an answer. */
-enum label {
-	LABEL_NONE,
-	LABEL_FAST = 1, /* of these rules alone */
-	LABEL_SLOW = 2,
-	LABEL_SYN = 4,
-	LABEL_ANSWERED = 8,
-};
-
-enum {
-	DROPPED = 2, /* TC_ACT_SHOT */
-};
-
-struct front {
-	struct bpf_object *object;
-	enum front_side side;
-	int programs[2][2]; /* of each side the first and the last */
-	int policies;
-	struct fastpath_shared *shared;
-	struct flow *flows;
-	struct flow_syn *syns;
-	uint32_t *heads;
-	struct client_use *clients;
-	uint64_t *lent;
-	struct flow_limbo limbo[CAPACITY_MAX];
-	struct fastpath_counts *counts;
-	struct engine *engine;
-	struct flow_table was;
-	struct clock_shared *was_clock;
-	const struct policy *used_policy;
-	uint64_t label_keys[LABELS];
-	uint8_t labels[LABELS];
-	struct front_counts done;
-	char problem[160];
-};
 
 static void *map_memory(const struct bpf_object *object, const char *name)
 {
@@ -234,7 +190,7 @@ void front_use_policy(struct front *front, const struct policy *policy)
 /* ---- packets ---- */
 
 /* The label of the packet's connection. */
-static uint8_t *label_of(struct front *front, const struct packet *packet)
+uint8_t *front_label_of(struct front *front, const struct packet *packet)
 {
 	static const uint64_t secret[2] = {0x9e3779b97f4a7c15u, 0xd6e8feb86659fd93u};
 	const struct flow_key key = flow_key_of(&packet->ends);
@@ -293,7 +249,7 @@ int front_show(struct front *front, struct front_frame *frame, bool is_last)
 }
 
 /* Runs a program on the packet, whose bytes it may change. Returns the packet's mark. */
-static uint32_t run(struct front *front, const struct packet_input *input, bool is_last, enum reason *ret_reason)
+uint32_t front_run(struct front *front, const struct packet_input *input, bool is_last, enum reason *ret_reason)
 {
 	struct front_frame frame = {.data = input->data, .len = input->len, .protocol = input->data[0] >> 4 == 4 ? 0x0800 : 0x86dd};
 	int verdict = front_show(front, &frame, is_last);
@@ -309,7 +265,7 @@ static uint32_t run(struct front *front, const struct packet_input *input, bool 
 	return mark;
 }
 
-static enum reason handle_by_engine(struct front *front, const struct packet_input *input, uint64_t tick)
+enum reason front_handle_by_engine(struct front *front, const struct packet_input *input, uint64_t tick)
 {
 	return engine_handle(front->engine, input, tick);
 }
@@ -324,7 +280,7 @@ static bool can_be_run(const struct packet_input *input)
 static enum reason handle_outbound(struct front *front, const struct packet_input *input, uint64_t tick, uint8_t *label)
 {
 	enum reason reason = REASON_COUNT;
-	uint32_t mark = run(front, input, false, &reason);
+	uint32_t mark = front_run(front, input, false, &reason);
 
 	if (mark == FASTPATH_MARK_DONE_FIRST) {
 		*label = reason == REASON_SYN_REWRITTEN || *label != LABEL_SLOW ? LABEL_FAST : LABEL_SLOW;
@@ -334,7 +290,7 @@ static enum reason handle_outbound(struct front *front, const struct packet_inpu
 	if (mark == FASTPATH_MARK_SLOW)
 		*label = LABEL_SLOW;
 	front->done.left++;
-	return handle_by_engine(front, input, tick);
+	return front_handle_by_engine(front, input, tick);
 }
 
 static enum reason handle_inbound(struct front *front, const struct packet_input *input, uint64_t tick, const uint8_t *label)
@@ -343,127 +299,15 @@ static enum reason handle_inbound(struct front *front, const struct packet_input
 	enum reason reason = REASON_COUNT;
 
 	memcpy(before, input->data, input->len);
-	if (*label == LABEL_FAST && run(front, input, true, &reason) == FASTPATH_MARK_DONE_LAST) {
+	if (*label == LABEL_FAST && front_run(front, input, true, &reason) == FASTPATH_MARK_DONE_LAST) {
 		front->done.done++;
 		return reason;
 	}
 	front->done.queued++;
-	reason = handle_by_engine(front, input, tick);
+	reason = front_handle_by_engine(front, input, tick);
 	if (*label == LABEL_FAST && reason_table[reason].action == ACTION_MODIFY)
 		snprintf(front->problem, sizeof(front->problem), "past both: the engine says %s", reason_table[reason].name);
 	return reason;
-}
-
-/* ---- the servers' side ---- */
-
-/* What rules and conntrack know of a packet's connection. */
-struct view {
-	const struct packet *packet;
-	uint8_t *label;
-	const struct flow *flow; /* NULL: none */
-	bool outbound;
-};
-
-/* Rules bring what the policy rewrites, and what of flows of before goes to those servers. */
-static bool is_brought(const struct front *front, const struct view *view, bool is_out)
-{
-	const struct policy *policy = front->engine->rules_lag ? front->engine->rules_policy : front->engine->policy;
-	const struct endpoints *ends = &view->packet->ends;
-
-	if (view->flow && view->flow->mode == MODE_REWRITE)
-		return true;
-	if (!policy)
-		return false;
-	return (is_out ? policy_match(policy, &ends->dst, ends->dst_port, &ends->src)
-		       : policy_match(policy, &ends->src, ends->src_port, &ends->dst))->mode == MODE_REWRITE;
-}
-
-/* Whether the programs' own policy tells that it is rewritten, by which the rules go: rules_plan.c. */
-static bool can_be_decided(const struct front *front, const struct packet *packet)
-{
-	struct fastpath_policy_key key = {.len = 128, .addr = packet->ends.dst};
-	struct fastpath_policy value;
-	const struct fastpath_candidate *candidate;
-	const uint32_t zero = 0;
-	uint32_t id;
-	int map;
-	bool found;
-
-	if (front->engine->rules_lag || bpf_map_lookup_elem(front->policies, &zero, &id) < 0)
-		return false;
-	map = bpf_map_get_fd_by_id(id);
-	found = map >= 0 && bpf_map_lookup_elem(map, &key, &value) == 0;
-	if (map >= 0)
-		close(map);
-	candidate = found ? fastpath_choose(&value, packet->ends.dst_port) : NULL;
-	return candidate && candidate->mode == MODE_REWRITE;
-}
-
-/* Linux begins a new one in place of such a connection, without labels. */
-static bool is_over(const struct flow *flow)
-{
-	return flow->state == FLOW_TIME_WAIT || (flow->state == FLOW_CLOSE && (flow->flags & FLOW_HAS_LIVED));
-}
-
-/* rules_nft.c, chains fast and first: whether the rules let it go. */
-static bool is_let_go(struct front *front, const struct view *view)
-{
-	const struct packet *packet = view->packet;
-
-	if (*view->label & LABEL_SLOW)
-		return false;
-	if (!(packet->flags & TCP_SYN))
-		return *view->label & LABEL_FAST;
-	if ((packet->flags & TCP_ACK) || (*view->label & (LABEL_SYN | LABEL_ANSWERED)) || !packet->ts || !packet->tsval ||
-	    !can_be_decided(front, packet)) {
-		*view->label |= LABEL_SLOW;
-		return false;
-	}
-	*view->label |= LABEL_FAST | LABEL_SYN;
-	return true;
-}
-
-static enum reason handle_outbound_wan(struct front *front, const struct packet_input *input, uint64_t tick, const struct view *view)
-{
-	enum reason reason = REASON_COUNT;
-
-	if ((view->packet->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && view->flow && is_over(view->flow))
-		*view->label = LABEL_NONE;
-	if (!is_brought(front, view, true) || !is_let_go(front, view)) {
-		front->done.queued++;
-		return handle_by_engine(front, input, tick);
-	}
-	if (run(front, input, true, &reason) != FASTPATH_MARK_DONE_LAST && reason != REASON_OUT_DROPPED)
-		snprintf(front->problem, sizeof(front->problem), "past both");
-	front->done.dropped += reason == REASON_OUT_DROPPED;
-	front->done.done++;
-	return reason;
-}
-
-static enum reason handle_inbound_wan(struct front *front, const struct packet_input *input, uint64_t tick, const struct view *view)
-{
-	enum reason reason = REASON_COUNT;
-
-	if (run(front, input, false, &reason) == FASTPATH_MARK_DONE_FIRST) {
-		*view->label |= LABEL_FAST;
-		front->done.done++;
-		return reason;
-	}
-	if (is_brought(front, view, false))
-		*view->label |= LABEL_SLOW;
-	front->done.left++;
-	return handle_by_engine(front, input, tick);
-}
-
-static enum reason handle_wan(struct front *front, const struct packet_input *input, const struct packet *packet, uint64_t tick)
-{
-	struct view view = {.packet = packet, .label = label_of(front, packet)};
-
-	view.flow = flow_table_look_up(&front->engine->table, &packet->ends, &view.outbound);
-	if (input->direction == DIRECTION_IN)
-		*view.label |= LABEL_ANSWERED;
-	return input->direction == DIRECTION_OUT ? handle_outbound_wan(front, input, tick, &view)
-						 : handle_inbound_wan(front, input, tick, &view);
 }
 
 /* ---- both ---- */
@@ -475,7 +319,7 @@ static void show_unsound(struct front *front, const struct packet_input *input)
 	enum reason reason;
 
 	memcpy(before, input->data, input->len);
-	if (run(front, input, false, &reason) != FASTPATH_MARK_OTHER || memcmp(before, input->data, input->len) != 0)
+	if (front_run(front, input, false, &reason) != FASTPATH_MARK_OTHER || memcmp(before, input->data, input->len) != 0)
 		snprintf(front->problem, sizeof(front->problem), "an unsound packet is taken for another");
 }
 
@@ -487,7 +331,7 @@ static enum reason handle_unseen(struct front *front, const struct packet_input 
 {
 	struct packet packet;
 	const bool is_sound = packet_parse(input, &packet) == REASON_COUNT;
-	enum reason reason = handle_by_engine(front, input, tick);
+	enum reason reason = front_handle_by_engine(front, input, tick);
 	const struct flow *flow;
 	bool outbound;
 
@@ -498,11 +342,11 @@ static enum reason handle_unseen(struct front *front, const struct packet_input 
 		return reason;
 	flow = flow_table_look_up(&front->engine->table, &packet.ends, &outbound);
 	if (front->side == FRONT_WAN)
-		*label_of(front, &packet) |= LABEL_SYN | (input->direction == DIRECTION_IN ? LABEL_ANSWERED : 0);
+		*front_label_of(front, &packet) |= LABEL_SYN | (input->direction == DIRECTION_IN ? LABEL_ANSWERED : 0);
 	if (flow && !plain_is(flow))
-		*label_of(front, &packet) |= LABEL_SLOW;
+		*front_label_of(front, &packet) |= LABEL_SLOW;
 	else if (flow && front->side == FRONT_WAN)
-		*label_of(front, &packet) |= LABEL_FAST;
+		*front_label_of(front, &packet) |= LABEL_FAST;
 	return reason;
 }
 
@@ -525,11 +369,11 @@ enum reason front_handle(struct front *front, const struct packet_input *input, 
 	if (!can_be_run(input) || packet_parse(input, &packet) != REASON_COUNT) {
 		reason = handle_unseen(front, input, tick);
 	} else if (front->side == FRONT_WAN) {
-		reason = handle_wan(front, input, &packet, tick);
+		reason = front_handle_wan(front, input, &packet, tick);
 	} else if (input->direction == DIRECTION_OUT) {
-		reason = handle_outbound(front, input, tick, label_of(front, &packet));
+		reason = handle_outbound(front, input, tick, front_label_of(front, &packet));
 	} else {
-		reason = handle_inbound(front, input, tick, label_of(front, &packet));
+		reason = handle_inbound(front, input, tick, front_label_of(front, &packet));
 	}
 	*ret_problem = front->problem[0] ? front->problem : NULL;
 	return reason;
