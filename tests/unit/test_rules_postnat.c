@@ -182,9 +182,10 @@ static struct model_packet life_packet(const struct life *life, bool is_in, bool
 	if (is_in)
 		packet = answer_to(&packet);
 	if (is_in && life->has_programs)
-		packet.mark = (!life->is_known			       ? FASTPATH_MARK_OTHER
-			       : life->is_plain && random_below(8) ? FASTPATH_MARK_DONE_FIRST
-								       : FASTPATH_MARK_SLOW) << 16;
+		packet.mark = (uint32_t)(!life->is_known		     ? FASTPATH_MARK_OTHER
+					 : life->is_plain && random_below(8) ? FASTPATH_MARK_DONE_FIRST
+									     : FASTPATH_MARK_SLOW)
+			      << 16;
 	if (is_in)
 		packet.oif = "";
 	return packet;
