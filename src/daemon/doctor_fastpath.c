@@ -89,8 +89,9 @@ static bool look_at_options(struct doctor *doctor)
 			   "none, for it has one flow table, and [queue] workers is %u; take 1", rules->workers);
 	if (rules->labels == LABELS_OFF)
 		doctor_say(doctor, DOCTOR_NOTE, place,
-			   "with [rules] labels = off all packets to clients are queued, and only those to servers are not; take "
-			   "labels = auto");
+			   "with [rules] labels = off all packets to %s are queued, and only those to %s are not; take labels = auto",
+			   rules->placement == PLACEMENT_POSTNAT ? "servers" : "clients",
+			   rules->placement == PLACEMENT_POSTNAT ? "clients" : "servers");
 	if (!has_rewriting(doctor->config->policy))
 		doctor_say(doctor, DOCTOR_NOTE, place, "no destination has mode = rewrite, and of others it does nothing");
 	return doctor->count[DOCTOR_WARN] + doctor->count[DOCTOR_FAIL] == before;
