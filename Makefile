@@ -77,8 +77,10 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+BPF_MULTIARCH := $(shell $(BPF_CLANG) -print-multiarch 2>/dev/null)
 BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -ffreestanding -fno-strict-aliasing -std=gnu11 -Wall -Wextra -Wno-unused-function \
-	-ffile-prefix-map=$(CURDIR)=. -Isrc/bpf/freestanding -Iinclude -I/usr/include/$(shell $(BPF_CLANG) -print-multiarch)
+	-ffile-prefix-map=$(CURDIR)=. -Isrc/bpf/freestanding -Iinclude -I/usr/include/$(BPF_MULTIARCH) \
+	$(if $(filter x86_64-%,$(BPF_MULTIARCH)),-D__TARGET_ARCH_x86)
 $(BPF): src/bpf/fastpath.bpf.c
 	@mkdir -p $(@D)
 	$(BPF_CLANG) $(BPF_CFLAGS) $(filter -Werror,$(CFLAGS)) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<

@@ -14,12 +14,27 @@
 #ifdef __bpf__
 
 #define atomic_load(at) (*(const volatile __typeof__(*(at)) *)(at))
-#define atomic_load_acquire(at) __sync_fetch_and_add(at, 0) /* a whole barrier: there is no other before Linux 6.16 */
 #define atomic_store(at, value) (*(volatile __typeof__(*(at)) *)(at) = (value))
-#define atomic_store_release(at, value) ((void)__sync_lock_test_and_set(at, value)) /* what was written before is seen before */
 #define atomic_or(at, bits) ((void)__sync_fetch_and_or(at, bits))
 #define atomic_and(at, bits) ((void)__sync_fetch_and_and(at, bits))
 #define ATOMIC_TRIES 16u
+
+#ifdef __TARGET_ARCH_x86 /* which keeps loads in order, and stores: AMD64 manual, volume 2, 7.1 */
+#define atomic_load_acquire(at) \
+	({ \
+		__typeof__(*(at)) seen_ = atomic_load(at); \
+		__asm__ volatile("" ::: "memory"); \
+		seen_; \
+	})
+#define atomic_store_release(at, value) \
+	({ \
+		__asm__ volatile("" ::: "memory"); \
+		atomic_store(at, value); \
+	})
+#else /* a whole barrier: there is no other before Linux 6.16 */
+#define atomic_load_acquire(at) __sync_fetch_and_add(at, 0)
+#define atomic_store_release(at, value) ((void)__sync_lock_test_and_set(at, value)) /* what was written before is seen before */
+#endif
 
 static inline bool atomic_exchange_if(uint64_t *at, uint64_t *expected, uint64_t wanted)
 {

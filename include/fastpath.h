@@ -19,7 +19,7 @@
 
 enum {
 	FASTPATH_MAGIC = 0x66777061, /* "apwf" */
-	FASTPATH_VERSION = 1,	     /* another layout or meaning of anything in here, or in flow.h */
+	FASTPATH_VERSION = 2,	     /* another layout or meaning of anything in here, or in flow.h */
 	FASTPATH_HEADS_A_VALUE = 16, /* of the kernel's arrays each value takes at least 8 bytes */
 	FASTPATH_CHAIN_MAX = 16,
 	FASTPATH_WANS_MAX = 16,
@@ -33,6 +33,8 @@ enum fastpath_mark {
 	FASTPATH_MARK_OTHER = 3,      /* likewise: of nothing that is known here */
 	FASTPATH_MARK_FIRST = 3,      /* the bits of these */
 	FASTPATH_MARK_DONE_LAST = 4,  /* nothing is left to the last program: it has done with it, or the queue has */
+	FASTPATH_MARK_LABEL = 5,      /* by the first program: done, and its connection is to be labelled as one of the programs' */
+	FASTPATH_MARK_ALL = 7,
 };
 
 struct fastpath_heads {
@@ -61,6 +63,8 @@ struct fastpath_shared {
 	uint64_t frozen_tick;	 /* in tests: what time it is; 0: what the kernel says */
 	uint64_t secret[2];
 	struct flow_loan loan;
+	/* Of the program that has looked at the time last: the jiffy, and the tick, the lower 32 bits of either. */
+	_Alignas(64) uint64_t glance;
 	_Alignas(64) struct clock_shared clock;
 };
 

@@ -27,7 +27,7 @@ struct helper;
 /* What to install. */
 struct helper_install {
 	bool is_new;   /* the configuration that was loaded last; else that which is in force */
-	uint8_t label; /* rules_config.label */
+	uint8_t label, generation; /* those of rules_config */
 	const struct rules_drain *drain;
 	size_t drain_count;
 };

@@ -46,7 +46,8 @@ enum rules_strip {
 enum {
 	WAN_MAX = 16,
 	INTERFACE_NAME_SIZE = 16,
-	RULES_LABEL_MAX = 124,
+	RULES_LABEL_MAX = 110,
+	RULES_FAST_LABELS = 8,
 };
 
 /* Whether conntrack remembers by labels what is decided about a connection, so that its packets need one look only. */
@@ -68,6 +69,7 @@ struct rules_config {
 	enum rules_strip strip;
 	enum rules_labels labels;
 	uint8_t label; /* for LABELS_AUTO: the first of two that no rules for an earlier policy have used; 0: none. RULES_LABEL_MAX at most */
+	uint8_t generation; /* of the fast path's programs: which of their labels is that of those at work now */
 	char wan[WAN_MAX][INTERFACE_NAME_SIZE]; /* a trailing * stands for any ending; none: any interface */
 	size_t wan_count;
 	uint16_t queue_first; /* handshake queues: first .. first + workers - 1; established: the next */

@@ -28,6 +28,7 @@ struct state {
 	struct slot_names *names;    /* this one's, mapped */
 	struct clock_shared *clock;  /* mapped */
 	uint8_t *label;		     /* the last of state_next_labels(), mapped */
+	uint8_t *generation;	     /* of the fast path's programs, mapped: another one each time that new ones begin */
 	uint64_t *rules_digest;	     /* rules_digest() of the rules in place, 0 where that is not known; mapped */
 	uint32_t *draining;	     /* STATE_DRAINS or anything else, mapped */
 	uint64_t saved_boottime_ms;
@@ -82,7 +83,7 @@ void state_forget_flows(const struct config *config);
 
 /*
  * The first of two labels of conntrack (0 to 127) for the next rules: others than any rules of this boot have used or,
- * after 32 reloads, those used longest ago. What a label means belongs to one policy.
+ * after 24 reloads, those used longest ago. What a label means belongs to one policy.
  */
 uint8_t state_next_labels(struct state *state);
 

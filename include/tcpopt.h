@@ -28,6 +28,24 @@ static inline bool tcpopt_is_usual(const uint8_t *options, uint32_t len)
 	return len == 12 && ((uint32_t)options[0] << 24 | (uint32_t)options[1] << 16 | (uint32_t)options[2] << 8 | options[3]) == TCPOPT_USUAL;
 }
 
+/* The same, and behind it nothing but NOP, NOP and SACK: RFC 2018, 3. `next`: the four bytes behind these twelve. */
+static inline bool tcpopt_is_usual_sack(uint32_t next, uint32_t len)
+{
+	return len > 12 + 4 && next == (0x01010500 | (len - 12 - 2));
+}
+
+/* What Linux says in a SYN or a SYN/ACK with timestamps: MSS, SACK permitted, timestamps, NOP, window scale. */
+enum {
+	TCPOPT_USUAL_SYN_LEN = 20,
+	TCPOPT_USUAL_SYN_AT = 6, /* of the timestamp option */
+};
+
+/* Of the first, the second and the last four of these bytes. */
+static inline bool tcpopt_is_usual_syn(uint32_t first, uint32_t second, uint32_t last)
+{
+	return first >> 16 == 0x0204 && second == 0x0402080a && last >> 8 == 0x010303;
+}
+
 /* How far one has got, looking for the timestamp option. Begins with `found` nowhere and all else 0. */
 struct tcpopt_scan {
 	uint32_t at;

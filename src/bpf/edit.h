@@ -19,7 +19,9 @@ inline_always int done(struct __sk_buff *skb, struct passage *p, const struct fa
 	count(slot, reason);
 	if (p->is_told)
 		fast_tell(p, slot, reason);
-	return mark(skb, shared, p->side & SIDE_PRE ? FASTPATH_MARK_DONE_FIRST : FASTPATH_MARK_DONE_LAST);
+	if (!(p->side & SIDE_PRE))
+		return mark(skb, shared, FASTPATH_MARK_DONE_LAST);
+	return mark(skb, shared, p->is_sample ? FASTPATH_MARK_LABEL : FASTPATH_MARK_DONE_FIRST);
 }
 
 /* Behind netfilter there is no queue any more. */

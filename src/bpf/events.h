@@ -14,17 +14,18 @@ inline_always void note_ends(const struct passage *p, bool outbound, struct even
 	event->ends.dst_port = (uint16_t)(outbound ? key->dst_port : key->src_port);
 }
 
-inline_always void note_flow(const struct passage *p, struct event *event)
+/* False: it is of none. */
+inline_always bool note_flow(const struct passage *p, struct event *event)
 {
 	struct world w = {0};
 
 	if (!p->flow_at || !look_up_flow(&w, p->flow_at - 1))
-		return;
-	event->flags |= EVENT_KNOWN;
+		return false;
 	event->high = w.flow->tsval_high;
 	if (w.flow->syn_tsval)
 		event->span = w.flow->tsval_high - w.flow->syn_tsval;
 	event->age_ms = (uint32_t)plain_syn_age_ms(w.syn, p->tick);
+	return true;
 }
 
 __attribute__((noinline)) int fast_tell(struct passage *p, uint32_t slot, uint32_t reason)
@@ -33,6 +34,7 @@ __attribute__((noinline)) int fast_tell(struct passage *p, uint32_t slot, uint32
 	struct event_ring *ring = bpf_map_lookup_elem(&fast_events, &cpu);
 	struct event *event;
 	bool outbound;
+	uint8_t flags;
 
 	if (!ring || !p)
 		return 0;
@@ -46,15 +48,15 @@ __attribute__((noinline)) int fast_tell(struct passage *p, uint32_t slot, uint32
 	event->slot = (uint16_t)slot;
 	event->tcp_flags = p->segment.flags;
 	event->reason = (uint8_t)reason;
-	event->flags = p->told | (outbound ? EVENT_OUTBOUND : 0);
+	flags = p->told | (outbound ? EVENT_OUTBOUND : 0);
 	note_ends(p, outbound, event);
 	if (p->segment.ts_at) {
-		event->flags |= EVENT_TIMESTAMPS | EVENT_LEFT_WITH;
+		flags |= EVENT_TIMESTAMPS | EVENT_LEFT_WITH;
 		event->tsval = p->segment.tsval;
 		event->tsecr = p->segment.tsecr;
 		event->left = p->left;
 	}
-	note_flow(p, event);
+	event->flags = flags | (note_flow(p, event) ? EVENT_KNOWN : 0);
 	event_end(ring);
 	return 0;
 }

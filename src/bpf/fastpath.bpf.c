@@ -74,17 +74,6 @@ inline_always bool is_astray(const struct passage *p)
 	return p->side & SIDE_OUT ? !p->outbound : (p->side & SIDE_PRE) && p->outbound;
 }
 
-inline_always uint64_t find_tick(const struct fastpath_shared *shared)
-{
-	uint64_t tick = shared->frozen_tick;
-
-	if (!tick)
-		tick = bpf_ktime_get_boot_ns() / 1000000 + (uint64_t)shared->clock_offset_ms;
-	if (tick < atomic_load(&shared->clock.published)) /* it does not step back */
-		tick = atomic_load(&shared->clock.published);
-	return tick;
-}
-
 /* Of a flow that has run ahead of the clock the engine is to think before more of it leaves: behind netfilter nobody can. */
 inline_always bool is_for_thought(const struct passage *p, const struct world *w, const struct fastpath_shared *shared)
 {
@@ -104,23 +93,29 @@ inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side sid
 		return LEAVE;
 	if (!parse_at_a_glance(skb, &p.segment) && !fast_parse(skb, &p, link_len))
 		return leave_to_rules(skb, &p, shared);
+	flags = p.segment.flags & (TCP_SYN | TCP_ACK);
+	if (flags == TCP_SYN && (side & SIDE_OUT))
+		fetch_for_syn(&p, shared);
 	if (!fast_find(&p))
 		return leave_to_queue(skb, &p, shared);
-	flags = p.segment.flags & (TCP_SYN | TCP_ACK);
 	if (!p.flow_at && flags != TCP_SYN && !is_last_out(side))
 		return leave_to_rules(skb, &p, shared);
 	if (p.flow_at && is_astray(&p))
 		return leave_to_queue(skb, &p, shared);
-	p.tick = find_tick(shared);
-	if (!p.flow_at && flags != TCP_SYN)
-		return fast_stranger(skb, &p);
-	if (flags == TCP_SYN)
+	if (!p.flow_at || flags == TCP_SYN) {
+		look_at_the_time(&p, shared);
+		if (flags != TCP_SYN)
+			return fast_stranger(skb, &p);
 		return is_last_out(side) ? fast_syn_behind(skb, &p) : fast_syn_before(skb, &p, shared);
+	}
 	if (!look_up_flow(&w, p.flow_at - 1))
 		return leave_to_queue(skb, &p, shared);
+	glance_at_the_time(&p, shared);
+	if (p.is_rough && is_for_thought(&p, &w, shared))
+		look_at_the_time(&p, shared);
 	if (runs_on(&p, w.flow) && !is_for_thought(&p, &w, shared)) {
 		use_clock(&w, shared);
-		note_seen(w.flow, p.tick);
+		note_seen(&p, w.flow);
 		return p.outbound ? handle_out(skb, &p, &w) : handle_in(skb, &p, &w);
 	}
 	if (!(side & (SIDE_PRE | SIDE_OUT)) && (w.flow->flags & FLOW_HAS_ELDER) &&

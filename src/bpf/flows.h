@@ -64,13 +64,54 @@ inline_always bool enter(struct world *w)
 	return true;
 }
 
-/* Once a second: processors that handle both ways of a flow need not have its memory from each other for that. */
-inline_always void note_seen(struct flow *flow, uint64_t tick)
+/* Has p->tick be the time. It does not step back. */
+inline_always void look_at_the_time(struct passage *p, struct fastpath_shared *shared)
 {
-	const uint32_t now_s = (uint32_t)(tick / 1000);
+	struct clock clock = {.shared = &shared->clock};
+	const uint64_t jiffies = bpf_jiffies64(); /* before the time, which may be of the next one */
 
-	if (flow->last_seen_s != now_s)
-		flow->last_seen_s = now_s;
+	p->tick = shared->frozen_tick;
+	if (!p->tick)
+		p->tick = bpf_ktime_get_boot_ns() / 1000000 + (uint64_t)shared->clock_offset_ms;
+	p->tick = clock_publish(&clock, p->tick);
+	if (atomic_load(&shared->glance) != (jiffies << 32 | (uint32_t)p->tick))
+		atomic_store(&shared->glance, jiffies << 32 | (uint32_t)p->tick);
+	p->is_rough = false;
+}
+
+/*
+ * The kernel's clock takes long to read, beside all else that is to be done for most segments. So the first one in a millisecond
+ * reads it, and the others have it from him: their tick is earlier than now by less than a jiffy.
+ */
+inline_always void glance_at_the_time(struct passage *p, struct fastpath_shared *shared)
+{
+	const uint64_t glance = atomic_load(&shared->glance);
+	int32_t ahead;
+
+	if (shared->frozen_tick || glance >> 32 != (uint32_t)bpf_jiffies64()) {
+		look_at_the_time(p, shared);
+		return;
+	}
+	p->tick = atomic_load(&shared->clock.published);
+	ahead = (int32_t)((uint32_t)glance - (uint32_t)p->tick);
+	if (ahead > 0) /* this processor has not seen yet what was published */
+		p->tick += (uint32_t)ahead;
+	p->is_rough = true;
+}
+
+/*
+ * Once a second: processors that handle both ways of a flow need not have its memory from each other for that. The connection's label
+ * is renewed then, or by one of 64 packets, where it is mostly those of the other way that come first in a second.
+ */
+inline_always void note_seen(struct passage *p, struct flow *flow)
+{
+	const uint32_t now_s = (uint32_t)(p->tick / 1000);
+
+	p->is_sample = ((uint32_t)p->tick + p->segment.seq + p->segment.ack) % 64 == 0;
+	if (flow->last_seen_s == now_s)
+		return;
+	flow->last_seen_s = now_s;
+	p->is_sample = true;
 }
 
 /* Finds the packet's flow. False where it cannot be told whether there is one. */

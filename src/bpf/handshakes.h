@@ -67,6 +67,27 @@ inline_always struct client_use *use_of_client(const struct fastpath_shared *sha
 	return bpf_map_lookup_elem(&fast_clients, &at);
 }
 
+/*
+ * What a new connection needs lies far apart, and has not been used for long: the processor is to fetch all of it at once, not one
+ * after the other as it is asked for.
+ */
+inline_always void fetch_for_syn(const struct passage *p, const struct fastpath_shared *shared)
+{
+	const struct client_use *use = use_of_client(shared, p->segment.key.src);
+	uint32_t at = atomic_load(&shared->loan.tail) & shared->lent_mask;
+	const uint64_t *place = bpf_map_lookup_elem(&fast_lent, &at);
+	const struct flow *flow;
+
+	if (use)
+		(void)atomic_load(&use->flows);
+	if (!place)
+		return;
+	at = (uint32_t)*place;
+	flow = bpf_map_lookup_elem(&fast_flows, &at);
+	if (flow)
+		(void)atomic_load(&flow->word);
+}
+
 /* True where the packet will be forwarded, by an interface to the servers. */
 __attribute__((noinline)) int fast_is_to_servers(struct __sk_buff *skb, struct passage *p)
 {
@@ -188,6 +209,7 @@ __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 		p->flow_at = at + 1;
 	}
 	p->is_told = true;
+	p->is_sample = true;
 	return true;
 }
 
@@ -458,7 +480,7 @@ __attribute__((noinline)) int fast_synack(struct __sk_buff *skb, struct passage 
 	flow = w.flow;
 	if (p->outbound)
 		return leave_to_queue(skb, p, w.shared);
-	p->is_told = true;
+	p->is_told = p->is_sample = true;
 	p->left = p->segment.tsecr;
 	if (plain_bytes_since_syn(w.syn, p->segment.ack) >= PLAIN_HANDSHAKE_BYTES_MAX) {
 		if (p->side & SIDE_PRE)

@@ -31,12 +31,14 @@ struct segment {
 /* A packet on its way through the programs. No pointers, for a function that is verified by itself can have none. */
 struct passage {
 	struct segment segment;
-	uint64_t tick;
+	uint64_t tick; /* the time, ms */
 	uint32_t head_at; /* of its hash chain */
 	uint32_t head_was; /* what that was */
 	uint32_t flow_at; /* number of its flow, plus one; 0: none is known */
 	uint8_t outbound; /* of a known flow: from client to server */
 	uint8_t side;	  /* enum side */
+	uint8_t is_rough; /* the tick is of the same jiffy, but may be earlier */
+	uint8_t is_sample; /* if it is done with, its connection is labelled: FASTPATH_MARK_LABEL */
 	uint8_t is_told;  /* fast_tell() is to be called */
 	uint8_t told;	  /* enum event_flag, of what there was before the packet */
 	uint32_t left;	  /* the TSval or TSecr that it leaves with */
@@ -215,14 +217,30 @@ inline_always bool parse_ipv6(struct __sk_buff *skb, uint32_t at, enum side side
 
 /* ---- nearly all packets ---- */
 
-/* What nearly all segments have: a timestamp option behind two NOPs, and no other. `ip_len`: of the IP packet behind its header. */
+/* Where the timestamp option is of nearly all segments, and of most SYNs, from the options on; 0: to be looked for. */
+inline_always uint32_t usual_place(const struct tcp_header *tcp, const void *data_end)
+{
+	const uint32_t *options = (const uint32_t *)(tcp + 1), len = (uint32_t)(tcp->offset >> 4) * 4 - (uint32_t)sizeof(*tcp);
+
+	if (tcp->flags & TCP_SYN) {
+		if ((const void *)(options + 5) > data_end || len != TCPOPT_USUAL_SYN_LEN || (tcp->flags & (TCP_RST | TCP_FIN)))
+			return 0;
+		return tcpopt_is_usual_syn(bpf_ntohl(options[0]), bpf_ntohl(options[1]), bpf_ntohl(options[4])) ? TCPOPT_USUAL_SYN_AT : 0;
+	}
+	if ((const void *)(options + 3) > data_end || options[0] != bpf_htonl(TCPOPT_USUAL))
+		return 0;
+	if (len == 12)
+		return 2;
+	return (const void *)(options + 4) <= data_end && tcpopt_is_usual_sack(bpf_ntohl(options[3]), len) ? 2 : 0;
+}
+
+/* `ip_len`: of the IP packet behind its header. */
 inline_always bool take_usual(const struct tcp_header *tcp, const void *data_end, uint32_t at, uint32_t ip_len, uint32_t link_len,
 			      struct segment *ret)
 {
-	const uint32_t *options = (const uint32_t *)(tcp + 1);
+	const uint32_t place = usual_place(tcp, data_end), *values = (const uint32_t *)(tcp + 1) + (place == 2 ? 1 : 2);
 
-	if ((const void *)(options + 3) > data_end || tcp->offset >> 4 != 8 || options[0] != bpf_htonl(TCPOPT_USUAL) ||
-	    (tcp->flags & TCP_SYN) || ip_len < 32 || ip_len > link_len)
+	if (!place || (const void *)(values + 2) > data_end || ip_len < (uint32_t)(tcp->offset >> 4) * 4 || ip_len > link_len)
 		return false;
 	ret->tcp_at = at;
 	ret->flags = tcp->flags;
@@ -230,9 +248,9 @@ inline_always bool take_usual(const struct tcp_header *tcp, const void *data_end
 	ret->ack = bpf_ntohl(tcp->ack);
 	ret->key.src_port = bpf_ntohs(tcp->src_port);
 	ret->key.dst_port = bpf_ntohs(tcp->dst_port);
-	ret->ts_at = at + sizeof(*tcp) + 2;
-	ret->tsval = bpf_ntohl(options[1]);
-	ret->tsecr = bpf_ntohl(options[2]);
+	ret->ts_at = at + sizeof(*tcp) + place;
+	ret->tsval = bpf_ntohl(values[0]);
+	ret->tsecr = bpf_ntohl(values[1]);
 	return true;
 }
 

@@ -4,6 +4,17 @@
 
 /* Packets of running connections, and of those that end. */
 
+/*
+ * What is not newer than a time that has been is not ahead of what time it is. What may be is no news where the clock has been
+ * raised as far.
+ */
+inline_always bool asks_the_time(const struct passage *p, const struct world *w)
+{
+	const uint32_t tsval = p->segment.tsval + w->flow->offset, now = clock_tsval(&w->clock, p->tick);
+
+	return seq_after(tsval, now) && (!clock_is_raised(&w->clock, p->tick, tsval) || seq_after(tsval, now + w->clock.max_lead_ms));
+}
+
 inline_always int handle_out(struct __sk_buff *skb, struct passage *p, struct world *w)
 {
 	struct flow *flow = w->flow;
@@ -12,6 +23,8 @@ inline_always int handle_out(struct __sk_buff *skb, struct passage *p, struct wo
 
 	if (!p->segment.ts_at)
 		return done(skb, p, w->shared, flow->slot, REASON_FLOW_NO_TIMESTAMPS);
+	if (p->is_rough && asks_the_time(p, w))
+		look_at_the_time(p, w->shared);
 	if (!plain_shift_out(&w->clock, p->tick, flow, p->segment.tsval, &tsval)) {
 		if (p->side & SIDE_PRE)
 			return leave_to_queue(skb, p, w->shared);
@@ -85,7 +98,7 @@ __attribute__((noinline)) int fast_segment(struct __sk_buff *skb, struct passage
 		return drop(skb, w.shared, w.flow->slot);
 	if (move == MOVE_THOUGHT || (move == MOVE_LOST && (p->side & SIDE_PRE)))
 		return leave_to_queue(skb, p, w.shared);
-	note_seen(w.flow, p->tick);
+	note_seen(p, w.flow);
 	return p->outbound ? handle_out(skb, p, &w) : handle_in(skb, p, &w);
 }
 

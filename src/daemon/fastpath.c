@@ -69,6 +69,8 @@ int fastpath_open(struct daemon *daemon, struct fastpath_memory *ret_left, char 
 		fastpath->memory = (struct fastpath_memory){0};
 		state_take_clock(&daemon->state, &fastpath_shared_of(ret_left)->clock);
 	}
+	if (fastpath->memory.maps[FASTPATH_MAP_SHARED] && !fastpath->memory.is_live)
+		++*daemon->state.generation;
 	return 0;
 }
 
@@ -104,14 +106,20 @@ _Static_assert((int)FASTPATH_WANS_MAX == (int)FASTPATH_INTERFACES_MAX, "as many 
 void fastpath_look(struct daemon *daemon)
 {
 	struct fastpath_attached now;
+	bool has_lost;
 
 	if (!has_fastpath(daemon) || !helper_is_there(daemon->helper))
 		return;
 	find_wans(daemon);
 	if (!helper_attach_fastpath(daemon->helper, &now))
 		return;
+	has_lost = daemon->fastpath.attached.live & ~now.live;
 	tell_news(daemon, &now);
-	/* Behind the NAT rules let go what is for programs that are there, and nothing else. */
+	if (has_lost && daemon->config->rules.placement == PLACEMENT_FORWARD) {
+		++*daemon->state.generation;
+		reload_renew_rules(daemon);
+	}
+	/* What they had done with goes through the queues now, also what goes back. Behind the NAT rules let go what is for programs that are there, and nothing else. */
 	if (daemon->config->rules.placement == PLACEMENT_POSTNAT && now.live != daemon->fastpath.let_go && reload_renew_rules(daemon))
 		daemon->fastpath.let_go = now.live;
 }

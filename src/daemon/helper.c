@@ -247,6 +247,7 @@ static bool install(struct helper_server *server)
 		memcpy(drain, server->body + sizeof(head), bytes);
 	rules = config->rules;
 	rules.label = head.label;
+	rules.generation = head.generation;
 	rules.fastpath.missing = ~fastpath_kernel_live(server->fastpath);
 	if (!drain)
 		snprintf(error, sizeof(error), "out of memory");

@@ -260,7 +260,7 @@ int helper_try(struct helper *helper, const struct policy_trial *trial, struct c
 int helper_install(struct helper *helper, const struct helper_install *request, struct rules_outcome *ret, char *ret_error,
 		   size_t error_size)
 {
-	const struct helper_install_head head = {request->is_new, request->label};
+	const struct helper_install_head head = {request->is_new, request->label, request->generation};
 
 	*ret = (struct rules_outcome){0};
 	if (!ask_with(helper, HELPER_INSTALL, &head, sizeof(head), request->drain,

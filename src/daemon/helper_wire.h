@@ -38,7 +38,7 @@ struct helper_header {
 
 /* In front of INSTALL's servers, each a struct rules_drain. */
 struct helper_install_head {
-	uint8_t is_new, label;
+	uint8_t is_new, label, generation;
 };
 
 struct helper_set_mode_body {

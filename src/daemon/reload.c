@@ -121,8 +121,10 @@ static int install(struct daemon *daemon, const struct config *config, const str
 	if (daemon->rules_installed)
 		strip_counts_read(&daemon->strip_counts, daemon->helper, daemon->config->policy,
 				  state_now(&daemon->state), true);
-	if (rules_have_labels(rules))
+	if (rules_have_labels(rules)) {
 		request.label = state_next_labels(&daemon->state);
+		request.generation = *daemon->state.generation;
+	}
 	/* Whoever comes after a kill cannot know which are in place, unless those before and behind are the same. */
 	if (config != daemon->config || !daemon->config_digest || *daemon->state.rules_digest != daemon->config_digest)
 		*daemon->state.rules_digest = 0;
@@ -417,7 +419,7 @@ bool reload_renew_rules(struct daemon *daemon)
 	daemon->rules_held_back = true;
 	if (install(daemon, daemon->config, &daemon->drain, error, sizeof(error)) == 0)
 		return true;
-	log_warning("what could be left to programs at interfaces to the servers goes through the queues: %s", error);
+	log_warning("the rules do not go by what programs of the fast path there are now: %s", error);
 	return false;
 }
 

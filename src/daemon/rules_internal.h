@@ -88,16 +88,21 @@ static inline unsigned int rules_label_queued(const struct rules_config *config)
 	return config->label + 1u;
 }
 
-/* With the fast path: of a connection that its programs handle, and of one that they have left packets of. */
-static inline unsigned int rules_label_fast(const struct rules_config *config)
-{
-	return config->label + 1u;
-}
-
 enum {
+	RULES_LABEL_FAST = 112, /* with the fast path, and the first of RULES_FAST_LABELS */
 	RULES_LABEL_SYN = 126,	/* whatever the policy: a SYN of the connection has been let go to a program behind the NAT */
 	RULES_LABEL_SLOW = 127, /* likewise: who has left a connection does not come back */
 };
+
+/*
+ * Of a connection that the programs handle which are at work now, whatever the policy. With placement postnat it is one of these rules
+ * alone: those before may have queued what leaves, and it may take thought since.
+ */
+static inline unsigned int rules_label_fast(const struct rules_config *config)
+{
+	return config->placement == PLACEMENT_POSTNAT ? config->label + 1u
+						      : (unsigned int)RULES_LABEL_FAST + config->generation % RULES_FAST_LABELS;
+}
 
 /* How names of sets and chains tell the families apart. */
 static inline char rules_family_digit(enum family family)

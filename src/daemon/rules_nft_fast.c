@@ -34,10 +34,15 @@ bool rules_nft_lets_go(const struct rules_plan *plans)
 }
 
 /* "meta mark & 0x30000 == 0x10000 ": what the first program says. */
+static void write_mark_among(FILE *out, const struct rules_config *config, enum fastpath_mark mark, enum fastpath_mark bits)
+{
+	fprintf(out, "meta mark & 0x%x == 0x%x ", (unsigned int)bits << config->fastpath.mark_bit,
+		(unsigned int)mark << config->fastpath.mark_bit);
+}
+
 static void write_mark(FILE *out, const struct rules_config *config, enum fastpath_mark mark)
 {
-	fprintf(out, "meta mark & 0x%x == 0x%x ", (unsigned int)FASTPATH_MARK_FIRST << config->fastpath.mark_bit,
-		(unsigned int)mark << config->fastpath.mark_bit);
+	write_mark_among(out, config, mark, FASTPATH_MARK_FIRST);
 }
 
 /* What leaves by a program, and which none has seen yet. */
@@ -97,10 +102,16 @@ void rules_nft_write_fast_chains(FILE *out, const struct rules_plan *plans)
 void rules_nft_write_done(FILE *out, const struct rules_plan *plans, bool is_postrouting)
 {
 	const struct rules_config *config = plans[0].config;
+	const bool has_label = config->label && !is_postrouting;
 
+	if (has_label && config->placement == PLACEMENT_FORWARD) { /* else nothing goes by a mark that says so once in a while */
+		fputs("\t\t", out);
+		write_mark_among(out, config, FASTPATH_MARK_DONE_FIRST, FASTPATH_MARK_ALL);
+		fputs("accept\n", out);
+	}
 	fputs("\t\t", out);
 	write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
-	if (config->label && !is_postrouting)
+	if (has_label)
 		fprintf(out, "ct label set %u ", rules_label_fast(config));
 	fputs("accept\n", out);
 }

@@ -15,8 +15,9 @@
  * PAWSD (a chain entered by -g returns to the last -j).
  *
  * With the fast path a packet from a client comes with a mark: the programs have done with it; it is to be queued; or it is
- * of nothing they know, which the rules decide as ever. What they have done with is let go, and gives its connection
- * a label by which the server's packets are let go, too, for the programs to see behind netfilter. PAWSD-FULL gives
+ * of nothing they know, which the rules decide as ever. What they have done with is let go. Of a connection's first packet, and of
+ * one in a while, they say so by another mark, which gives it a label by which the server's packets are let go, too, for the
+ * programs to see behind netfilter; it means the same for all rules while these programs are at work. PAWSD-FULL gives
  * the connection of a client's packet that it queues another label, for good: then all packets of it are queued, marked so
  * that no program touches them. A connection that has neither label is none that a program is known to be at work on: its
  * server's packets are queued until a program has done with one of its client's. Where no program has been at work, no
@@ -87,10 +88,16 @@ static void write_watch_rule(FILE *out, const struct rules_config *config, const
 }
 
 /* "-m mark --mark 0x10000/0x30000": what a program says of a packet that comes in. */
+static void write_mark_among(FILE *out, const struct rules_config *config, const char *how, enum fastpath_mark mark,
+			     enum fastpath_mark bits)
+{
+	fprintf(out, " -m mark %s--mark 0x%x/0x%x", how, (unsigned int)mark << config->fastpath.mark_bit,
+		(unsigned int)bits << config->fastpath.mark_bit);
+}
+
 static void write_mark(FILE *out, const struct rules_config *config, enum fastpath_mark mark)
 {
-	fprintf(out, " -m mark --mark 0x%x/0x%x", (unsigned int)mark << config->fastpath.mark_bit,
-		(unsigned int)FASTPATH_MARK_FIRST << config->fastpath.mark_bit);
+	write_mark_among(out, config, "", mark, FASTPATH_MARK_FIRST);
 }
 
 /* A rule of `chain` for what goes to a client behind a program, and which none has seen yet. */
@@ -119,10 +126,19 @@ static void write_fast_chains(FILE *out, const struct rules_plan *plan)
 	fprintf(out, "-A " RULES_CHAIN "-SLOW -j MARK --set-xmark 0x%x/0x%x\n", done, done);
 }
 
+/* What has the label of those that pass returns, but the ends of what is watched. */
+static void write_passing_rule(FILE *out, const struct rules_plan *plan)
+{
+	fputs("-A " RULES_CHAIN, out);
+	if (plan->has_watched)
+		fprintf(out, " -p tcp -m length --length %u:65535 -m tcp --tcp-flags FIN,RST NONE", shortest_packet(plan));
+	fprintf(out, " -m connlabel --label %u -j RETURN\n", rules_label_passing(plan->config));
+}
+
 /*
- * What goes back in a connection of the programs comes first, for that is half of all packets; then the first packet that they have
- * done with, and the connections of which they have left packets. Where no wan interface tells who is a client, it is
- * who has begun the connection.
+ * What goes back in a connection of the programs comes first, for that is half of all packets; then what passes, then the packets by
+ * which the programs say whose a connection is, and the connections of which they have left packets. Where no wan interface tells who
+ * is a client, it is who has begun the connection.
  */
 static void write_fast_jumps(FILE *out, const struct rules_plan *plan)
 {
@@ -134,8 +150,9 @@ static void write_fast_jumps(FILE *out, const struct rules_plan *plan)
 	snprintf(words, sizeof(words), "%s-m connlabel --label %u -m connlabel ! --label %u -j RETURN",
 		 config->wan_count ? "" : "-m conntrack --ctdir REPLY ", rules_label_fast(config), RULES_LABEL_SLOW);
 	write_back_rules(out, plan, RULES_CHAIN, words);
+	write_passing_rule(out, plan);
 	fputs("-A " RULES_CHAIN, out);
-	write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
+	write_mark_among(out, config, "", FASTPATH_MARK_LABEL, FASTPATH_MARK_ALL);
 	fprintf(out, " -m connlabel --label %u --set\n-A " RULES_CHAIN, rules_label_fast(config));
 	write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
 	fputs(" -j RETURN\n", out);
@@ -326,8 +343,8 @@ static void write_forward_jump(FILE *out, const struct rules_plan *plan, bool is
 {
 	fputs("-A FORWARD -p tcp", out);
 	if (plan->is_fast) /* what a program has done with is let go */
-		fprintf(out, " -m mark ! --mark 0x%x/0x%x", (unsigned int)FASTPATH_MARK_DONE_FIRST << plan->config->fastpath.mark_bit,
-			(unsigned int)FASTPATH_MARK_FIRST << plan->config->fastpath.mark_bit);
+		write_mark_among(out, plan->config, "! ", FASTPATH_MARK_DONE_FIRST,
+				 plan->is_labelled ? FASTPATH_MARK_ALL : FASTPATH_MARK_FIRST);
 	if (is_long)
 		fprintf(out, " -m length --length %u:65535", shortest_packet(plan));
 	fprintf(out, "%s%s -j " RULES_CHAIN "\n", *words ? " " : "", words);
@@ -345,12 +362,7 @@ static void write_forward_jumps(FILE *out, const struct rules_plan *plan)
 		/* Not both ways, or what strips would count it twice. */
 		snprintf(words, sizeof(words), "-m tcp --tcp-flags FIN,SYN,RST NONE %s", half_open);
 		write_forward_jump(out, plan, true, words);
-	} else if (plan->is_labelled) {
-		if (plan->is_fast) {
-			fputs("-A FORWARD -p tcp", out);
-			write_mark(out, plan->config, FASTPATH_MARK_DONE_FIRST);
-			fprintf(out, " -m connlabel ! --label %u -j " RULES_CHAIN "\n", rules_label_fast(plan->config));
-		}
+	} else if (plan->is_labelled && !plan->is_fast) {
 		snprintf(words, sizeof(words), "-m connlabel ! --label %u", rules_label_passing(plan->config));
 		write_forward_jump(out, plan, false, words);
 		snprintf(words, sizeof(words), "-m tcp ! --tcp-flags FIN,RST NONE -m connlabel --label %u",
@@ -483,7 +495,7 @@ uint64_t rules_digest(const struct rules_config *config, const struct policy *po
 	struct text text;
 	uint64_t digest = 0;
 
-	general.label = 0; /* of these rules alone */
+	general.label = general.generation = 0; /* of these rules alone */
 	if (rules_text_begin(&text)) {
 		rules_print(text.file, &general, policy, NULL, 0);
 		if (rules_text_end(&text))

@@ -27,7 +27,7 @@ enum {
 	FOLLOW_BACK_SHARE = 1000,
 	/* What the clock may be off from where the clock file says that it must be by now. */
 	CLOCK_DOUBT_MS = 60000,
-	/* Conntrack's labels that pawsd uses, two after the other: the upper half of the 128 there are. */
+	/* Conntrack's labels that pawsd uses, two after the other: of the upper half of the 128 there are. */
 	LABEL_FIRST = 64,
 	LABEL_LAST = RULES_LABEL_MAX,
 };
@@ -51,7 +51,7 @@ struct shared_file {
 	/* The clock as it runs, for the next process in this same boot of the machine. */
 	int64_t clock_offset_ms;
 	char boot_id[BOOT_ID_SIZE];
-	uint8_t label;
+	uint8_t label, generation;
 	uint32_t draining;
 	uint64_t rules_digest;
 	struct epoch epoch;
@@ -352,6 +352,7 @@ int state_open(const struct config *config, struct state *ret, char *ret_error, 
 	drop_damaged_clock(path, shared);
 	ret->names = &shared->names;
 	ret->label = &shared->label;
+	ret->generation = &shared->generation;
 	ret->rules_digest = &shared->rules_digest;
 	ret->draining = &shared->draining;
 	slot_names_init(&ret->old_names);

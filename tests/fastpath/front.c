@@ -258,7 +258,7 @@ uint32_t front_run(struct front *front, const struct packet_input *input, bool i
 	if (verdict != -1 && !(verdict == DROPPED && frame.reason == REASON_OUT_DROPPED))
 		snprintf(front->problem, sizeof(front->problem), "verdict %d", verdict);
 	if (is_last ? mark != 0 && mark != FASTPATH_MARK_DONE_LAST
-		    : mark != FASTPATH_MARK_DONE_FIRST && mark != FASTPATH_MARK_SLOW && mark != FASTPATH_MARK_OTHER)
+		    : mark != FASTPATH_MARK_DONE_FIRST && mark != FASTPATH_MARK_LABEL && mark != FASTPATH_MARK_SLOW && mark != FASTPATH_MARK_OTHER)
 		snprintf(front->problem, sizeof(front->problem), "mark %x of the %s program", mark, is_last ? "last" : "first");
 	*ret_reason = verdict == DROPPED ? REASON_OUT_DROPPED : frame.reason;
 	take_counts(front);
@@ -282,8 +282,11 @@ static enum reason handle_outbound(struct front *front, const struct packet_inpu
 	enum reason reason = REASON_COUNT;
 	uint32_t mark = front_run(front, input, false, &reason);
 
-	if (mark == FASTPATH_MARK_DONE_FIRST) {
-		*label = reason == REASON_SYN_REWRITTEN || *label != LABEL_SLOW ? LABEL_FAST : LABEL_SLOW;
+	if (mark == FASTPATH_MARK_DONE_FIRST || mark == FASTPATH_MARK_LABEL) {
+		if (reason == REASON_SYN_REWRITTEN) /* conntrack knows nothing of it yet */
+			*label = LABEL_NONE;
+		if (mark == FASTPATH_MARK_LABEL && *label != LABEL_SLOW)
+			*label = LABEL_FAST;
 		front->done.done++;
 		return reason;
 	}

@@ -18,7 +18,7 @@ enum {
 /* What conntrack would remember of a connection: labels of the rules, and that there has been an answer. */
 enum label {
 	LABEL_NONE,
-	LABEL_FAST = 1, /* of these rules alone */
+	LABEL_FAST = 1, /* of these programs, or of these rules alone */
 	LABEL_SLOW = 2,
 	LABEL_SYN = 4,
 	LABEL_ANSWERED = 8,

@@ -97,7 +97,9 @@ static enum reason handle_inbound_wan(struct front *front, const struct packet_i
 {
 	enum reason reason = REASON_COUNT;
 
-	if (front_run(front, input, false, &reason) == FASTPATH_MARK_DONE_FIRST) {
+	const uint32_t mark = front_run(front, input, false, &reason);
+
+	if (mark == FASTPATH_MARK_DONE_FIRST || mark == FASTPATH_MARK_LABEL) {
 		*view->label |= LABEL_FAST;
 		front->done.done++;
 		return reason;

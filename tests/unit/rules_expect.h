@@ -15,8 +15,9 @@
 enum {
 	LABEL_PASSING = 1,
 	LABEL_QUEUED = 2,
-	LABEL_FAST = 2,
 };
+#define LABEL_FAST (UINT64_C(1) << (RULES_LABEL_FAST - 64))
+#define LABEL_LET_GO 2u /* LABEL_FAST with placement postnat */
 #define LABEL_SYN (UINT64_C(1) << (RULES_LABEL_SYN - 64))
 #define LABEL_SLOW (UINT64_C(1) << (RULES_LABEL_SLOW - 64))
 
@@ -245,7 +246,7 @@ static struct expected expect_last(const struct scene *scene, const struct model
 			      !packet->cannot_label && !(packet->labels & LABEL_SYN);
 	struct expected first = let_go;
 
-	first.labels = LABEL_FAST | LABEL_SYN;
+	first.labels = LABEL_LET_GO | LABEL_SYN;
 	/* What the programs do not know of has been told before. */
 	if (is_drained(scene, &packet->dst, packet->dport) ? packet->syn && !packet->ack
 							  : !does_program_rewrite(scene->policy, &packet->dst, packet->dport)) {
@@ -257,7 +258,7 @@ static struct expected expect_last(const struct scene *scene, const struct model
 		return queued;
 	if (packet->syn)
 		return is_first ? first : queued;
-	return packet->labels & LABEL_FAST ? let_go : queued;
+	return packet->labels & LABEL_LET_GO ? let_go : queued;
 }
 
 static struct expected expect_postnat(const struct scene *scene, const char *hook, const struct model_packet *packet)
@@ -267,7 +268,7 @@ static struct expected expect_postnat(const struct scene *scene, const char *hoo
 	struct expected expected = {.mark = packet->mark};
 
 	if (mark_in(config, packet) == FASTPATH_MARK_DONE_FIRST) {
-		expected.labels = config->label && !is_out && !packet->cannot_label ? LABEL_FAST : 0;
+		expected.labels = config->label && !is_out && !packet->cannot_label ? LABEL_LET_GO : 0;
 		return expected;
 	}
 	expected = expect_by_policy(scene, hook, packet);
@@ -293,16 +294,19 @@ static struct expected expect(const struct scene *scene, const char *hook, const
 	const enum family family = addr_family(&packet->src);
 	const bool is_fast = scene->is_fast[family];
 	const uint64_t labels = scene->is_labelled[family] ? packet->labels : 0;
+	const bool is_passing = (labels & LABEL_PASSING) && !(scene->has_watched[family] && packet->end);
 	struct expected let_go = {.mark = packet->mark}, queued = {.is_queued = true, .is_full = true, .mark = packet->mark};
 	struct expected expected;
 
 	if (is_fast && config->placement == PLACEMENT_POSTNAT)
 		return expect_postnat(scene, hook, packet);
 	if (is_fast && mark_in(config, packet) == FASTPATH_MARK_DONE_FIRST) {
-		let_go.labels = scene->is_labelled[family] && !packet->cannot_label ? LABEL_FAST : 0;
+		if (scene->is_labelled[family] && !packet->cannot_label && !(is_passing && config->backend == RULES_IPTABLES) &&
+		    (packet->mark >> config->fastpath.mark_bit & FASTPATH_MARK_ALL) == FASTPATH_MARK_LABEL)
+			let_go.labels = LABEL_FAST;
 		return let_go;
 	}
-	if ((labels & LABEL_PASSING) && !(scene->has_watched[family] && packet->end))
+	if (is_passing)
 		return let_go;
 	queued.is_handshake = packet->syn;
 	if (is_fast && (labels & LABEL_SLOW))

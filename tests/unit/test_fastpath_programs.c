@@ -312,7 +312,37 @@ static uint32_t mark_of_syn(uint32_t server)
 	frame.to = 2;
 	frame.interface = if_nametoindex("lan");
 	assert_int_equal(front_show(front, &frame, false), LETS_GO);
-	return frame.mark;
+	return frame.mark & FASTPATH_MARK_FIRST;
+}
+
+/* By what the first program says a connection gets its label: by its SYN, once a second, and by one of 64 segments. */
+static void test_label(void **state)
+{
+	struct fastpath_shared *shared = front_shared(front);
+	const struct flow *flow = open_flow();
+	uint32_t labelled = 0;
+
+	(void)state;
+	assert_true(was_label);
+	pass(&to_client, true, 0, FASTPATH_MARK_DONE_LAST, true);
+	to_server.flags = TCP_ACK;
+	to_server.ack = 501;
+	for (uint32_t i = 0; i < 4 * 64; i++) {
+		to_server.seq = 101 + i;
+		pass(&to_server, false, 0, FASTPATH_MARK_DONE_FIRST, true);
+		labelled += was_label;
+	}
+	assert_int_equal(labelled, 4);
+	assert_int_equal(flow->state, FLOW_ESTABLISHED);
+	while (was_label) {
+		to_server.seq++;
+		pass(&to_server, false, 0, FASTPATH_MARK_DONE_FIRST, true);
+	}
+	shared->frozen_tick += 1024; /* another second, and the same of 64 */
+	pass(&to_server, false, 0, FASTPATH_MARK_DONE_FIRST, true);
+	assert_true(was_label);
+	pass(&to_server, false, 0, FASTPATH_MARK_DONE_FIRST, true);
+	assert_false(was_label);
 }
 
 /* A flow is opened only by what is forwarded to the servers. */
@@ -343,7 +373,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(test_marks_of_others), BOTH(test_behind_netfilter), BOTH(test_not_for_us), BOTH(test_server_inside),
 		BOTH(test_unknown), BOTH(test_hold), BOTH(test_lengths), BOTH(test_version), BOTH(test_first_fragment),
-		BOTH(test_at_once), BOTH(test_routes),
+		BOTH(test_at_once), BOTH(test_routes), BOTH(test_label),
 	};
 	void *state = NULL;
 

@@ -101,20 +101,21 @@ static void check_promises(const struct scene *scene, const struct model_packet 
 }
 
 /* How often: by mark, label, way that is all queued, SYN. */
-static size_t seen[4][4][2][2];
+static size_t seen[5][4][2][2];
 
 /* With some mark and label: of the connection, or of an earlier policy. */
 static void check_marked(struct model *model, const struct scene *scene, struct model_packet packet, const char *hook,
 			 uint64_t seed, const char *text)
 {
 	static const uint64_t labels[] = {0, LABEL_PASSING, LABEL_FAST, LABEL_SLOW};
+	static const uint32_t marks[] = {FASTPATH_MARK_NONE, FASTPATH_MARK_DONE_FIRST, FASTPATH_MARK_SLOW, FASTPATH_MARK_OTHER, FASTPATH_MARK_LABEL};
 	const enum family family = addr_family(&packet.src);
-	const uint32_t mark = random_below(4), label = random_below(4);
+	const uint32_t mark = random_below(5), label = random_below(4);
 	struct model_outcome outcome;
 	struct expected expected;
 
 	/* And marks of others. */
-	packet.mark = (random_below(1 << 16) & ~(7u << scene->config.fastpath.mark_bit)) | mark << scene->config.fastpath.mark_bit;
+	packet.mark = (random_below(1 << 16) & ~(7u << scene->config.fastpath.mark_bit)) | marks[mark] << scene->config.fastpath.mark_bit;
 	packet.cannot_label = label == 0 && random_below(4) == 0;
 	packet.labels = scene->is_labelled[family] ? labels[label] : 0;
 	outcome = walk_from(model, base_chain(&scene->config, hook, &packet), &packet);
@@ -250,7 +251,10 @@ static struct model_packet life_packet(const struct life *life, bool is_to_clien
 	if (is_to_client)
 		packet = answer_to(&packet);
 	else if (life->has_ingress)
-		packet.mark = (uint32_t)(life->is_plain && random_below(8) ? FASTPATH_MARK_DONE_FIRST : FASTPATH_MARK_SLOW) << 16;
+		packet.mark = (uint32_t)(!life->is_plain || !random_below(8) ? FASTPATH_MARK_SLOW
+					 : random_below(2)		     ? FASTPATH_MARK_LABEL
+									     : FASTPATH_MARK_DONE_FIRST)
+			      << 16;
 	return packet;
 }
 
@@ -262,7 +266,7 @@ static void live_on(struct life *life, struct model *model, const struct rules_c
 	const bool is_queued = walk_from(model, base_chain(config, hooks[0], &packet), &packet).result == MODEL_QUEUE;
 	const bool is_left = model->mark >> 16 & (FASTPATH_MARK_DONE_FIRST | FASTPATH_MARK_DONE_LAST);
 	const bool is_done = is_to_client ? life->has_egress && life->is_plain && !is_left
-					  : packet.mark >> 16 == FASTPATH_MARK_DONE_FIRST;
+					  : (packet.mark >> 16 & FASTPATH_MARK_FIRST) == FASTPATH_MARK_DONE_FIRST;
 
 	if (is_queued == is_done)
 		fail_msg("%s both: to a client %d, plain %d, programs %d %d, labels %lx, mark %x\n%s", is_done ? "by" : "past",
@@ -279,7 +283,7 @@ static void change_surroundings(struct life *life)
 {
 	switch (random_below(8)) {
 	case 0:
-		life->labels &= LABEL_SLOW; /* of the new rules it has none */
+		life->labels &= LABEL_SLOW | LABEL_FAST; /* of the new policy it has none */
 		break;
 	case 1:
 		life->has_egress = true;
@@ -290,9 +294,11 @@ static void change_surroundings(struct life *life)
 	case 3:
 		life->has_ingress = false;
 		break;
-	case 4: /* behind rules that are new since there is no ingress */
-		if (!life->has_ingress && !(life->labels & LABEL_FAST))
+	case 4: /* behind rules for other programs, of which it has no label */
+		if (!life->has_ingress) {
+			life->labels &= ~LABEL_FAST;
 			life->has_egress = false;
+		}
 		break;
 	}
 }

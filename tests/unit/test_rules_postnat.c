@@ -17,7 +17,7 @@
 /* How often, on the way out by a program, of what is all queued: by labels, SYN, whether it was let go. */
 static size_t seen[5][2][2];
 
-static const uint64_t labels_before[] = {0, LABEL_SYN | LABEL_FAST, LABEL_SYN, LABEL_SLOW, LABEL_SLOW | LABEL_SYN | LABEL_FAST};
+static const uint64_t labels_before[] = {0, LABEL_SYN | LABEL_LET_GO, LABEL_SYN, LABEL_SLOW, LABEL_SLOW | LABEL_SYN | LABEL_LET_GO};
 
 static bool is_full(const struct expected *policy)
 {
@@ -49,18 +49,19 @@ static const char *find_broken(const struct scene *scene, const char *hook, cons
 	if (packet->labels & LABEL_SLOW)
 		return "let go, though of a connection that takes thought";
 	if (!packet->syn)
-		return packet->labels & LABEL_FAST ? NULL : "let go, though no program has vouched for its connection";
+		return packet->labels & LABEL_LET_GO ? NULL : "let go, though no program has vouched for its connection";
 	if (packet->ack || (packet->labels & LABEL_SYN) || !packet->is_new || !packet->has_timestamps || !packet->has_tsval)
 		return "a SYN that takes thought let go";
 	if (!does_program_rewrite(scene->policy, &packet->dst, packet->dport))
 		return "a SYN let go that a program cannot decide on";
-	return (model->labels_set & (LABEL_SYN | LABEL_FAST)) == (LABEL_SYN | LABEL_FAST) ? NULL : "a SYN let go, and not remembered";
+	return (model->labels_set & (LABEL_SYN | LABEL_LET_GO)) == (LABEL_SYN | LABEL_LET_GO) ? NULL : "a SYN let go, and not remembered";
 }
 
 static void check_packet(struct model *model, const struct scene *scene, const char *hook, struct model_packet packet, uint64_t seed,
 			 const char *text)
 {
-	const uint32_t label = random_below(5), mark = random_below(2) ? 0 : random_below(4);
+	static const uint32_t marks[] = {FASTPATH_MARK_NONE, FASTPATH_MARK_DONE_FIRST, FASTPATH_MARK_SLOW, FASTPATH_MARK_OTHER, FASTPATH_MARK_LABEL};
+	const uint32_t label = random_below(5), mark = marks[random_below(2) ? 0 : random_below(5)];
 	const struct expected policy = expect_by_policy(scene, hook, &packet);
 	struct model_outcome outcome;
 	struct expected expected;
@@ -182,9 +183,10 @@ static struct model_packet life_packet(const struct life *life, bool is_in, bool
 	if (is_in)
 		packet = answer_to(&packet);
 	if (is_in && life->has_programs)
-		packet.mark = (uint32_t)(!life->is_known		     ? FASTPATH_MARK_OTHER
-					 : life->is_plain && random_below(8) ? FASTPATH_MARK_DONE_FIRST
-									     : FASTPATH_MARK_SLOW)
+		packet.mark = (uint32_t)(!life->is_known			       ? FASTPATH_MARK_OTHER
+					 : !life->is_plain || !random_below(8) ? FASTPATH_MARK_SLOW
+					 : random_below(2)			       ? FASTPATH_MARK_LABEL
+										       : FASTPATH_MARK_DONE_FIRST)
 			      << 16;
 	if (is_in)
 		packet.oif = "";
@@ -198,7 +200,7 @@ static void live_on(struct life *life, struct model *model, bool is_ipv6, const 
 	const struct model_packet packet = life_packet(life, is_in, is_ipv6);
 	const bool is_queued = walk_from(model, is_in ? "prerouting" : "postrouting", &packet).result == MODEL_QUEUE;
 	const bool is_first = packet.syn && !packet.ack;
-	const bool is_done = is_in ? packet.mark >> 16 == FASTPATH_MARK_DONE_FIRST
+	const bool is_done = is_in ? (packet.mark >> 16 & FASTPATH_MARK_FIRST) == FASTPATH_MARK_DONE_FIRST
 				   : life->has_programs && !(model->mark >> 16 & FASTPATH_MARK_DONE_LAST) && (is_first || life->is_plain);
 
 	if (is_queued == is_done)

@@ -255,6 +255,7 @@ static void test_marks(void **state)
 	(void)state;
 
 	config.label = 76;
+	config.generation = 3 + 2 * RULES_FAST_LABELS;
 	config.fastpath = (struct fastpath_config){.mark_bit = 8, .interfaces = {{.name = "lan0"}, {.name = "lan1"}}, .interface_count = 2};
 	text = print_spec(&config, spec);
 	/* Nobody but IPv4 has anything to be rewritten. */
@@ -263,21 +264,25 @@ static void test_marks(void **state)
 		   "-A PAWSD-FULL -o lan1 -m mark --mark 0x0/0x300 -g PAWSD-SLOW\n"
 		   "-A PAWSD-FULL -m connlabel --label 127 --set\n-A PAWSD-FULL -g PAWSD-SLOW\n"
 		   "-A PAWSD-SLOW -j MARK --set-xmark 0x400/0x400\n-A PAWSD-SLOW -m length --length 0:39 -j NFQUEUE ", 1);
-	assert_has(text, "-A PAWSD -o lan0 -m mark --mark 0x0/0x300 -m conntrack --ctdir REPLY -m connlabel --label 77 "
+	assert_has(text, "-A PAWSD -o lan0 -m mark --mark 0x0/0x300 -m conntrack --ctdir REPLY -m connlabel --label 115 "
 		   "-m connlabel ! --label 127 -j RETURN\n"
-		   "-A PAWSD -o lan1 -m mark --mark 0x0/0x300 -m conntrack --ctdir REPLY -m connlabel --label 77 "
+		   "-A PAWSD -o lan1 -m mark --mark 0x0/0x300 -m conntrack --ctdir REPLY -m connlabel --label 115 "
 		   "-m connlabel ! --label 127 -j RETURN\n"
-		   "-A PAWSD -m mark --mark 0x100/0x300 -m connlabel --label 77 --set\n"
+		   "-A PAWSD -m connlabel --label 76 -j RETURN\n"
+		   "-A PAWSD -m mark --mark 0x500/0x700 -m connlabel --label 115 --set\n"
 		   "-A PAWSD -m mark --mark 0x100/0x300 -j RETURN\n"
 		   "-A PAWSD -m connlabel --label 127 -g PAWSD-SLOW\n", 1);
-	assert_has(text, "-A FORWARD -p tcp -m mark --mark 0x100/0x300 -m connlabel ! --label 77 -j PAWSD\n"
-		   "-A FORWARD -p tcp -m mark ! --mark 0x100/0x300 -m connlabel ! --label 76 -j PAWSD\n", 1);
-	assert_has(text, "-m connlabel ! --label 77 -m connlabel --label 76 --set\n", 1);
+	assert_has(text, "-A FORWARD -p tcp -m mark ! --mark 0x100/0x700 -j PAWSD\n", 1);
+	assert_has(text, "-m connlabel ! --label 115 -m connlabel --label 76 --set\n", 1);
 	free(text);
 
 	strcpy(config.wan[config.wan_count++], "eth0");
 	text = print_spec(&config, spec);
-	assert_has(text, "-A PAWSD -o lan0 -m mark --mark 0x0/0x300 -m connlabel --label 77 -m connlabel ! --label 127 -j RETURN\n", 1);
+	assert_has(text, "-A PAWSD -o lan0 -m mark --mark 0x0/0x300 -m connlabel --label 115 -m connlabel ! --label 127 -j RETURN\n", 1);
+	free(text);
+	/* What is watched may end any time. */
+	text = print_spec(&config, "default off\nx rewrite 10.0.0.0/24\nz observe 10.0.1.0/24\n");
+	assert_has(text, "-A PAWSD -p tcp -m length --length 40:65535 -m tcp --tcp-flags FIN,RST NONE -m connlabel --label 76 -j RETURN\n", 1);
 	free(text);
 
 	/* Without labels nobody knows whose a server's packets are. */
@@ -295,14 +300,14 @@ static void test_marks(void **state)
 	assert_has(text, "\tchain full {\n\t\toifname \"lan0\" meta mark & 0x300 == 0x0 goto slow\n"
 		   "\t\toifname \"lan1\" meta mark & 0x300 == 0x0 goto slow\n\t\tct label set 127\n\t\tgoto slow\n\t}\n"
 		   "\tchain slow {\n\t\tmeta mark set meta mark | 0x400\n", 1);
-	assert_has(text, "\t\tmeta mark & 0x300 == 0x100 ct label set 77 accept\n", 1);
-	assert_has(text, "\t\tct label 127 goto slow\n\t\toifname \"lan0\" meta mark & 0x300 == 0x0 ct label 77 accept\n", 1);
+	assert_has(text, "\t\tmeta mark & 0x700 == 0x100 accept\n\t\tmeta mark & 0x300 == 0x100 ct label set 115 accept\n", 1);
+	assert_has(text, "\t\tct label 127 goto slow\n\t\toifname \"lan0\" meta mark & 0x300 == 0x0 ct label 115 accept\n", 1);
 	free(text);
 
 	/* Where a program has to vouch for what is let go, nobody has to say that there is none. */
 	config.fastpath.missing = UINT32_MAX;
 	text = print_spec(&config, spec);
-	assert_has(text, "\t\toifname \"lan0\" meta mark & 0x300 == 0x0 ct label 77 accept\n", 1);
+	assert_has(text, "\t\toifname \"lan0\" meta mark & 0x300 == 0x0 ct label 115 accept\n", 1);
 	free(text);
 
 	/* Nothing is for programs. */
