@@ -401,31 +401,32 @@ test_programs() {
 	mixed_policy
 	check "$XT: install with programs" install label=64 fast=lan0 fast=lan9 wan=wan0
 	fast_cases "labels" <<-EOT
-	0x10000 0x10000 none 1 all a connection that programs have done with
+	0x50000 0x10000 none 1 all a connection that programs have done with
+	0x10000 0x10000 answers 1 none one that no program has vouched for
 	0x20000 0x20000 full 1 none one that they leave
 	0x30000 0x30000 full 1 none one that they do not know
 	0x0 0x0 full 1 none one that no program has seen
-	0x10000 0x20000 segments 1 some one that they leave after its SYN
+	0x50000 0x20000 segments 1 some one that they leave after its SYN
 	0x20000 0x10000 begun 1 none one whose SYN alone they leave
 	0x20000 0x20000 none 2 all an off host
 	0x30000 0x30000 handshake 3 all a stripped host
 	EOT
 	check "$XT: install with programs, without wan" install label=66 fast=lan0
 	fast_cases "labels, no wan" <<-EOT
-	0x10000 0x10000 none 1 all a connection that programs have done with
-	0x10000 0x20000 segments 1 some one that they leave after its SYN
+	0x50000 0x10000 none 1 all a connection that programs have done with
+	0x50000 0x20000 segments 1 some one that they leave after its SYN
 	0x0 0x0 full 1 none one that no program has seen
 	EOT
 	check "$XT: install with programs elsewhere" install label=68 fast=lan9 wan=wan0
-	fast_cases "labels, another interface" <<<"0x10000 0x10000 answers 1 none a client's packets that were done with"
+	fast_cases "labels, another interface" <<<"0x50000 0x10000 answers 1 none a client's packets that were done with"
 	check "$XT: install with programs, without labels" install fast=lan0 wan=wan0
 	fast_cases "no labels" <<-EOT
-	0x10000 0x10000 answers 1 none a client's packets that were done with
+	0x50000 0x10000 answers 1 none a client's packets that were done with
 	0x20000 0x20000 full 1 none those that were left
 	0x20000 0x20000 none 2 all an off host
 	EOT
 	install label=70 wan=wan0
-	fast_cases "rules without programs" <<<"0x10000 0x10000 full 1 all marks of others"
+	fast_cases "rules without programs" <<<"0x50000 0x10000 full 1 all marks of others"
 	for family in 4 6; do xt "$GW" $family -t raw -F PREROUTING; done
 	for family in 4 6; do xt "$GW" $family -t mangle -F POSTROUTING; done
 }

@@ -193,26 +193,27 @@ test_nft_programs() {
 	mixed_policy
 	nft_accepted "programs" label=64 fast=lan0 fast=lan9 wan=wan0
 	nft_fast_cases "programs" <<-EOT
-	0x10000 0x10000 none 1 all a connection that programs have done with
+	0x50000 0x10000 none 1 all a connection that programs have done with
+	0x10000 0x10000 answers 1 none one that no program has vouched for
 	0x20000 0x20000 full 1 none one that they leave
 	0x30000 0x30000 full 1 none one that they do not know
 	0x0 0x0 full 1 none one that no program has seen
-	0x10000 0x20000 segments 1 some one that they leave after its SYN
+	0x50000 0x20000 segments 1 some one that they leave after its SYN
 	0x20000 0x10000 begun 1 none one whose SYN alone they leave
 	0x20000 0x20000 none 2 all an off host
 	0x30000 0x30000 handshake 3 all a stripped host
 	EOT
 	nft_accepted "programs, no wan" label=66 fast=lan0
 	nft_fast_cases "programs, no wan" <<-EOT
-	0x10000 0x10000 none 1 all a connection that programs have done with
-	0x10000 0x20000 segments 1 some one that they leave after its SYN
+	0x50000 0x10000 none 1 all a connection that programs have done with
+	0x50000 0x20000 segments 1 some one that they leave after its SYN
 	0x0 0x0 full 1 none one that no program has seen
 	EOT
 	nft_accepted "programs elsewhere" label=68 fast=lan9 wan=wan0
-	nft_fast_cases "programs elsewhere" <<<"0x10000 0x10000 answers 1 none a client's packets that were done with"
+	nft_fast_cases "programs elsewhere" <<<"0x50000 0x10000 answers 1 none a client's packets that were done with"
 	nft_accepted "programs, no labels" fast=lan0 wan=wan0
 	nft_fast_cases "programs, no labels" <<-EOT
-	0x10000 0x10000 answers 1 none a client's packets that were done with
+	0x50000 0x10000 answers 1 none a client's packets that were done with
 	0x20000 0x20000 full 1 none those that were left
 	EOT
 	nft delete table inet marks
