@@ -20,17 +20,20 @@
 #define ATOMIC_TRIES 16u
 
 #ifdef __TARGET_ARCH_x86 /* which keeps loads in order, and stores: AMD64 manual, volume 2, 7.1 */
-#define atomic_load_acquire(at) \
-	({ \
-		__typeof__(*(at)) seen_ = atomic_load(at); \
-		__asm__ volatile("" ::: "memory"); \
-		seen_; \
-	})
-#define atomic_store_release(at, value) \
-	({ \
-		__asm__ volatile("" ::: "memory"); \
-		atomic_store(at, value); \
-	})
+static inline void atomic_keep_order(void)
+{
+	__asm__ volatile("" ::: "memory"); /* the compiler, too */
+}
+
+static inline uint32_t atomic_load_acquire(const uint32_t *at)
+{
+	uint32_t seen = atomic_load(at);
+
+	atomic_keep_order();
+	return seen;
+}
+
+#define atomic_store_release(at, value) (atomic_keep_order(), atomic_store(at, value))
 #else /* a whole barrier: there is no other before Linux 6.16 */
 #define atomic_load_acquire(at) __sync_fetch_and_add(at, 0)
 #define atomic_store_release(at, value) ((void)__sync_lock_test_and_set(at, value)) /* what was written before is seen before */

@@ -41,6 +41,7 @@
 #include "strangers.h"
 #include "segments.h"
 #include "handshakes.h"
+#include "syns_behind.h"
 
 /* False: none of ours, or none that can be read. */
 __attribute__((noinline)) int fast_parse(struct __sk_buff *skb, struct passage *p, uint32_t link_len)

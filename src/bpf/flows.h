@@ -86,16 +86,14 @@ inline_always void look_at_the_time(struct passage *p, struct fastpath_shared *s
 inline_always void glance_at_the_time(struct passage *p, struct fastpath_shared *shared)
 {
 	const uint64_t glance = atomic_load(&shared->glance);
-	int32_t ahead;
 
 	if (shared->frozen_tick || glance >> 32 != (uint32_t)bpf_jiffies64()) {
 		look_at_the_time(p, shared);
 		return;
 	}
 	p->tick = atomic_load(&shared->clock.published);
-	ahead = (int32_t)((uint32_t)glance - (uint32_t)p->tick);
-	if (ahead > 0) /* this processor has not seen yet what was published */
-		p->tick += (uint32_t)ahead;
+	if (seq_after((uint32_t)glance, (uint32_t)p->tick)) /* this processor has not seen yet what was published */
+		p->tick += (uint32_t)glance - (uint32_t)p->tick;
 	p->is_rough = true;
 }
 

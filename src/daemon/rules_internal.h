@@ -10,6 +10,7 @@
  *
  *   rules_plan.c      which packets go to which queues, in no firewall's language
  *   rules_text.c      the plan for iptables-restore, and rules_print()
+ *   rules_text_fast.c what of it goes by the fast path's marks
  *   rules_sets.c      the sets that go with it, for ipset
  *   rules_nft.c       the plan for nft
  *   rules_nft_fast.c  what of it goes by the fast path's marks
@@ -146,6 +147,20 @@ enum rules_backend rules_backend_shown(const struct rules_config *config);
 
 /* Input of `ipset restore` that makes all sets of both families' plans; nothing if there are none. */
 void rules_write_sets(FILE *out, const struct rules_plan plans[FAMILY_COUNT], char generation);
+
+/* IP and TCP header without options. */
+static inline unsigned int rules_shortest_packet(const struct rules_plan *plan)
+{
+	return plan->family == FAMILY_IPV4 ? 20 + 20 : 40 + 20;
+}
+
+/*
+ * rules_text_fast.c. What the chain for packets that are all queued begins with, and the chain that goes with it; what PAWSD begins
+ * with; and, behind "-p tcp", the words for what a program has not done with.
+ */
+void rules_text_write_fast_chains(FILE *out, const struct rules_plan *plan);
+void rules_text_write_fast_jumps(FILE *out, const struct rules_plan *plan);
+void rules_text_write_not_done(FILE *out, const struct rules_plan *plan);
 
 /* Chains and rules for iptables-restore, the jump included, but neither "*mangle" nor "COMMIT". */
 void rules_write_chains(FILE *out, const struct rules_plan *plan, char generation);

@@ -14,14 +14,7 @@
  * PAWSD-S<n>-... strip and count for destination number n; what they do not hand over returns to
  * PAWSD (a chain entered by -g returns to the last -j).
  *
- * With the fast path a packet from a client comes with a mark: the programs have done with it; it is to be queued; or it is
- * of nothing they know, which the rules decide as ever. What they have done with is let go. Of a connection's first packet, and of
- * one in a while, they say so by another mark, which gives it a label by which the server's packets are let go, too, for the
- * programs to see behind netfilter; it means the same for all rules while these programs are at work. PAWSD-FULL gives
- * the connection of a client's packet that it queues another label, for good: then all packets of it are queued, marked so
- * that no program touches them. A connection that has neither label is none that a program is known to be at work on: its
- * server's packets are queued until a program has done with one of its client's. Where no program has been at work, no
- * packet has a mark, and all is as it is without.
+ * With the fast path a packet may come with a mark: rules_text_fast.c.
  *
  * So where no wan interface tells the directions apart, a packet is looked at both ways and
  * queued if either wants it: an answer to a client whose own address lies in some destination's
@@ -34,7 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fastpath.h"
 #include "hash.h"
 #include "policy_build.h"
 #include "rules_internal.h"
@@ -65,19 +57,13 @@ static const char mark_flags[] = "-m tcp ! --tcp-flags FIN,SYN,RST NONE";
 /* Nobody's connection yet, though an answer has come: what a server refuses a SYN with is such a packet. */
 static const char half_open[] = "-m conntrack --ctstatus SEEN_REPLY -m conntrack ! --ctstatus ASSURED";
 
-/* IP and TCP header without options. */
-static unsigned int shortest_packet(const struct rules_plan *plan)
-{
-	return plan->family == FAMILY_IPV4 ? 20 + 20 : 40 + 20;
-}
-
 /*
  * Of a packet that ends within the TCP header iptables-legacy sees nothing but an attack, and the
  * tcp match drops it: it must go where it shall go before that match is asked.
  */
 static void write_short_rule(FILE *out, const struct rules_plan *plan, const char *chain)
 {
-	fprintf(out, "-A %s -m length --length 0:%u", chain, shortest_packet(plan) - 1);
+	fprintf(out, "-A %s -m length --length 0:%u", chain, rules_shortest_packet(plan) - 1);
 }
 
 static void write_watch_rule(FILE *out, const struct rules_config *config, const char *words)
@@ -85,78 +71,6 @@ static void write_watch_rule(FILE *out, const struct rules_config *config, const
 	fprintf(out, "-A " RULES_CHAIN "-WATCH -p tcp %s", words);
 	write_queue_number(out, config, config->queue_first);
 	fputs(" --queue-bypass\n", out);
-}
-
-/* "-m mark --mark 0x10000/0x30000": what a program says of a packet that comes in. */
-static void write_mark_among(FILE *out, const struct rules_config *config, const char *how, enum fastpath_mark mark,
-			     enum fastpath_mark bits)
-{
-	fprintf(out, " -m mark %s--mark 0x%x/0x%x", how, (unsigned int)mark << config->fastpath.mark_bit,
-		(unsigned int)bits << config->fastpath.mark_bit);
-}
-
-static void write_mark(FILE *out, const struct rules_config *config, enum fastpath_mark mark)
-{
-	write_mark_among(out, config, "", mark, FASTPATH_MARK_FIRST);
-}
-
-/* A rule of `chain` for what goes to a client behind a program, and which none has seen yet. */
-static void write_back_rules(FILE *out, const struct rules_plan *plan, const char *chain, const char *words)
-{
-	const struct fastpath_config *fastpath = &plan->config->fastpath;
-
-	for (size_t i = 0; i < fastpath->interface_count; i++) {
-		fprintf(out, "-A %s -o %s", chain, fastpath->interfaces[i].name);
-		write_mark(out, plan->config, FASTPATH_MARK_NONE);
-		fprintf(out, " %s\n", words);
-	}
-}
-
-/* PAWSD-FULL labels what a client has sent, and PAWSD-SLOW queues. */
-static void write_fast_chains(FILE *out, const struct rules_plan *plan)
-{
-	const unsigned int done = (unsigned int)FASTPATH_MARK_DONE_LAST << plan->config->fastpath.mark_bit;
-
-	if (plan->is_labelled) {
-		fputs("# What goes to a client does not say whether a program can do with its connection.\n", out);
-		write_back_rules(out, plan, RULES_CHAIN "-FULL", "-g " RULES_CHAIN "-SLOW");
-		fprintf(out, "-A " RULES_CHAIN "-FULL -m connlabel --label %u --set\n", RULES_LABEL_SLOW);
-	}
-	fputs("-A " RULES_CHAIN "-FULL -g " RULES_CHAIN "-SLOW\n", out);
-	fprintf(out, "-A " RULES_CHAIN "-SLOW -j MARK --set-xmark 0x%x/0x%x\n", done, done);
-}
-
-/* What has the label of those that pass returns, but the ends of what is watched. */
-static void write_passing_rule(FILE *out, const struct rules_plan *plan)
-{
-	fputs("-A " RULES_CHAIN, out);
-	if (plan->has_watched)
-		fprintf(out, " -p tcp -m length --length %u:65535 -m tcp --tcp-flags FIN,RST NONE", shortest_packet(plan));
-	fprintf(out, " -m connlabel --label %u -j RETURN\n", rules_label_passing(plan->config));
-}
-
-/*
- * What goes back in a connection of the programs comes first, for that is half of all packets; then what passes, then the packets by
- * which the programs say whose a connection is, and the connections of which they have left packets. Where no wan interface tells who
- * is a client, it is who has begun the connection.
- */
-static void write_fast_jumps(FILE *out, const struct rules_plan *plan)
-{
-	const struct rules_config *config = plan->config;
-	char words[120];
-
-	if (!plan->is_labelled)
-		return;
-	snprintf(words, sizeof(words), "%s-m connlabel --label %u -m connlabel ! --label %u -j RETURN",
-		 config->wan_count ? "" : "-m conntrack --ctdir REPLY ", rules_label_fast(config), RULES_LABEL_SLOW);
-	write_back_rules(out, plan, RULES_CHAIN, words);
-	write_passing_rule(out, plan);
-	fputs("-A " RULES_CHAIN, out);
-	write_mark_among(out, config, "", FASTPATH_MARK_LABEL, FASTPATH_MARK_ALL);
-	fprintf(out, " -m connlabel --label %u --set\n-A " RULES_CHAIN, rules_label_fast(config));
-	write_mark(out, config, FASTPATH_MARK_DONE_FIRST);
-	fputs(" -j RETURN\n", out);
-	fprintf(out, "-A " RULES_CHAIN " -m connlabel --label %u -g " RULES_CHAIN "-SLOW\n", RULES_LABEL_SLOW);
 }
 
 static void write_queue_chains(FILE *out, const struct rules_plan *plan)
@@ -168,7 +82,7 @@ static void write_queue_chains(FILE *out, const struct rules_plan *plan)
 	      "# they will be sent again, while a single one with its own TSval can end its flow.\n",
 	      out);
 	if (plan->is_fast)
-		write_fast_chains(out, plan);
+		rules_text_write_fast_chains(out, plan);
 	else if (plan->is_labelled)
 		fprintf(out, "-A " RULES_CHAIN "-FULL -m connlabel --label %u --set\n", rules_label_queued(config));
 	write_short_rule(out, plan, full);
@@ -343,10 +257,9 @@ static void write_forward_jump(FILE *out, const struct rules_plan *plan, bool is
 {
 	fputs("-A FORWARD -p tcp", out);
 	if (plan->is_fast) /* what a program has done with is let go */
-		write_mark_among(out, plan->config, "! ", FASTPATH_MARK_DONE_FIRST,
-				 plan->is_labelled ? FASTPATH_MARK_ALL : FASTPATH_MARK_FIRST);
+		rules_text_write_not_done(out, plan);
 	if (is_long)
-		fprintf(out, " -m length --length %u:65535", shortest_packet(plan));
+		fprintf(out, " -m length --length %u:65535", rules_shortest_packet(plan));
 	fprintf(out, "%s%s -j " RULES_CHAIN "\n", *words ? " " : "", words);
 }
 
@@ -379,7 +292,7 @@ static void write_jumps(FILE *out, const struct rules_plan *plan)
 	const struct rules_config *config = plan->config;
 
 	if (plan->is_fast)
-		write_fast_jumps(out, plan);
+		rules_text_write_fast_jumps(out, plan);
 	else if (plan->is_labelled)
 		write_queued_rule(out, plan);
 	for (enum way way = WAY_OUT; way <= WAY_IN; way++) {

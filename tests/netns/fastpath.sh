@@ -208,8 +208,14 @@ rewritten_by() {
 	esac
 }
 
+# The label of connections that the programs handle: the first that is asked for of what goes to a client.
+label_of_programs() { xt "$GW" 4 -t mangle -S PAWSD | grep -- "-o lan0 " | grep -o 'label "\?[0-9]*' | head -1 | grep -o '[0-9]*'; }
+
+has_other_label() { wait_until 5 eval "[ \"\$(label_of_programs)\" != $1 ]"; }
+
 # What changes while it runs.
 changes() {
+	local label
 	sed -i 's/^interfaces = .*/interfaces = lan0:lan lan9:lan/' "$WORK/pawsd.conf"
 	: >"$WORK/pawsd.log"
 	pawsd_up "$WORK/pawsd.conf"
@@ -221,8 +227,12 @@ changes() {
 	check "and goes" interfaces_are 1 1
 	ip -n "$GW" link add lan9 type veth peer name lan9p
 	check "and is there once more" interfaces_are 2 0
+	label=$(label_of_programs)
+	check "a reload" pawsctl reload
+	check "after it connections have the label that they had" [ "$(label_of_programs)" = "$label" ]
 	in_ns "$GW" ethtool -K lan0 rx-gro-list on
 	check "rx-gro-list is switched on" interfaces_are 1 1
+	check "what the programs had labelled is looked at again" has_other_label "$label"
 	check "connections go by the queues" rewritten_by queues
 	in_ns "$GW" ethtool -K lan0 rx-gro-list off
 	check "and off" interfaces_are 2 0

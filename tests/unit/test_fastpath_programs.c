@@ -8,6 +8,7 @@
 #include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 
 #include "fastpath.h"
 
@@ -345,6 +346,59 @@ static void test_label(void **state)
 	assert_false(was_label);
 }
 
+static uint64_t boot_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/*
+ * One segment in a millisecond reads the kernel's clock, and others go by that. None is taken for ahead of a time that has come
+ * meanwhile, and a time that is long ago is no time.
+ */
+static void test_time(void **state)
+{
+	struct fastpath_shared *shared = front_shared(front);
+	const struct flow *flow = open_flow();
+	uint64_t before;
+	uint32_t looks = 0;
+
+	(void)state;
+	pass(&to_client, true, 0, FASTPATH_MARK_DONE_LAST, true);
+	to_server.flags = TCP_ACK;
+	to_server.seq = 101;
+	to_server.ack = 501;
+	pass(&to_server, false, 0, FASTPATH_MARK_DONE_FIRST, true);
+	assert_int_equal(flow->state, FLOW_ESTABLISHED);
+	shared->frozen_tick = 0;
+	shared->clock_offset_ms = (int64_t)(TICK - boot_ms());
+	for (uint32_t i = 0; i < ROUNDS; i++) {
+		before = shared->glance;
+		pass(&to_server, false, 0, FASTPATH_MARK_DONE_FIRST, true);
+		looks += shared->glance != before;
+		assert_int_equal((uint32_t)shared->glance, (uint32_t)shared->clock.published);
+	}
+	assert_in_range(looks, 2, ROUNDS / 2);
+
+	for (uint32_t i = 0; i < ROUNDS; i++) {
+		const uint64_t now = boot_ms() + (uint64_t)shared->clock_offset_ms;
+
+		test_segment_ts(&to_server, shared->clock_base + (uint32_t)now - flow->offset, 77);
+		pass(&to_server, false, 0, FASTPATH_MARK_DONE_FIRST, true);
+		assert_int_equal(flow->tsval_high, shared->clock_base + (uint32_t)now);
+		assert_int_equal(shared->clock.high, 0);
+	}
+
+	/* A second later it has been seen a second later. */
+	before = flow->last_seen_s;
+	shared->clock_offset_ms += 1000;
+	shared->glance -= UINT64_C(1) << 32;
+	pass(&to_server, false, 0, FASTPATH_MARK_DONE_FIRST, true);
+	assert_true(flow->last_seen_s > before);
+}
+
 /* A flow is opened only by what is forwarded to the servers. */
 static void test_routes(void **state)
 {
@@ -373,7 +427,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(test_marks_of_others), BOTH(test_behind_netfilter), BOTH(test_not_for_us), BOTH(test_server_inside),
 		BOTH(test_unknown), BOTH(test_hold), BOTH(test_lengths), BOTH(test_version), BOTH(test_first_fragment),
-		BOTH(test_at_once), BOTH(test_routes), BOTH(test_label),
+		BOTH(test_at_once), BOTH(test_routes), BOTH(test_label), BOTH(test_time),
 	};
 	void *state = NULL;
 
