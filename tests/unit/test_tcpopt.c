@@ -182,6 +182,50 @@ static int setup(void **state)
 	return test_random_setup(state);
 }
 
+/* Where what is known at a glance has its timestamp option, or -1. */
+static int place_at_a_glance(const uint8_t *bytes, uint32_t len)
+{
+	if (len == TCPOPT_USUAL_SYN_LEN && tcpopt_is_usual_syn(test_get32(bytes), test_get32(bytes + 4), test_get32(bytes + 16)))
+		return TCPOPT_USUAL_SYN_AT;
+	if (test_get32(bytes) == TCPOPT_USUAL && (len == 12 || tcpopt_is_usual_sack(test_get32(bytes + 12), len)))
+		return 2;
+	return -1;
+}
+
+/* Each of the usual layouts is known, and nothing that comes of it by another byte or two is taken for what it is not. */
+static void test_usual(void **state)
+{
+	static const uint8_t syn[] = {2, 4, 5, 180, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7};
+	static const uint32_t lens[] = {20, 12, 24, 32, 40};
+	size_t known = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		const uint32_t len = lens[i];
+		uint8_t usual[OPTIONS_MAX] = {1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1, 5, (uint8_t)(len - 14)};
+
+		if (len == sizeof(syn))
+			memcpy(usual, syn, sizeof(syn));
+		assert_int_not_equal(place_at_a_glance(usual, len), -1);
+		for (uint32_t number = 0; number < len * 256 + 40000; number++) {
+			uint8_t bytes[OPTIONS_MAX], *ts;
+			int place;
+
+			memcpy(bytes, usual, sizeof(bytes));
+			bytes[number / 256 % len] = (uint8_t)number;
+			if (number >= len * 256)
+				bytes[test_random(len)] = (uint8_t)test_random(12);
+			place = place_at_a_glance(bytes, len);
+			known += place >= 0;
+			if (place < 0)
+				continue;
+			assert_int_equal(tcpopt_find_timestamps(bytes, len, &ts), REASON_COUNT);
+			assert_ptr_equal(ts, bytes + place);
+		}
+	}
+	assert_in_range(known, 1000, 200000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -189,6 +233,7 @@ int main(void)
 		cmocka_unit_test(test_all_pairs_around_timestamps),
 		cmocka_unit_test(test_random_lists),
 		cmocka_unit_test(test_random_noise),
+		cmocka_unit_test(test_usual),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
