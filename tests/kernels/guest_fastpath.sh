@@ -127,12 +127,29 @@ fast_kill() {
 	# Behind the NAT nothing was let go while pawsd began: all of that was queued.
 	[ $SIDE = lan ] || check "$1: nothing of them is queued any more" wait_until 10 none_more_queued
 	transfers_end "$1: transfer over kill -9"
+	[ $SIDE = lan ] || overtaken "$1"
 	check "$1: nothing went by" [ "$(counted "" synack_unknown midstream_out midstream_in)" = 0 ]
 	[ $SIDE = wan ] || few_queued "$1"
 	before=$(queued)
 	fast_connects "$1, again" 1
 	check "$1: of new ones nothing was queued" none_queued "$before"
 	check "$1: programs are there once" [ "$(programs | wc -l)" = 4 ]
+}
+
+# Behind the NAT a segment that waits in the queue while connections come back to the programs may leave behind later ones: the server
+# takes it for an old one, and it is sent again.
+late_segments() { bad_segments | awk -F= '$1 == "pawsd-sv TcpExtPAWSEstab" {print $2}'; }
+other_bad_segments() { bad_segments | grep -v '^pawsd-sv TcpExtPAWSEstab='; }
+few_late() {
+	local was
+	was=$(awk -F= '$1 == "pawsd-sv TcpExtPAWSEstab" {print $2}' "$WORK/was.bad_segments")
+	echo "late: $(($(late_segments) - was))"
+	[ $(($(late_segments) - was)) -le 8 ]
+}
+overtaken() {
+	check "$1: few segments were overtaken" few_late
+	check "$1: no other timestamp or checksum was refused" diff -U0 <(grep -v '^pawsd-sv TcpExtPAWSEstab=' "$WORK/was.bad_segments") <(other_bad_segments)
+	bad_segments >"$WORK/was.bad_segments"
 }
 
 # syns_pass yes|no: those to server 11, at the servers.

@@ -209,9 +209,11 @@ rewritten_by() {
 }
 
 # The label of connections that the programs handle: the first that is asked for of what goes to a client.
-label_of_programs() { xt "$GW" 4 -t mangle -S PAWSD | grep -- "-o lan0 " | grep -o 'label "\?[0-9]*' | head -1 | grep -o '[0-9]*'; }
+label_of_programs() {
+	xt "$GW" 4 -t mangle -S PAWSD 2>/dev/null | sed -n 's/^-A PAWSD -o lan0 .* --label "\{0,1\}\([0-9]\{1,\}\)"\{0,1\} -m connlabel ! .*/\1/p'
+}
 
-has_other_label() { wait_until 5 eval "[ \"\$(label_of_programs)\" != $1 ]"; }
+has_other_label() { wait_until 5 eval "[ \"\$(label_of_programs)\" != $1 ]" && [ -n "$(label_of_programs)" ]; }
 
 # What changes while it runs.
 changes() {
@@ -229,7 +231,7 @@ changes() {
 	check "and is there once more" interfaces_are 2 0
 	label=$(label_of_programs)
 	check "a reload" pawsctl reload
-	check "after it connections have the label that they had" [ "$(label_of_programs)" = "$label" ]
+	check "after it connections have the label that they had" [ "$(label_of_programs)" = "${label:-none}" ]
 	in_ns "$GW" ethtool -K lan0 rx-gro-list on
 	check "rx-gro-list is switched on" interfaces_are 1 1
 	check "what the programs had labelled is looked at again" has_other_label "$label"
