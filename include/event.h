@@ -30,7 +30,7 @@ enum event_flag {
 
 struct event {
 	uint64_t tick;		/* of the shared clock, ms */
-	uint64_t serial;	/* that of the packet: by whom, engine.h says */
+	uint64_t serial;	/* that of the packet: by whom, engine.h says; of the kernel's programs the time, ns, until it is taken */
 	struct endpoints ends;	/* the client's first, whichever way the packet went */
 	uint32_t number;	/* to the server: sequence number; to the client: acknowledgment number */
 	uint32_t tsval, tsecr;	/* as they came */

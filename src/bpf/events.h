@@ -44,6 +44,7 @@ __attribute__((noinline)) int fast_tell(struct passage *p, uint32_t slot, uint32
 	outbound = p->side & SIDE_OUT;
 	memset(event, 0, sizeof(*event));
 	event->tick = p->tick;
+	event->serial = bpf_ktime_get_boot_ns(); /* what comes first in a millisecond, on whichever processor */
 	event->number = outbound ? p->segment.seq : p->segment.ack;
 	event->slot = (uint16_t)slot;
 	event->tcp_flags = p->segment.flags;

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Connections that pawsd has nothing to do with get a label of conntrack, and their packets pass after one look: the
-# jump to PAWSD counts no more than the first few of a connection. Those all of whose packets come to pawsd get another,
+# Connections that pawsd has nothing to do with get a label of conntrack, and their packets pass after one look, or with the fast
+# path after two: no more than the first few of a connection come any further. Those all of whose packets come to pawsd get another,
 # and it is found out once where their server belongs. After a reload all is looked at again. In both flavours of
 # iptables.
 set -euo pipefail
@@ -21,8 +21,11 @@ config() {
 	} >"$WORK/$1.conf"
 }
 
-# looked_at FAMILY: packets that took the jump to PAWSD.
-looked_at() { xt "$GW" "$1" -t mangle -nvxL FORWARD | awk '$3 == "PAWSD" {n += $1} END {print n + 0}'; }
+# looked_at FAMILY: packets that took the jump to PAWSD, but for those that return there by their label, as with the fast path.
+looked_at() {
+	{ xt "$GW" "$1" -t mangle -nvxL FORWARD && xt "$GW" "$1" -t mangle -nvxL PAWSD; } |
+		awk '$3 == "PAWSD" {n += $1} $3 == "RETURN" && $7 == "*" && !/mark match/ {n -= $1} END {print n + 0}'
+}
 
 # looked_up FAMILY: those of them whose server was looked up.
 looked_up() {
