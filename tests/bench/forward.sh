@@ -21,7 +21,7 @@ pawsd_require
 
 ROUNDS=${ROUNDS:-5} SECONDS_EACH=${SECONDS_EACH:-1} CONGESTION=${CONGESTION:-cubic}
 read -ra LOADS <<<"${LOADS:-bulk1 bulk8 rr crr pps mix latency}"
-read -ra ALTERNATIVES <<<"${ALTERNATIVES:-textbook kernel-strip strip-queue strip-kernel rewrite fastpath observe off}"
+read -ra ALTERNATIVES <<<"${ALTERNATIVES:-textbook kernel-strip strip-queue strip-kernel rewrite hooks fastpath observe off}"
 RESULTS=$BUILD_DIR/bench
 FIGURES=$RESULTS/forward.figures
 SERVE_PORTS=8001-8032
@@ -49,6 +49,11 @@ alternative_start() {
 	kernel-strip)
 		xt "$GW" 4 -t mangle -A FORWARD -p tcp --tcp-flags SYN SYN -j TCPOPTSTRIP --strip-options timestamp
 		;;
+	hooks)
+		start "$GW" "$TOOLS/hooks" lan0 >"$WORK/hooks"
+		wait_until 5 grep -q ready "$WORK/hooks"
+		xt "$GW" 4 -t mangle -A FORWARD -p tcp -m mark --mark 1 -j ACCEPT
+		;;
 	textbook)
 		start "$GW" "$TOOLS/textbook" --queue $TEXTBOOK_QUEUE --inside 10.99.0.0/16
 		BUSY_PID=$STARTED
@@ -71,12 +76,23 @@ alternative_stop() {
 	case $1 in
 	plain) ;;
 	kernel-strip) xt "$GW" 4 -t mangle -F FORWARD ;;
+	hooks)
+		xt "$GW" 4 -t mangle -F FORWARD
+		stop_process "$STARTED"
+		;;
 	textbook)
 		xt "$GW" 4 -t mangle -F FORWARD
 		stop_process "$BUSY_PID"
 		;;
 	*) pawsd_stop ;;
 	esac
+	forget_chains
+}
+
+# Plain NAT is to have nothing in the way: the iptables of nf_tables leave a chain without rules where one was.
+forget_chains() {
+	local family
+	for family in ip ip6; do in_ns "$GW" nft delete table $family mangle 2>/dev/null || true; done
 }
 
 # User and system time so far of the process that handles the packets, in microseconds.

@@ -23,7 +23,7 @@ jq -n --slurpfile forward "$results/forward.json" --slurpfile scale "$results/sc
 	'{congestion_control: $congestion} + $forward[0] + {scale: $scale[0]}' >"$build/bench.json"
 
 # A line for each load, a column for each alternative, of the ratios to plain NAT.
-jq -r '.results as $r | ["plain", "off", "kernel-strip", "strip-kernel", "strip-queue", "observe", "rewrite", "fastpath", "textbook"] as $a
+jq -r '.results as $r | ["plain", "off", "kernel-strip", "strip-kernel", "strip-queue", "observe", "rewrite", "fastpath", "hooks", "textbook"] as $a
 	| (["load"] + $a | @tsv), (["bulk1", "bulk8", "rr", "crr", "pps", "mix", "latency_p50", "latency_p99", "latency_p99.9"][]
 	as $l | [$l] + [$a[] as $x | ($r[] | select(.load == $l and .alternative == $x) | .ratio_to_plain) // "-"] | @tsv)' \
 	"$build/bench.json" >"$results/ratios.tsv"
