@@ -53,6 +53,7 @@ struct change {
 struct fastpath {
 	struct fastpath_memory memory;
 	struct fastpath_attached attached; /* as of the last look */
+	bool has_to_look;		   /* interfaces may have changed since */
 	uint32_t let_go;		   /* the rules are for programs at these interfaces, by their numbers: placement postnat */
 	char why_not[FASTPATH_WORDS];	   /* it was asked for and is not to be had; "": not so */
 };

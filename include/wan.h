@@ -41,7 +41,7 @@ struct wan_cache {
 /* Which way a packet with these interface numbers (0: none) goes. Any thread. */
 enum direction wan_direction(struct wan *wan, struct wan_cache *cache, uint32_t indev, uint32_t outdev);
 
-/* The numbers of wan interfaces that there are, of up to `most`; returns how many. Asks the kernel. */
+/* The numbers of wan interfaces that there are, of up to `most`; returns how many. Asks the kernel, which a confined process may not. */
 uint32_t wan_list(const struct rules_config *config, uint32_t *ret, uint32_t most);
 
 /* Whether an interface's name is the pattern, or begins with what stands before its *. */

@@ -22,6 +22,7 @@ enum {
 	TICK_MS = 250,
 	LISTING_MS = 10, /* while somebody waits for a list of flows */
 	PLACES_MS = 25,	 /* while many places of flows rest */
+	LINKS_MS = 50,	 /* while interfaces have come, gone or changed */
 	STOP_WAIT_MS = 1000, /* for packets still queued when the rules have gone */
 	ERROR_SIZE = 1024,
 	MAIN_NICENESS = 10,
@@ -261,6 +262,8 @@ static int wait_ms(struct daemon *daemon, int fd)
 		return LISTING_MS;
 	if (worker_rests_many(&daemon->workers[0]))
 		return PLACES_MS;
+	if (daemon->fastpath.has_to_look)
+		return LINKS_MS;
 	if (fd < 0 && (daemon->has_to_stop || daemon->has_to_reload || daemon->change.kind != CHANGE_NONE))
 		return 0;
 	return feed_ms && feed_ms < TICK_MS ? (int)feed_ms : TICK_MS;
@@ -287,6 +290,7 @@ static bool serve(struct daemon *daemon, int fd)
 	if (wan->revents) {
 		wan_update(daemon->wan);
 		daemon->has_to_look = true;
+		daemon->fastpath.has_to_look = true;
 	}
 	watch_take(&daemon->watch, daemon->now);
 	feed_watchdog(daemon);
@@ -352,6 +356,12 @@ static void wait_for_programs(struct daemon *daemon)
 	worker_wait_for_programs(&daemon->workers[0]);
 }
 
+static void follow_interfaces(struct daemon *daemon)
+{
+	if (daemon->fastpath.has_to_look)
+		fastpath_look(daemon);
+}
+
 /* What is to be done time and again. */
 static const struct chore {
 	uint32_t interval_ms;
@@ -359,6 +369,7 @@ static const struct chore {
 } chores[] = {
 	{250, watch_rules},
 	{PLACES_MS, wait_for_programs},
+	{LINKS_MS, follow_interfaces},
 	{250, reload_check_trial},
 	{1000, reload_count_drain},
 	{5000, look_around_if_need_be},

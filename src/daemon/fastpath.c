@@ -79,13 +79,6 @@ static bool has_fastpath(const struct daemon *daemon)
 	return daemon->fastpath.memory.maps[FASTPATH_MAP_SHARED] != NULL;
 }
 
-static void find_wans(struct daemon *daemon)
-{
-	struct fastpath_shared *shared = fastpath_shared_of(&daemon->fastpath.memory);
-
-	shared->wan_count = wan_list(&daemon->config->rules, shared->wan, sizeof(shared->wan) / sizeof(shared->wan[0]));
-}
-
 /* What is new since the last look. */
 static void tell_news(struct daemon *daemon, const struct fastpath_attached *now)
 {
@@ -108,9 +101,9 @@ void fastpath_look(struct daemon *daemon)
 	struct fastpath_attached now;
 	bool has_lost;
 
+	daemon->fastpath.has_to_look = false; /* what changes meanwhile is looked at once more */
 	if (!has_fastpath(daemon) || !helper_is_there(daemon->helper))
 		return;
-	find_wans(daemon);
 	if (!helper_attach_fastpath(daemon->helper, &now))
 		return;
 	has_lost = daemon->fastpath.attached.live & ~now.live;

@@ -15,6 +15,7 @@
 #include "fastpath_internal.h"
 #include "fastpath_memory.h"
 #include "log.h"
+#include "wan.h"
 
 struct fastpath_kernel {
 	char pins[FASTPATH_PATH_SIZE];
@@ -22,6 +23,7 @@ struct fastpath_kernel {
 	struct bpf_object *object;
 	int fds[FASTPATH_MAPS];
 	struct fastpath_owner *owner;
+	struct fastpath_shared *shared;
 	int next_policy; /* a map, or -1 */
 	uint32_t live;	 /* interfaces with programs, by their numbers in the configuration */
 };
@@ -113,7 +115,8 @@ static bool load(struct fastpath_kernel *kernel, const struct fastpath_sizes *si
 			error = -errno;
 	}
 	kernel->owner = error ? NULL : fastpath_pins_map(kernel->fds[FASTPATH_MAP_OWNER], sizeof(*kernel->owner));
-	if (error == 0 && !kernel->owner)
+	kernel->shared = error ? NULL : fastpath_pins_map(kernel->fds[FASTPATH_MAP_SHARED], sizeof(*kernel->shared));
+	if (error == 0 && (!kernel->owner || !kernel->shared))
 		error = -errno;
 	if (error == -EPERM)
 		say_why_not(outcome, "the kernel does not allow it: pawsd needs CAP_BPF and CAP_PERFMON, and the system call bpf");
@@ -404,6 +407,7 @@ void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config 
 
 	*ret = (struct fastpath_attached){0};
 	note_interfaces(kernel, fastpath);
+	kernel->shared->wan_count = wan_list(&config->rules, kernel->shared->wan, FASTPATH_WANS_MAX);
 	if (*hindrance) {
 		note_gone(kernel, config, UINT32_MAX);
 		fastpath_pins_stop(kernel->pins);
@@ -472,6 +476,8 @@ void fastpath_kernel_close(struct fastpath_kernel *kernel, bool is_end)
 	}
 	if (kernel->owner)
 		munmap(kernel->owner, sizeof(*kernel->owner));
+	if (kernel->shared)
+		munmap(kernel->shared, sizeof(*kernel->shared));
 	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++)
 		if (kernel->fds[map] >= 0 && !(kernel->object && fastpath_map_is_shown[map]))
 			close(kernel->fds[map]);

@@ -196,7 +196,9 @@ hindrances() {
 }
 
 # interfaces_are COUNT MISSING: within the time in which changes are looked for.
-interfaces_are() { wait_until 15 eval "metric_is fastpath_interfaces $1 && metric_is fastpath_missing $2"; }
+interfaces_are() { wait_until "${3:-15}" eval "metric_is fastpath_interfaces $1 && metric_is fastpath_missing $2"; }
+# Interfaces that come and go are followed at once, not by the next look around.
+interfaces_are_soon() { interfaces_are "$1" "$2" 1; }
 
 rewritten_by() {
 	local before
@@ -215,6 +217,28 @@ label_of_programs() {
 
 has_other_label() { wait_until 5 eval "[ \"\$(label_of_programs)\" != $1 ]" && [ -n "$(label_of_programs)" ]; }
 
+# The second server behind a third interface of the gateway, without NAT.
+dmz_up() {
+	ip -n "$GW" link add dmz0 type veth peer name net1 netns "$SV"
+	ip -n "$GW" addr add 192.168.7.1/24 dev dmz0
+	ip -n "$SV" addr add 192.168.7.2/24 dev net1
+	ip -n "$GW" link set dmz0 up
+	ip -n "$SV" link set net1 up
+	ip -n "$GW" route add "$(server_addr 4 2)" via 192.168.7.2
+	ip -n "$SV" route add 10.99.0.0/16 via 192.168.7.1
+}
+
+elsewhere() {
+	local before
+	dmz_up
+	before=$(counted all syn_rewritten)
+	check "a connection not by a wan interface" load --from "$(clients 4)" --to "$(endpoint 4 2 8001-8008)" --count 16
+	check "is not rewritten" [ "$(counted all syn_rewritten)" = "$before" ]
+	check "one by a wan interface" load --from "$(clients 4)" --to "$(endpoint 4 1 8001-8008)" --count 16
+	check "is" [ "$(counted all syn_rewritten)" = $((before + 16)) ]
+	ip -n "$GW" link del dmz0
+}
+
 # What changes while it runs.
 changes() {
 	local label
@@ -223,12 +247,13 @@ changes() {
 	pawsd_up "$WORK/pawsd.conf"
 	check "an interface that is not there" grep -q 'warning: no fast path for one of its interfaces: lan9 is not there' "$WORK/pawsd.log"
 	check "the other has programs" interfaces_are 1 1
+	elsewhere
 	ip -n "$GW" link add lan9 type veth peer name lan9p
-	check "it comes" interfaces_are 2 0
+	check "it comes" interfaces_are_soon 2 0
 	ip -n "$GW" link del lan9
-	check "and goes" interfaces_are 1 1
+	check "and goes" interfaces_are_soon 1 1
 	ip -n "$GW" link add lan9 type veth peer name lan9p
-	check "and is there once more" interfaces_are 2 0
+	check "and is there once more" interfaces_are_soon 2 0
 	label=$(label_of_programs)
 	check "a reload" pawsctl reload
 	check "after it connections have the label that they had" [ "$(label_of_programs)" = "${label:-none}" ]
