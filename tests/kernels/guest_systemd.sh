@@ -353,7 +353,7 @@ over() {
 	diag "$1: $before packets were queued so far" # of connections that began while pawsd took over
 	check "$1: connections are rewritten" rewrites
 	check "$1: of these nothing is queued" none_queued "$before"
-	check "$1: programs are there once" [ "$(programs | wc -l)" = 2 ]
+	check "$1: programs are there once" [ "$(programs | wc -l)" = 4 ]
 	unhurt "$1"
 }
 
