@@ -54,6 +54,7 @@ struct fastpath {
 	struct fastpath_memory memory;
 	struct fastpath_attached attached; /* as of the last look */
 	bool has_to_look;		   /* interfaces may have changed since */
+	bool has_old_rules;		   /* they go by labels of programs that are no more */
 	uint32_t let_go;		   /* the rules are for programs at these interfaces, by their numbers: placement postnat */
 	char why_not[FASTPATH_WORDS];	   /* it was asked for and is not to be had; "": not so */
 };

@@ -269,25 +269,39 @@ static inline bool plain_is_of_a_raw_syn(const struct flow *flow, const struct f
 	       tsecr - (flow->syn_tsval - lately) > 2 * lately;
 }
 
-/* True where `value` is nearer to the newest TSval that the flow has sent than `other`. */
-static inline bool plain_is_nearer(const struct flow *flow, uint32_t value, uint32_t other)
+/* How far `tsval` is from the newest that the flow has sent, and from all of the `span` behind that. */
+static inline uint32_t plain_distance(const struct flow *flow, uint32_t span, uint32_t tsval)
 {
-	const uint32_t one = value - flow->tsval_high, two = other - flow->tsval_high;
+	const uint32_t ahead = tsval - flow->tsval_high;
 
-	return (one > INT32_MAX ? -one : one) < (two > INT32_MAX ? -two : two);
+	if (ahead <= span)
+		return 0;
+	return -ahead < ahead - span ? -ahead : ahead - span;
+}
+
+/* What a clock of up to 1 kHz may have run since the flow was last seen; 0: it has just been. */
+static inline uint32_t plain_idle_ms(const struct flow *flow, uint64_t tick)
+{
+	const uint32_t idle_s = (uint32_t)(tick / 1000) - flow->last_seen_s;
+
+	return idle_s <= 1 || idle_s > INT32_MAX / 1000 ? 0 : idle_s * 1000;
 }
 
 /*
  * True for a segment of the client's, of sequence number `seq`, that says what pawsd has made of it, and not what the client has
- * said: its TSval is nearer to what the flow has sent than it would be if it were shifted.
+ * said: its TSval is nearer to what the flow has sent, or would say by now, than it would be if it were shifted.
  */
-static inline bool plain_is_done_out(const struct flow *flow, const struct flow_syn *syn, uint8_t tcp_flags, uint32_t seq, uint32_t tsval)
+static inline bool plain_is_done_out(const struct flow *flow, const struct flow_syn *syn, uint64_t tick, uint8_t tcp_flags, uint32_t seq,
+				     uint32_t tsval)
 {
+	uint32_t idle_ms;
+
 	if (!plain_is(flow) || flow->offset == 0)
 		return false;
 	if (tcp_flags & TCP_SYN)
 		return seq == syn->isn && tsval == flow->syn_tsval;
-	return plain_is_nearer(flow, tsval, tsval + flow->offset);
+	idle_ms = plain_idle_ms(flow, tick);
+	return plain_distance(flow, idle_ms, tsval) < plain_distance(flow, idle_ms, tsval + flow->offset);
 }
 
 /* The same for one of the server's: its TSecr is what the client has said, and would be nearer to what the flow has sent if it were shifted. */
@@ -297,7 +311,7 @@ static inline bool plain_is_done_in(const struct flow *flow, uint8_t tcp_flags, 
 		return false;
 	if (tcp_flags & TCP_SYN)
 		return tsecr == flow_said_in_syn(flow);
-	return plain_is_nearer(flow, tsecr + flow->offset, tsecr);
+	return plain_distance(flow, 0, tsecr + flow->offset) < plain_distance(flow, 0, tsecr);
 }
 
 #endif

@@ -59,11 +59,16 @@ __attribute__((noinline)) int fast_parse(struct __sk_buff *skb, struct passage *
  */
 inline_always bool is_anothers(const struct __sk_buff *skb, const struct fastpath_shared *shared, enum side side)
 {
-	const uint32_t looked_at = side & SIDE_PRE ? FASTPATH_MARK_FIRST : FASTPATH_MARK_DONE_FIRST | FASTPATH_MARK_DONE_LAST;
+	const uint32_t mark = skb->mark >> (shared->mark_shift & 31);
 
 	if (skb->vlan_present || ((side & SIDE_PRE) && skb->pkt_type != PACKET_HOST))
 		return true;
-	return skb->mark & looked_at << (shared->mark_shift & 31);
+	if (side & SIDE_PRE)
+		return mark & FASTPATH_MARK_FIRST;
+	if (is_last_out(side))
+		return mark & (FASTPATH_MARK_DONE_FIRST | FASTPATH_MARK_DONE_LAST);
+	/* What nobody knew before netfilter may be known here: it had another address there. */
+	return (mark & FASTPATH_MARK_DONE_LAST) || (mark & FASTPATH_MARK_FIRST) == FASTPATH_MARK_DONE_FIRST;
 }
 
 /*

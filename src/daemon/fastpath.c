@@ -23,6 +23,15 @@ static bool is_same_numbering(const struct slot_names *before, const struct slot
 	return true;
 }
 
+/* Likewise by a mark. */
+static bool is_same_meaning(const struct daemon *daemon)
+{
+	const struct fastpath_memory *memory = &daemon->fastpath.memory;
+
+	return is_same_numbering(&fastpath_owner_of(memory)->names, daemon->first_names) &&
+	       fastpath_shared_of(memory)->mark_shift == daemon->config->rules.fastpath.mark_bit;
+}
+
 void fastpath_hold_back_rules(void *context)
 {
 	struct daemon *daemon = context;
@@ -55,6 +64,8 @@ int fastpath_open(struct daemon *daemon, struct fastpath_memory *ret_left, char 
 	}
 	if (outcome.why_not[0])
 		log_warning("no fast path, all packets go through the queues: %s", outcome.why_not);
+	if (outcome.why_not[0] && !outcome.has_memory) /* nobody is to look after programs of before, if there are */
+		helper_end_fastpath(daemon->helper);
 	memcpy(fastpath->why_not, outcome.why_not, sizeof(fastpath->why_not));
 	fastpath->memory.sizes = outcome.sizes;
 	fastpath->memory.is_old = outcome.is_old;
@@ -62,15 +73,17 @@ int fastpath_open(struct daemon *daemon, struct fastpath_memory *ret_left, char 
 	if (outcome.has_memory && !outcome.is_to_go) {
 		share_clock(daemon);
 		fastpath->memory.is_live = outcome.is_old;
-		if (outcome.is_old && !is_same_numbering(&fastpath_owner_of(&fastpath->memory)->names, daemon->first_names))
+		if (outcome.is_old && !is_same_meaning(daemon))
 			fastpath_stop(daemon);
 	} else if (outcome.has_memory) {
 		*ret_left = fastpath->memory;
 		fastpath->memory = (struct fastpath_memory){0};
 		state_take_clock(&daemon->state, &fastpath_shared_of(ret_left)->clock);
 	}
-	if (fastpath->memory.maps[FASTPATH_MAP_SHARED] && !fastpath->memory.is_live)
+	if ((outcome.has_memory || outcome.why_not[0]) && !fastpath->memory.is_live)
 		++*daemon->state.generation;
+	if (fastpath->memory.is_live) /* wherever they are to be, for all that is known */
+		fastpath->attached.live = (UINT32_C(1) << daemon->config->rules.fastpath.interface_count) - 1;
 	return 0;
 }
 
@@ -110,8 +123,10 @@ void fastpath_look(struct daemon *daemon)
 	tell_news(daemon, &now);
 	if (has_lost && daemon->config->rules.placement == PLACEMENT_FORWARD) {
 		++*daemon->state.generation;
-		reload_renew_rules(daemon);
+		daemon->fastpath.has_old_rules = true;
 	}
+	if (daemon->fastpath.has_old_rules)
+		daemon->fastpath.has_old_rules = !reload_renew_rules(daemon);
 	/* What they had done with goes through the queues now, also what goes back. Behind the NAT rules let go what is for programs that are there, and nothing else. */
 	if (daemon->config->rules.placement == PLACEMENT_POSTNAT && now.live != daemon->fastpath.let_go && reload_renew_rules(daemon))
 		daemon->fastpath.let_go = now.live;

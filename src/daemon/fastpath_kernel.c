@@ -399,6 +399,16 @@ static void note_interfaces(struct fastpath_kernel *kernel, const struct fastpat
 	memcpy(noted, config->interfaces, sizeof(config->interfaces));
 }
 
+/* Where none of those that are configured is there, there is none: no interface has the number 0. */
+static void note_wans(struct fastpath_shared *shared, const struct rules_config *config)
+{
+	uint32_t wan[FASTPATH_WANS_MAX] = {0};
+	const uint32_t count = wan_list(config, wan, FASTPATH_WANS_MAX);
+
+	memcpy(shared->wan, wan, sizeof(wan));
+	shared->wan_count = config->wan_count && !count ? 1 : count;
+}
+
 void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config *config, const char *hindrance,
 			    struct fastpath_attached *ret)
 {
@@ -407,7 +417,7 @@ void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config 
 
 	*ret = (struct fastpath_attached){0};
 	note_interfaces(kernel, fastpath);
-	kernel->shared->wan_count = wan_list(&config->rules, kernel->shared->wan, FASTPATH_WANS_MAX);
+	note_wans(kernel->shared, &config->rules);
 	if (*hindrance) {
 		note_gone(kernel, config, UINT32_MAX);
 		fastpath_pins_stop(kernel->pins);
@@ -421,7 +431,7 @@ void fastpath_kernel_attach(struct fastpath_kernel *kernel, const struct config 
 		words[0] = '\0';
 		if (!index) {
 			snprintf(words, sizeof(words), "%s is not there", name);
-			note_gone(kernel, config, UINT32_C(1) << i);
+			detach(kernel, config, i); /* it may be somewhere else, or have another name */
 		} else if (fastpath_is_hindered(kernel->pins, name, words, sizeof(words))) {
 			detach(kernel, config, i);
 		} else if (attach(kernel, config, i, index, &ret->is_tcx, words, sizeof(words))) {

@@ -321,17 +321,26 @@ bool helper_look_around(struct helper *helper, struct surroundings *ret)
 	return false;
 }
 
-/* Maps what the descriptors stand for, and closes them. */
+/* Maps what the descriptors stand for, all or nothing, and closes them. */
 static bool map_all(const int fds[FASTPATH_MAPS], const struct fastpath_sizes *sizes, void *ret_maps[FASTPATH_MAPS])
 {
-	bool good = true;
+	int error = 0;
 
 	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++) {
-		ret_maps[map] = mmap(NULL, fastpath_map_bytes(map, sizes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fds[map], 0);
-		good = good && ret_maps[map] != MAP_FAILED;
+		void *mapped = mmap(NULL, fastpath_map_bytes(map, sizes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fds[map], 0);
+
+		if (mapped == MAP_FAILED)
+			error = errno;
+		ret_maps[map] = mapped == MAP_FAILED ? NULL : mapped;
 		close(fds[map]);
 	}
-	return good;
+	for (enum fastpath_map map = 0; error && map < FASTPATH_MAPS; map++) {
+		if (ret_maps[map])
+			munmap(ret_maps[map], fastpath_map_bytes(map, sizes));
+		ret_maps[map] = NULL;
+	}
+	errno = error;
+	return !error;
 }
 
 /* All that has been said before has been read: what comes now is the one byte, and what comes with it. */

@@ -224,6 +224,32 @@ void reload_note_digest(struct daemon *daemon)
 		*daemon->state.rules_digest = daemon->config_digest;
 }
 
+/* Looks for flows of before once more, and has the rules follow. */
+static void renew_drain(struct daemon *daemon)
+{
+	struct drain_set drain;
+	char error[1024];
+
+	if (!drain_set_open(&drain) || !give_policy(daemon, daemon->config, &drain, false, NULL)) {
+		drain_set_close(&drain);
+		return;
+	}
+	memcpy(daemon->drain.strips, drain.strips, DESTINATION_SLOTS * sizeof(*drain.strips));
+	if (drain_set_equal(&daemon->drain, &drain)) {
+		drain_set_close(&drain);
+		return;
+	}
+	if (install(daemon, daemon->config, &drain, error, sizeof(error)) < 0) {
+		log_warning("the rules do not follow flows of before: %s", error);
+		drain_set_close(&drain);
+		return;
+	}
+	drain_set_close(&daemon->drain);
+	daemon->drain = drain;
+	if (drain.count == 0)
+		log_info("the last flow of before has ended");
+}
+
 /* Puts `next`, which it takes, in force. Where that fails what is in force stays. */
 static bool put_in_force(struct daemon *daemon, struct config *next, char *ret_error, size_t error_size)
 {
@@ -236,6 +262,9 @@ static bool put_in_force(struct daemon *daemon, struct config *next, char *ret_e
 	config_free(daemon->config);
 	daemon->config = next;
 	daemon->config_digest = 0;
+	/* Until the kernel's programs had the new policy they opened flows by that of before, also behind the look for them. */
+	if (daemon->fastpath.attached.count)
+		renew_drain(daemon);
 	return true;
 }
 
@@ -365,29 +394,8 @@ void reload_carry_out(struct daemon *daemon)
 
 void reload_check_drain(struct daemon *daemon)
 {
-	struct drain_set drain;
-	char error[1024];
-
-	if (daemon->drain.count == 0 && !drain_set_has_strips(&daemon->drain))
-		return;
-	if (!drain_set_open(&drain) || !give_policy(daemon, daemon->config, &drain, false, NULL)) {
-		drain_set_close(&drain);
-		return;
-	}
-	memcpy(daemon->drain.strips, drain.strips, DESTINATION_SLOTS * sizeof(*drain.strips));
-	if (drain_set_equal(&daemon->drain, &drain)) {
-		drain_set_close(&drain);
-		return;
-	}
-	if (install(daemon, daemon->config, &drain, error, sizeof(error)) < 0) {
-		log_warning("servers without flows of before stay queued: %s", error);
-		drain_set_close(&drain);
-		return;
-	}
-	drain_set_close(&daemon->drain);
-	daemon->drain = drain;
-	if (drain.count == 0)
-		log_info("the last flow of before has ended");
+	if (daemon->drain.count > 0 || drain_set_has_strips(&daemon->drain))
+		renew_drain(daemon);
 }
 
 void reload_check_rules(struct daemon *daemon)

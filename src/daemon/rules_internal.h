@@ -105,6 +105,12 @@ static inline unsigned int rules_label_fast(const struct rules_config *config)
 						      : (unsigned int)RULES_LABEL_FAST + config->generation % RULES_FAST_LABELS;
 }
 
+/* With placement forward: of those before, which may be at work no more, or only elsewhere. */
+static inline unsigned int rules_label_fast_before(const struct rules_config *config)
+{
+	return (unsigned int)RULES_LABEL_FAST + (config->generation + RULES_FAST_LABELS - 1u) % RULES_FAST_LABELS;
+}
+
 /* How names of sets and chains tell the families apart. */
 static inline char rules_family_digit(enum family family)
 {
@@ -160,6 +166,7 @@ static inline unsigned int rules_shortest_packet(const struct rules_plan *plan)
  */
 void rules_text_write_fast_chains(FILE *out, const struct rules_plan *plan);
 void rules_text_write_fast_jumps(FILE *out, const struct rules_plan *plan);
+void rules_text_write_fast_rest(FILE *out, const struct rules_plan *plan);
 void rules_text_write_not_done(FILE *out, const struct rules_plan *plan);
 
 /* Chains and rules for iptables-restore, the jump included, but neither "*mangle" nor "COMMIT". */
@@ -178,6 +185,7 @@ void rules_write_nft(FILE *out, const struct rules_plan *plans, const char *clea
 void rules_nft_write_fast_chains(FILE *out, const struct rules_plan *plans);
 void rules_nft_write_done(FILE *out, const struct rules_plan *plans, bool is_postrouting);
 void rules_nft_write_fast_base(FILE *out, const struct rules_plan *plans);
+void rules_nft_write_fast_rest(FILE *out, const struct rules_config *config);
 
 /* Of either family: whether programs mark packets; and whether the rules let go what is for a program behind the NAT. */
 bool rules_nft_is_fast(const struct rules_plan *plans);

@@ -393,7 +393,7 @@ static void write_base_chains(FILE *out, const struct rules_plan *plans)
 		write_way_jumps(out, config, WAY_OUT);
 		write_way_jumps(out, config, WAY_IN);
 		if (rules_nft_is_fast(plans) && is_labelled(plans))
-			fprintf(out, "\t\tct label %u accept\n", rules_label_fast(config));
+			rules_nft_write_fast_rest(out, config);
 		if (is_labelled(plans) && config->wan_count > 0)
 			write_label_rules(out, plans, WAY_OUT);
 		if (is_labelled(plans))

@@ -116,6 +116,18 @@ void rules_nft_write_done(FILE *out, const struct rules_plan *plans, bool is_pos
 	fputs("accept\n", out);
 }
 
+void rules_nft_write_fast_rest(FILE *out, const struct rules_config *config)
+{
+	const unsigned int labels[] = {rules_label_fast(config), rules_label_fast_before(config)};
+
+	/* As rules_text_write_fast_rest(). */
+	for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++) {
+		fputs("\t\t", out);
+		write_mark(out, config, FASTPATH_MARK_OTHER);
+		fprintf(out, "ct label %u accept\n\t\tct label %u goto full\n", labels[i], labels[i]);
+	}
+}
+
 void rules_nft_write_fast_base(FILE *out, const struct rules_plan *plans)
 {
 	const struct rules_config *config = plans[0].config;

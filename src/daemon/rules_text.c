@@ -304,6 +304,8 @@ static void write_jumps(FILE *out, const struct rules_plan *plan)
 	}
 	if (config->wan_count == 0)
 		fputs("-A " RULES_CHAIN " -j " RULES_CHAIN "-OUT\n-A " RULES_CHAIN " -j " RULES_CHAIN "-IN\n", out);
+	if (plan->is_fast && plan->is_labelled)
+		rules_text_write_fast_rest(out, plan);
 	for (enum way way = WAY_OUT; plan->is_labelled && way <= WAY_IN; way++)
 		for (size_t i = 0; i < config->wan_count; i++)
 			write_label_rule(out, plan, config->wan[i], way);

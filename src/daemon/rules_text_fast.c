@@ -86,6 +86,21 @@ void rules_text_write_fast_jumps(FILE *out, const struct rules_plan *plan)
 	fprintf(out, "-A " RULES_CHAIN " -m connlabel --label %u -g " RULES_CHAIN "-SLOW\n", RULES_LABEL_SLOW);
 }
 
+/*
+ * Connections of the programs are queued by whatever interface they go: routes may change, or hang on marks, which programs do not know.
+ * What a program knows nothing of, the engine does not either: it may have come by NAT, and be known to the program behind netfilter.
+ */
+void rules_text_write_fast_rest(FILE *out, const struct rules_plan *plan)
+{
+	const unsigned int labels[] = {rules_label_fast(plan->config), rules_label_fast_before(plan->config)};
+
+	for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++) {
+		fputs("-A " RULES_CHAIN, out);
+		write_mark_among(out, plan->config, "! ", FASTPATH_MARK_OTHER, FASTPATH_MARK_FIRST);
+		fprintf(out, " -m connlabel --label %u -g " RULES_CHAIN "-FULL\n", labels[i]);
+	}
+}
+
 void rules_text_write_not_done(FILE *out, const struct rules_plan *plan)
 {
 	write_mark_among(out, plan->config, "! ", FASTPATH_MARK_DONE_FIRST, plan->is_labelled ? FASTPATH_MARK_ALL : FASTPATH_MARK_FIRST);

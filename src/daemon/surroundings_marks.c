@@ -42,13 +42,40 @@ static uint32_t bits_of_saved(const char *line, const char *end)
 	return value | mask;
 }
 
+static bool begins_with(const char *line, size_t len, const char *words)
+{
+	return len >= strlen(words) && strncmp(line, words, strlen(words)) == 0;
+}
+
+/* By " -o NAME", to an interface without programs. */
+static bool is_for_others(const char *line, const char *end, const struct fastpath_config *fastpath)
+{
+	static const char out[] = " -o ";
+	const char *name = memmem(line, (size_t)(end - line), out, strlen(out));
+	size_t len;
+
+	if (!name || (name > line && name[-1] == '!'))
+		return false;
+	name += strlen(out);
+	len = strcspn(name, " \n");
+	for (size_t i = 0; i < fastpath->interface_count; i++) {
+		const char *ours = fastpath->interfaces[i].name;
+		const size_t most = len > 0 && name[len - 1] == '+' ? len - 1 : strlen(ours) > len ? strlen(ours) : len;
+
+		if (strncmp(name, ours, most) == 0)
+			return false;
+	}
+	return true;
+}
+
+/* Before the NAT the queue's mark has to last until the program behind netfilter; behind the NAT it is set later than that. */
 bool surroundings_is_mark_saved(const char *line, size_t len, const struct rules_config *config)
 {
-	static const char *const elsewhere[] = {"-A INPUT ", "-A OUTPUT ", "-A POSTROUTING "};
-
-	for (size_t i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++)
-		if (strncmp(line, elsewhere[i], strlen(elsewhere[i])) == 0)
-			return false;
+	if (begins_with(line, len, "-A INPUT ") || begins_with(line, len, "-A OUTPUT "))
+		return false;
+	if (begins_with(line, len, "-A POSTROUTING ") &&
+	    (config->placement == PLACEMENT_POSTNAT || is_for_others(line, line + len, &config->fastpath)))
+		return false;
 	return bits_of_saved(line, line + len) & our_bits(config);
 }
 

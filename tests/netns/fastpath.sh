@@ -217,28 +217,6 @@ label_of_programs() {
 
 has_other_label() { wait_until 5 eval "[ \"\$(label_of_programs)\" != $1 ]" && [ -n "$(label_of_programs)" ]; }
 
-# The second server behind a third interface of the gateway, without NAT.
-dmz_up() {
-	ip -n "$GW" link add dmz0 type veth peer name net1 netns "$SV"
-	ip -n "$GW" addr add 192.168.7.1/24 dev dmz0
-	ip -n "$SV" addr add 192.168.7.2/24 dev net1
-	ip -n "$GW" link set dmz0 up
-	ip -n "$SV" link set net1 up
-	ip -n "$GW" route add "$(server_addr 4 2)" via 192.168.7.2
-	ip -n "$SV" route add 10.99.0.0/16 via 192.168.7.1
-}
-
-elsewhere() {
-	local before
-	dmz_up
-	before=$(counted all syn_rewritten)
-	check "a connection not by a wan interface" load --from "$(clients 4)" --to "$(endpoint 4 2 8001-8008)" --count 16
-	check "is not rewritten" [ "$(counted all syn_rewritten)" = "$before" ]
-	check "one by a wan interface" load --from "$(clients 4)" --to "$(endpoint 4 1 8001-8008)" --count 16
-	check "is" [ "$(counted all syn_rewritten)" = $((before + 16)) ]
-	ip -n "$GW" link del dmz0
-}
-
 # What changes while it runs.
 changes() {
 	local label
@@ -247,7 +225,6 @@ changes() {
 	pawsd_up "$WORK/pawsd.conf"
 	check "an interface that is not there" grep -q 'warning: no fast path for one of its interfaces: lan9 is not there' "$WORK/pawsd.log"
 	check "the other has programs" interfaces_are 1 1
-	elsewhere
 	ip -n "$GW" link add lan9 type veth peer name lan9p
 	check "it comes" interfaces_are_soon 2 0
 	ip -n "$GW" link del lan9

@@ -317,6 +317,10 @@ static struct expected expect(const struct scene *scene, const char *hook, const
 		return queued;
 	else
 		expected = expect_by_policy(scene, hook, packet);
+	if (is_fast && (labels & LABEL_FAST) && mark_in(config, packet) != FASTPATH_MARK_OTHER && !expected.is_queued) {
+		expected.is_queued = expected.is_full = true;
+		expected.is_handshake = packet->syn;
+	}
 	if (is_fast && expected.is_queued && expected.is_full)
 		expected.mark |= (uint32_t)FASTPATH_MARK_DONE_LAST << config->fastpath.mark_bit;
 	if (scene->is_labelled[family] && !packet->cannot_label && !(labels & LABEL_SLOW && is_fast))

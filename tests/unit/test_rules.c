@@ -89,6 +89,9 @@ static void check_promises(const struct scene *scene, const struct model_packet 
 	if (is_in && !is_queued && !is_done && !is_passing &&
 	    !((packet->labels & LABEL_FAST) && is_for_program(config, packet)))
 		broken = "a server's packet let go, and no program behind";
+	if ((packet->labels & LABEL_FAST) && !is_queued && !is_done && !is_passing && mark_in(config, packet) != FASTPATH_MARK_OTHER &&
+	    !(is_for_program(config, packet) && (config->wan_count || packet->is_reply)))
+		broken = "of a connection of the programs, and let go";
 	if (is_queued && (policy.is_full || (packet->labels & LABEL_SLOW) || !outcome->bypass) && !(model->mark & done_in))
 		broken = "queued, and left to a program as well";
 	if ((model->labels_set & LABEL_PASSING) && (is_out || is_in))

@@ -273,7 +273,9 @@ static void test_marks(void **state)
 		   "-A PAWSD -m mark --mark 0x100/0x300 -j RETURN\n"
 		   "-A PAWSD -m connlabel --label 127 -g PAWSD-SLOW\n", 1);
 	assert_has(text, "-A FORWARD -p tcp -m mark ! --mark 0x100/0x700 -j PAWSD\n", 1);
-	assert_has(text, "-m connlabel ! --label 115 -m connlabel --label 76 --set\n", 1);
+	assert_has(text, "-A PAWSD -j PAWSD-OUT\n-A PAWSD -j PAWSD-IN\n-A PAWSD -m mark ! --mark 0x300/0x300 -m connlabel --label 115 -g PAWSD-FULL\n"
+		   "-A PAWSD -m mark ! --mark 0x300/0x300 -m connlabel --label 114 -g PAWSD-FULL\n"
+		   "-A PAWSD -m connlabel ! --label 115 -m connlabel --label 76 --set\n", 1);
 	free(text);
 
 	strcpy(config.wan[config.wan_count++], "eth0");
@@ -302,6 +304,8 @@ static void test_marks(void **state)
 		   "\tchain slow {\n\t\tmeta mark set meta mark | 0x400\n", 1);
 	assert_has(text, "\t\tmeta mark & 0x700 == 0x100 accept\n\t\tmeta mark & 0x300 == 0x100 ct label set 115 accept\n", 1);
 	assert_has(text, "\t\tct label 127 goto slow\n\t\toifname \"lan0\" meta mark & 0x300 == 0x0 ct label 115 accept\n", 1);
+	assert_has(text, "\t\tmeta mark & 0x300 == 0x300 ct label 115 accept\n\t\tct label 115 goto full\n"
+		   "\t\tmeta mark & 0x300 == 0x300 ct label 114 accept\n\t\tct label 114 goto full\n", 1);
 	free(text);
 
 	/* Where a program has to vouch for what is let go, nobody has to say that there is none. */

@@ -117,6 +117,8 @@ static void test_marks(void **state)
 {
 	(void)state;
 	config.fastpath.mark_bit = 16;
+	config.fastpath.interface_count = 1;
+	strcpy(config.fastpath.interfaces[0].name, "lan0");
 	assert_true(is_mark_saved("-A PREROUTING -i lan0 -j MARK --set-xmark 0x7/0xffffffff"));
 	assert_true(is_mark_saved("-A FORWARD -j MARK --set-xmark 0x20000/0x20000"));
 	assert_true(is_mark_saved("-A mine -j MARK --set-xmark 0x10000/0x0"));
@@ -125,7 +127,16 @@ static void test_marks(void **state)
 	assert_false(is_mark_saved("-A PREROUTING -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff"));
 	assert_false(is_mark_saved("-A PREROUTING -j MARK --set-xmark 0x1/0xff"));
 	assert_false(is_mark_saved("-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000"));
+	assert_true(is_mark_saved("-A POSTROUTING -j MARK --set-xmark 0x0/0xffffffff"));
+	assert_true(is_mark_saved("-A POSTROUTING -o lan0 -j MARK --set-xmark 0xa/0xffffffff"));
+	assert_true(is_mark_saved("-A POSTROUTING -o la+ -j MARK --set-xmark 0xa/0xffffffff"));
+	assert_true(is_mark_saved("-A POSTROUTING ! -o wan0 -j MARK --set-xmark 0xa/0xffffffff"));
+	assert_false(is_mark_saved("-A POSTROUTING -o wan0 -j MARK --set-xmark 0xa/0xffffffff"));
+	assert_false(is_mark_saved("-A POSTROUTING -o lan -j MARK --set-xmark 0xa/0xffffffff"));
+	assert_false(is_mark_saved("-A POSTROUTING -o lan00 -j MARK --set-xmark 0xa/0xffffffff"));
+	config.placement = PLACEMENT_POSTNAT;
 	assert_false(is_mark_saved("-A POSTROUTING -j MARK --set-xmark 0x0/0xffffffff"));
+	config.placement = PLACEMENT_FORWARD;
 	assert_false(is_mark_saved("-A FORWARD -m mark --mark 0x10000/0x10000 -j ACCEPT"));
 	assert_true(is_mark_listed("meta mark set 0x00000001"));
 	assert_true(is_mark_listed("iifname \"lan0\" meta mark set ct mark"));

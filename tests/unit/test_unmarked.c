@@ -2,10 +2,12 @@
 /* engine_unmarked.c: what the kernel's programs have rewritten is not rewritten once more. */
 #include "engine_world.h"
 
+static uint16_t client_port = 1;
+
 /* A packet of a connection to port 443, its TSval as it comes and as it leaves in *tsval. */
 static enum reason send_unmarked(struct engine_world *world, uint8_t flags, uint32_t seq, uint32_t *tsval)
 {
-	struct test_segment segment = {.src = test_addr(false, 1), .dst = test_addr(false, WORLD_NET + 2), .src_port = 1, .dst_port = 443,
+	struct test_segment segment = {.src = test_addr(false, 1), .dst = test_addr(false, WORLD_NET + 2), .src_port = client_port, .dst_port = 443,
 				       .seq = seq, .ack = 9001, .flags = flags};
 	uint8_t data[TEST_PACKET_MAX];
 	struct packet_input input = {.data = data, .direction = DIRECTION_OUT};
@@ -42,6 +44,28 @@ static void test_unmarked(void **state)
 	newer += 20; /* as if the kernel had seen it, and the engine not */
 	assert_int_equal(send_unmarked(&world, TCP_ACK, 1001, &newer), REASON_MARK_LOST);
 	assert_int_equal(newer, left + 33);
+	world_free(&world);
+}
+
+/* After ten seconds of silence what a client with a clock four seconds behind says is nearer to what it has sent before if it stays as it is. */
+static void test_idle(void **state)
+{
+	static struct engine_world world;
+	uint32_t first = 77, syn, segment, left;
+	(void)state;
+
+	world_make(&world, 64, 5000000);
+	assert_int_equal(send_unmarked(&world, TCP_SYN, 1000, &first), REASON_SYN_REWRITTEN);
+	client_port = 2;
+	syn = left = first - 4000;
+	assert_int_equal(send_unmarked(&world, TCP_SYN, 1000, &left), REASON_SYN_REWRITTEN);
+	world.tick += 10000;
+	segment = syn + 10000;
+	assert_int_equal(send_unmarked(&world, TCP_ACK, 1001, &segment), REASON_OUT_REWRITTEN);
+	assert_int_equal(segment, left + 10000);
+	assert_int_equal(send_unmarked(&world, TCP_ACK, 1001, &segment), REASON_MARK_LOST);
+	assert_int_equal(segment, left + 10000);
+	client_port = 1;
 	world_free(&world);
 }
 
@@ -91,7 +115,7 @@ static void test_unmarked_in(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_unmarked), cmocka_unit_test(test_unmarked_in)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_unmarked), cmocka_unit_test(test_idle), cmocka_unit_test(test_unmarked_in)};
 
 	return cmocka_run_group_tests(tests, test_random_setup, NULL);
 }
