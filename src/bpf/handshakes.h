@@ -35,7 +35,7 @@ inline_always void give_back(struct flow *flow)
 {
 	struct flow now = {.mode = FLOW_GIVEN_BACK};
 
-	flow->word = now.word;
+	atomic_store_release(&flow->word, now.word);
 }
 
 /*
@@ -200,7 +200,7 @@ __attribute__((noinline)) int fast_syn(struct __sk_buff *skb, struct passage *p)
 		return false;
 	p->left = emit_syn(p, &w, flow, last);
 	if (!p->flow_at) {
-		flow->word = word;
+		atomic_store_release(&flow->word, word);
 		if (!link_flow(p, w.shared, head, flow, at))
 			return false;
 		if (use)
@@ -262,7 +262,7 @@ inline_always void know_unseen(const struct passage *p, struct world *w)
 	w->flow->last_seen_s = (uint32_t)(p->tick / 1000);
 	w->syn->isn = p->segment.ack - 1;
 	w->syn->time = (uint32_t)(p->tick / FLOW_SYN_TIME_MS);
-	w->flow->word = now.word;
+	atomic_store_release(&w->flow->word, now.word);
 	if (!link_flow(p, w->shared, head, w->flow, at))
 		return; /* the server says it again */
 	__sync_fetch_and_add(&use->flows, 1);

@@ -104,7 +104,7 @@ __attribute__((noinline)) int fast_open(struct passage *p, uint64_t word, uint32
 	begin(p, w.flow);
 	w.flow->last_seen_s = (uint32_t)(p->tick / 1000);
 	p->left = emit_syn(p, &w, w.flow, last);
-	w.flow->word = word;
+	atomic_store_release(&w.flow->word, word);
 	if (!link_flow(p, w.shared, head, w.flow, at))
 		return REASON_TABLE_FULL;
 	__sync_fetch_and_add(&use->flows, 1);

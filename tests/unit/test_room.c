@@ -251,6 +251,7 @@ static void *open_beside(void *context)
 
 	(void)context;
 	while (!__atomic_load_n(&is_over, __ATOMIC_RELAXED)) {
+		const struct flow now = {.mode = MODE_REWRITE, .slot = WORLD_SLOT_REWRITE, .state = FLOW_SYN_SENT};
 		struct flow *flow;
 		uint32_t next, tail;
 
@@ -260,12 +261,16 @@ static void *open_beside(void *context)
 		tail = atomic_load(&loan.tail);
 		if (!find(7) && tail != loan.head && atomic_exchange_if32(&loan.tail, &tail, tail + 1)) {
 			flow = &world.flows[lent[tail % LENT]];
-			*flow = (struct flow){.client = ends.src, .server = ends.dst, .client_port = 40000, .server_port = 443,
-					      .next = next, .mode = MODE_REWRITE, .slot = WORLD_SLOT_REWRITE, .state = FLOW_SYN_SENT,
-					      .last_seen_s = (uint32_t)(world.tick / 1000)};
+			flow->client = ends.src;
+			flow->server = ends.dst;
+			flow->client_port = 40000;
+			flow->server_port = 443;
+			flow->last_seen_s = (uint32_t)(world.tick / 1000);
 			flow_table_syn(table, flow)->isn = 4000;
+			atomic_store_release(&flow->word, now.word);
+			flow->next = next;
 			if (!atomic_exchange_if32(head, &next, (uint32_t)(flow - world.flows) + 1))
-				flow->word = (struct flow){.mode = FLOW_GIVEN_BACK}.word;
+				atomic_store_release(&flow->word, (struct flow){.mode = FLOW_GIVEN_BACK}.word);
 		}
 		__atomic_store_n(&rounds_ended, ++round, __ATOMIC_RELEASE);
 	}
