@@ -221,7 +221,7 @@ static void drop_scaled(struct flow_table *table, struct flow *flow)
 	if (!block)
 		return;
 	block->next_free = table->free_scaled;
-	table->free_scaled = flow->block;
+	table->free_scaled = atomic_load(&flow->block);
 	change_block(flow, FLOW_SCALED, 0, 0);
 	table->scaled_used--;
 	flow_table_use(table, &flow->client)->scaled--;
@@ -302,7 +302,8 @@ struct client_use flow_table_due(const struct flow_table *table, uint32_t flows)
 
 struct syn_pairs *flow_table_pairs(const struct flow_table *table, const struct flow *flow)
 {
-	uint16_t number = flow->flags & FLOW_SCALED ? table->scaled[flow->block - 1].pairs : flow->block;
+	const struct flow now = {.word = atomic_load(&flow->word)};
+	uint16_t number = now.flags & FLOW_SCALED ? table->scaled[now.block - 1].pairs : now.block;
 
 	return number ? &table->pairs[number - 1] : NULL;
 }
@@ -334,15 +335,17 @@ void flow_table_drop_pairs(struct flow_table *table, struct flow *flow)
 	if (!block)
 		return;
 	block->next_free = table->free_pairs;
-	table->free_pairs = *number;
-	*number = 0;
+	table->free_pairs = atomic_load(number);
+	atomic_store(number, 0);
 	table->pairs_used--;
 	flow_table_use(table, &flow->client)->pairs--;
 }
 
 struct scaled *flow_table_scaled(const struct flow_table *table, const struct flow *flow)
 {
-	return flow->flags & FLOW_SCALED ? &table->scaled[flow->block - 1] : NULL;
+	const struct flow now = {.word = atomic_load(&flow->word)};
+
+	return now.flags & FLOW_SCALED ? &table->scaled[now.block - 1] : NULL;
 }
 
 struct scaled *flow_table_add_scaled(struct flow_table *table, struct flow *flow, const struct scaled *start)
@@ -355,7 +358,7 @@ struct scaled *flow_table_add_scaled(struct flow_table *table, struct flow *flow
 	block = &table->scaled[number - 1];
 	table->free_scaled = block->next_free;
 	*block = *start;
-	block->pairs = flow->block;
+	block->pairs = atomic_load(&flow->block);
 	block->next_free = 0;
 	change_block(flow, 0, FLOW_SCALED, number);
 	table->scaled_used++;

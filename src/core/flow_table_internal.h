@@ -33,7 +33,9 @@ void flow_table_count_in(struct flow_table *table, const struct flow *flow);
 /* Where the number of the flow's block of SYN pairs is kept. */
 static inline uint16_t *flow_table_pairs_number(const struct flow_table *table, struct flow *flow)
 {
-	return flow->flags & FLOW_SCALED ? &table->scaled[flow->block - 1].pairs : &flow->block;
+	const struct flow now = {.word = atomic_load(&flow->word)};
+
+	return now.flags & FLOW_SCALED ? &table->scaled[now.block - 1].pairs : &flow->block;
 }
 
 /* A place that is lent and that nobody has taken yet. NULL where there is none. */

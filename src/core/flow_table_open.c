@@ -14,42 +14,45 @@ enum {
 /* What an earlier process left may have been cut off or written by another hand. */
 static bool is_sound(const struct flow_table *table, const struct flow *flow)
 {
-	if (flow->state <= FLOW_FREE || flow->state >= FLOW_STATE_COUNT || flow->mode > MODE_MAX ||
-	    flow->repair > REPAIR_MAX)
+	const struct flow now = {.word = atomic_load(&flow->word)};
+
+	if (now.state <= FLOW_FREE || now.state >= FLOW_STATE_COUNT || now.mode > MODE_MAX || now.repair > REPAIR_MAX)
 		return false;
-	if (!(flow->flags & FLOW_SCALED))
-		return flow->block <= table->pair_capacity;
-	return flow->block > 0 && flow->block <= table->scaled_capacity;
+	if (!(now.flags & FLOW_SCALED))
+		return now.block <= table->pair_capacity;
+	return now.block > 0 && now.block <= table->scaled_capacity;
 }
 
 /* Takes the flow's block of SYN pairs for it, or takes its number away where the block cannot be its own. */
 static void adopt_pairs(struct flow_table *table, struct flow *flow)
 {
-	uint16_t *number = flow_table_pairs_number(table, flow);
+	uint16_t *at = flow_table_pairs_number(table, flow);
+	const uint16_t number = atomic_load(at);
 	struct syn_pairs *block;
 
-	if (*number == 0)
+	if (number == 0)
 		return;
-	if (*number <= table->pair_capacity) {
-		block = &table->pairs[*number - 1];
+	if (number <= table->pair_capacity) {
+		block = &table->pairs[number - 1];
 		if (!block->next_free && block->count > 0 && block->count <= SYN_PAIRS_MAX) {
-			block->next_free = *number;
+			block->next_free = number;
 			table->pairs_used++;
 			flow_table_use(table, &flow->client)->pairs++;
 			return;
 		}
 	}
-	*number = 0;
+	atomic_store(at, 0);
 }
 
 /* False where the block cannot be the flow's own. */
 static bool adopt_scaled(struct flow_table *table, struct flow *flow)
 {
-	struct scaled *block = &table->scaled[flow->block - 1];
+	const uint16_t number = atomic_load(&flow->block);
+	struct scaled *block = &table->scaled[number - 1];
 
 	if (block->next_free || block->count == 0 || block->count > SCALED_ECHOES)
 		return false;
-	block->next_free = flow->block;
+	block->next_free = number;
 	table->scaled_used++;
 	flow_table_use(table, &flow->client)->scaled++;
 	return true;
@@ -96,7 +99,7 @@ static bool has_place(const struct flow_table *table, const struct flow *flow)
 /* Takes the flow's blocks for it. False where it is not sound. */
 static bool adopt_blocks(struct flow_table *table, struct flow *flow)
 {
-	if (!is_sound(table, flow) || ((flow->flags & FLOW_SCALED) && !adopt_scaled(table, flow)))
+	if (!is_sound(table, flow) || ((atomic_load(&flow->flags) & FLOW_SCALED) && !adopt_scaled(table, flow)))
 		return false;
 	adopt_pairs(table, flow);
 	return true;
@@ -186,7 +189,7 @@ static uint32_t count_before(const struct flow_table *table, uint32_t head, cons
 		if (!same && !flow_is_between(other, &flow->server, flow->server_port, &flow->client, flow->client_port))
 			continue;
 		count++;
-		*ret_may_be_elder = same && (other->flags & FLOW_HAS_ELDER);
+		*ret_may_be_elder = same && (atomic_load(&other->flags) & FLOW_HAS_ELDER);
 	}
 	return count;
 }

@@ -158,11 +158,14 @@ static void remove_in_part(uint32_t step, uint16_t port)
 		const uint32_t self = (uint32_t)(flow - table.flows) + 1;
 
 		for (uint32_t i = 0; i <= table.head_mask; i++)
-			if (table.heads[i] == self)
-				table.heads[i] = flow->next;
-		for (uint32_t i = 0; i < CAPACITY; i++)
-			if (&table.flows[i] != flow && table.flows[i].state != FLOW_FREE && table.flows[i].next == self)
-				table.flows[i].next = flow->next;
+			if (atomic_load(&table.heads[i]) == self)
+				atomic_store(&table.heads[i], flow->next);
+		for (uint32_t i = 0; i < CAPACITY; i++) {
+			struct flow *other = &table.flows[i];
+
+			if (other != flow && atomic_load(&other->state) != FLOW_FREE && other->next == self)
+				atomic_store(&other->next, flow->next);
+		}
 	}
 }
 
