@@ -141,7 +141,7 @@ static inline void plain_note_emitted(struct clock *clock, uint64_t tick, struct
 
 	if (seq_after(tsval, clock_tsval(clock, tick)) && !clock_is_raised(clock, tick, tsval))
 		clock_raise(clock, tick, &flow->server, tsval);
-	high = flow->tsval_high;
+	high = atomic_load(&flow->tsval_high);
 	if (seq_after(tsval, high)) {
 		if (!atomic_exchange_if32(&flow->tsval_high, &high, tsval))
 			flow_raise(flow, tsval);

@@ -238,21 +238,22 @@ __attribute__((noinline)) static enum reason emit_with_care(struct passage *p)
 	return reason;
 }
 
-__attribute__((always_inline)) static inline enum reason handle_segment_out(struct passage *p)
+__attribute__((always_inline)) static inline enum reason handle_segment_out(struct passage *p, uint64_t word)
 {
 	struct flow *flow = p->flow;
+	const struct flow now = {.word = word, .offset = flow->offset};
 	struct clock *clock = &p->engine->clock;
 	uint32_t tsval;
 
-	if (flow->mode != MODE_REWRITE) {
+	if (now.mode != MODE_REWRITE) {
 		engine_note_foreign_tsval(p);
-		if (flow->mode == MODE_OBSERVE && p->packet.ts && p->packet.tsval)
+		if (now.mode == MODE_OBSERVE && p->packet.ts && p->packet.tsval)
 			flow->tsval_high = flow->tsval_high ? seq_max(flow->tsval_high, p->packet.tsval) : p->packet.tsval;
 		return REASON_FLOW_NOT_REWRITTEN;
 	}
 	if (!p->packet.ts)
 		return REASON_FLOW_NO_TIMESTAMPS;
-	if (!plain_shift_out(clock, p->tick, flow, p->packet.tsval, &tsval))
+	if (!plain_shift_out(clock, p->tick, &now, p->packet.tsval, &tsval))
 		return emit_with_care(p);
 	plain_note_emitted(clock, p->tick, flow, tsval);
 	packet_set_tsval(&p->packet, tsval);
@@ -261,16 +262,18 @@ __attribute__((always_inline)) static inline enum reason handle_segment_out(stru
 
 enum reason engine_handle_segment_out(struct passage *p)
 {
-	return handle_segment_out(p);
+	return handle_segment_out(p, atomic_load(&p->flow->word));
 }
 
-__attribute__((always_inline)) static inline enum reason handle_segment_in(struct passage *p)
+__attribute__((always_inline)) static inline enum reason handle_segment_in(struct passage *p, uint64_t word)
 {
-	struct flow *flow = p->flow;
+	const struct flow *flow = p->flow;
+	const struct flow now = {.word = word, .offset = flow->offset, .syn_tsval = flow->syn_tsval,
+				 .tsval_high = atomic_load(&flow->tsval_high)};
 	uint32_t tsecr = p->packet.tsecr, tsval;
 
-	if (flow->mode != MODE_REWRITE) {
-		if (flow->block && p->packet.ts)
+	if (now.mode != MODE_REWRITE) {
+		if (now.block && p->packet.ts)
 			drop_old_syn_pairs(p, tsecr);
 		return REASON_FLOW_NOT_REWRITTEN;
 	}
@@ -278,14 +281,14 @@ __attribute__((always_inline)) static inline enum reason handle_segment_in(struc
 		return REASON_FLOW_NO_TIMESTAMPS;
 	if (tsecr == 0)
 		return REASON_IN_TSECR_ZERO;
-	if (plain_is_echo(flow, tsecr))
-		tsval = tsecr - flow->offset;
+	if (plain_is_echo(&now, tsecr))
+		tsval = tsecr - now.offset;
 	else if (!engine_find_echo(p, tsecr, &tsval))
 		return engine_leave_if_gone_past(p, tsecr) ? REASON_IN_GONE_PAST : REASON_IN_FOREIGN_TSECR;
-	if (flow->block)
+	if (now.block)
 		drop_old_syn_pairs(p, tsecr);
 	packet_set_tsecr(&p->packet, tsval);
-	return flow->flags & FLOW_SCALED ? REASON_IN_SCALED : REASON_IN_REWRITTEN;
+	return now.flags & FLOW_SCALED ? REASON_IN_SCALED : REASON_IN_REWRITTEN;
 }
 
 /* A packet that belongs to no flow and makes none. */
@@ -303,10 +306,10 @@ static enum reason handle_stranger(struct passage *p, bool is_synack)
 	return direction == DIRECTION_IN ? REASON_MIDSTREAM_IN : REASON_MIDSTREAM_OUT;
 }
 
-/* True where flow_next_state() would leave the flow as it is: with nearly all segments. */
-static bool stays_established(const struct flow *flow, uint8_t tcp_flags)
+/* True where flow_next_state() would leave the flow as it is. */
+static bool stays_established(const struct flow *now, uint8_t tcp_flags)
 {
-	return flow->state == FLOW_ESTABLISHED && !(tcp_flags & (TCP_FIN | TCP_RST));
+	return now->state == FLOW_ESTABLISHED && !(tcp_flags & (TCP_FIN | TCP_RST));
 }
 
 /* Moves the flow on. */
@@ -325,26 +328,35 @@ __attribute__((noinline)) static void change_state(struct passage *p)
 /* A server's answer to a SYN that is no SYN/ACK. Of two flows on the four-tuple it may be taken for one of the elder. */
 static bool is_answer_to_syn(const struct passage *p)
 {
-	return !p->outbound && (p->flow->state == FLOW_SYN_SENT || (p->younger && p->younger->state == FLOW_SYN_SENT));
+	return !p->outbound && (atomic_load(&p->flow->state) == FLOW_SYN_SENT ||
+				(p->younger && atomic_load(&p->younger->state) == FLOW_SYN_SENT));
 }
 
-/* As handle_flow_segment() does it for most, but apart, so that its code is no larger. */
-__attribute__((noinline)) static enum reason handle_living(struct passage *p)
+/* `word`: the flow's, which somebody else may be changing. It is looked at once. */
+__attribute__((always_inline)) static inline enum reason handle_segment(struct passage *p, uint64_t word)
 {
 	engine_note_seen(p);
-	return p->outbound ? handle_segment_out(p) : handle_segment_in(p);
+	return p->outbound ? handle_segment_out(p, word) : handle_segment_in(p, word);
+}
+
+/* Apart, so that the code for most segments is no larger. */
+__attribute__((noinline)) static enum reason handle_living(struct passage *p)
+{
+	return handle_segment(p, atomic_load(&p->flow->word));
 }
 
 /* A segment of a flow that is not just established. */
 __attribute__((noinline)) static enum reason handle_turn(struct passage *p)
 {
-	bool is_told = p->engine->events && p->flow->mode != MODE_OFF &&
+	const struct flow now = {.word = atomic_load(&p->flow->word)};
+	bool is_told = p->engine->events && now.mode != MODE_OFF &&
 		       ((p->packet.flags & (TCP_FIN | TCP_RST)) || is_answer_to_syn(p));
 	enum reason reason;
 
-	p->is_in_handshake = p->flow->state == FLOW_SYN_SENT || p->flow->state == FLOW_SYN_RECV;
-	p->is_second_fin = p->outbound && (p->packet.flags & TCP_FIN) && (p->flow->flags & (FLOW_FIN_IN | FLOW_FIN_OUT)) == FLOW_FIN_IN;
-	if (plain_is_of_unknown(p->flow, engine_is_of_connection(p, p->flow), p->packet.flags)) {
+	p->is_in_handshake = now.state == FLOW_SYN_SENT || now.state == FLOW_SYN_RECV;
+	p->is_second_fin = p->outbound && (p->packet.flags & TCP_FIN) &&
+			   (now.flags & (FLOW_FIN_IN | FLOW_FIN_OUT)) == FLOW_FIN_IN;
+	if (plain_is_of_unknown(&now, engine_is_of_connection(p, p->flow), p->packet.flags)) {
 		reason = handle_stranger(p, false);
 	} else {
 		change_state(p);
@@ -355,12 +367,18 @@ __attribute__((noinline)) static enum reason handle_turn(struct passage *p)
 	return reason;
 }
 
-static enum reason handle_flow_segment(struct passage *p)
+/* True for nearly all packets: segments of a plain flow by which nothing of it changes but what it has sent last. */
+static bool runs_on(const struct flow *now, uint8_t tcp_flags)
 {
-	if (!stays_established(p->flow, p->packet.flags))
-		return handle_turn(p);
-	engine_note_seen(p);
-	return p->outbound ? handle_segment_out(p) : handle_segment_in(p);
+	return !(tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) && now->state == FLOW_ESTABLISHED && plain_is(now);
+}
+
+/* All that is asked of the word of such a flow is known. */
+static enum reason handle_running(struct passage *p)
+{
+	const struct flow now = {.state = FLOW_ESTABLISHED, .mode = MODE_REWRITE};
+
+	return handle_segment(p, now.word);
 }
 
 /* A SYN or SYN/ACK, or a RST of no known flow, has been handled. */
@@ -389,19 +407,36 @@ __attribute__((noinline)) static enum reason handle_opening(struct passage *p)
 	return p->packet.flags & TCP_RST ? tell(p, false, reason) : reason;
 }
 
-static enum reason dispatch(struct passage *p)
+/* Any other packet of a known flow. */
+__attribute__((noinline)) static enum reason handle_known(struct passage *p)
 {
-	p->flow = flow_table_look_up(&p->engine->table, &p->packet.ends, &p->outbound);
-	if (p->flow && (p->flow->flags & FLOW_HAS_ELDER))
+	struct flow now = {.word = atomic_load(&p->flow->word)};
+
+	if (now.flags & FLOW_HAS_ELDER) {
 		p->flow = engine_choose_flow(p);
-	if (p->flow)
-		p->slot = p->flow->slot;
-	if (!p->flow || (p->packet.flags & TCP_SYN))
+		now.word = atomic_load(&p->flow->word);
+	}
+	p->slot = now.slot;
+	if (p->packet.flags & TCP_SYN)
 		return handle_opening(p);
 	/* The elder may be established, and answer for the younger. */
-	if (p->younger && is_answer_to_syn(p))
+	if ((p->younger && is_answer_to_syn(p)) || !stays_established(&now, p->packet.flags))
 		return handle_turn(p);
-	return handle_flow_segment(p);
+	return handle_living(p);
+}
+
+static enum reason dispatch(struct passage *p)
+{
+	struct flow now;
+
+	p->flow = flow_table_look_up(&p->engine->table, &p->packet.ends, &p->outbound);
+	if (!p->flow)
+		return handle_opening(p);
+	now.word = atomic_load(&p->flow->word);
+	if (!runs_on(&now, p->packet.flags))
+		return handle_known(p);
+	p->slot = now.slot;
+	return handle_running(p);
 }
 
 enum reason engine_handle(struct engine *engine, const struct packet_input *input, uint64_t tick)

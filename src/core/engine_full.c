@@ -24,9 +24,11 @@ enum {
 	RESERVE_SHARE = 8,
 };
 
-static bool is_given_up(const struct passage *p, const struct flow *flow)
+/* `now`: the flow's word, by which it is to be forgotten. */
+static bool is_given_up(const struct passage *p, const struct flow *now, const struct flow *flow)
 {
-	return engine_is_unanswered(flow) && !seq_after(flow->last_seen_s + UNANSWERED_S, engine_seconds(p->tick));
+	return engine_is_unanswered(now) &&
+	       !seq_after(atomic_load(&flow->last_seen_s) + UNANSWERED_S, engine_seconds(p->tick));
 }
 
 void engine_push_out(struct passage *p, const struct client_use *whose)
@@ -36,13 +38,13 @@ void engine_push_out(struct passage *p, const struct client_use *whose)
 
 	for (int i = 0; i < PLACES_A_SYN; i++) {
 		struct flow *flow = &table->flows[engine->full_hand];
-		const uint64_t word = atomic_load_acquire(&flow->word);
+		const struct flow now = {.word = atomic_load_acquire(&flow->word)};
 
 		if (++engine->full_hand >= table->used_end)
 			engine->full_hand = 0;
-		if (!is_given_up(p, flow) || (whose && flow_table_use_of_client(table, &flow->client) != whose))
+		if (!is_given_up(p, &now, flow) || (whose && flow_table_use_of_client(table, &flow->client) != whose))
 			continue;
-		if (!engine_forget_if(engine, flow, word))
+		if (!engine_forget_if(engine, flow, now.word))
 			continue;
 		counter_add(&engine->counters->pushed_out, 1);
 		return;

@@ -9,8 +9,8 @@ enum {
 /* Its server may remember it for as long as it was alive, and a minute. */
 static void note_stamped(struct engine *engine, const struct flow *flow)
 {
-	if (flow->flags & FLOW_STAMPED)
-		clock_note_stamped(&engine->clock, flow->last_seen_s, &flow->server);
+	if (atomic_load(&flow->flags) & FLOW_STAMPED)
+		clock_note_stamped(&engine->clock, atomic_load(&flow->last_seen_s), &flow->server);
 }
 
 static void count_gone(struct engine *engine, uint64_t word)
@@ -76,7 +76,7 @@ void engine_sweep(struct engine *engine, uint32_t count, uint64_t tick)
 			continue;
 		}
 		/* Somebody may just have moved it on, or begun anew in its place. */
-		if ((int32_t)(now_s - flow->last_seen_s) > (int32_t)timeout_of(engine, &was))
+		if ((int32_t)(now_s - atomic_load(&flow->last_seen_s)) > (int32_t)timeout_of(engine, &was))
 			engine_forget_if(engine, flow, was.word);
 		else
 			note_stamped(engine, flow);

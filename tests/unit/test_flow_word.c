@@ -113,9 +113,9 @@ static void run_beside(void *(*other)(void *), void *context, void (*own)(void))
 static void change_other_flags(void)
 {
 	flow_set_flags(flow, FLOW_STAMPED);
-	note_if(!(flow->flags & FLOW_STAMPED));
+	note_if(!(atomic_load(&flow->flags) & FLOW_STAMPED));
 	flow_clear_flags(flow, FLOW_STAMPED);
-	note_if(flow->flags & FLOW_STAMPED);
+	note_if(atomic_load(&flow->flags) & FLOW_STAMPED);
 }
 
 static void test_flags(void **state)
@@ -140,7 +140,8 @@ static void leave_alone(void)
 		now.mode = MODE_REWRITE;
 	} while (!atomic_exchange_if(&flow->word, &before, now.word));
 	flow_leave_alone(flow);
-	note_if(flow->mode != MODE_OFF);
+	now.word = atomic_load(&flow->word);
+	note_if(now.mode != MODE_OFF);
 }
 
 static void test_mode(void **state)
@@ -158,7 +159,7 @@ static void reset_and_go_on(void)
 	pass(false, TCP_RST | TCP_ACK);
 	pass(true, TCP_ACK);
 	pass(false, TCP_ACK);
-	note_if(flow->state != FLOW_ESTABLISHED);
+	note_if(atomic_load(&flow->state) != FLOW_ESTABLISHED);
 }
 
 static void test_states(void **state)
@@ -179,11 +180,13 @@ static void scale(void)
 {
 	struct scaled start;
 	struct flow_table *table = &world.engine.table;
+	struct flow now;
 
 	scaled_start(&start, 1, 1, 1);
 	note_if(!flow_table_add_scaled(table, flow, &start));
-	note_if(!(flow->flags & FLOW_SCALED) || !flow->block);
-	flow->block = 0; /* only for it to be done again */
+	now.word = atomic_load(&flow->word);
+	note_if(!(now.flags & FLOW_SCALED) || !now.block);
+	atomic_store(&flow->block, 0); /* only for it to be done again */
 	flow_clear_flags(flow, FLOW_SCALED);
 	table->free_scaled = 1;
 }
