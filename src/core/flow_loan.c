@@ -22,7 +22,7 @@ void flow_loan_empty_limbo(struct flow_table *table)
 		struct flow *flow = &table->flows[table->limbo[table->limbo_first].place];
 
 		table->limbo_first = (table->limbo_first + 1) % table->capacity;
-		table->limbo_count--;
+		atomic_store(&table->limbo_count, table->limbo_count - 1);
 		flow_table_push(table, &table->free_flow, flow);
 	}
 }
@@ -32,7 +32,7 @@ void flow_loan_put_into_limbo(struct flow_table *table, const struct flow *flow)
 	const uint32_t at = (uint32_t)(((uint64_t)table->limbo_first + table->limbo_count) % table->capacity);
 
 	table->limbo[at] = (struct flow_limbo){(uint32_t)(flow - table->flows), table->generation};
-	table->limbo_count++;
+	atomic_store(&table->limbo_count, table->limbo_count + 1);
 }
 
 void flow_table_take_back(struct flow_table *table, struct flow *flow)
