@@ -99,10 +99,11 @@ uint64_t state_now(const struct state *state);
 
 /*
  * Has the clock's marks in `to` from now on, which is mapped and outlives the process: those that are there, of an earlier process
- * (`is_old`), or what they are now. state_take_clock(): the marks are those, once.
+ * (`is_old`), which programs may be raising, or what they are now. state_take_clock(): the marks are those, once. False where
+ * they are of another epoch.
  */
 void state_move_clock(struct state *state, struct clock_shared *to, bool is_old);
-void state_take_clock(struct state *state, const struct clock_shared *from);
+bool state_take_clock(struct state *state, const struct clock_shared *from);
 
 /* Where in state_dir the clock file is. */
 void state_clock_path(const struct config *config, char *ret_path, size_t size);

@@ -408,23 +408,40 @@ void state_close(struct state *state)
 		close(state->state_lock);
 }
 
-void state_take_clock(struct state *state, const struct clock_shared *from)
+/* Programs may be raising them. */
+static void copy_marks(struct clock_shared *to, const struct clock_shared *from)
+{
+	to->published = atomic_load(&from->published);
+	to->high = atomic_load(&from->high);
+	to->secret = from->secret;
+	for (uint32_t slot = 0; slot < CLOCK_SERVER_SLOTS; slot++) {
+		to->server[slot] = atomic_load(&from->server[slot]);
+		to->stamped_s[slot] = atomic_load(&from->stamped_s[slot]);
+	}
+}
+
+bool state_take_clock(struct state *state, const struct clock_shared *from)
 {
 	const uint64_t published = state->clock->published;
 
 	/* Marks that were made with another epoch are worth nothing. */
-	if (from->secret != state->clock->secret || from->published >= CLOCK_MS_MAX)
-		return;
-	*state->clock = *from;
+	if (from->secret != state->clock->secret || atomic_load(&from->published) >= CLOCK_MS_MAX)
+		return false;
+	copy_marks(state->clock, from);
 	if (state->clock->published < published)
 		state->clock->published = published;
+	return true;
 }
 
 void state_move_clock(struct state *state, struct clock_shared *to, bool is_old)
 {
-	if (is_old)
-		state_take_clock(state, to);
-	*to = *state->clock;
+	struct clock moved = {.shared = to};
+
+	/* Nothing else is to be written over what programs raise meanwhile. */
+	if (is_old && state_take_clock(state, to))
+		clock_publish(&moved, state->clock->published);
+	else
+		*to = *state->clock;
 	state->clock = to;
 }
 

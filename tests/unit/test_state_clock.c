@@ -2,6 +2,8 @@
 /* A clock that never steps back, over crash, restart and reboot, and that gateways have in common. */
 #include "state_world.h"
 
+#include <pthread.h>
+
 #include "hash.h"
 
 static void test_clock_follows_the_time_of_day(void **unused)
@@ -369,6 +371,55 @@ static void test_damaged_clock_starts_afresh(void **unused)
 	}
 }
 
+static struct clock_shared in_kernel;
+static uint64_t raised[CLOCK_SERVER_SLOTS];
+static uint32_t rounds;
+static bool is_over;
+
+/* As the kernel's programs, which go on without the process. */
+static void *raise_marks(void *unused)
+{
+	while (!atomic_load(&is_over)) {
+		for (uint32_t slot = 0; slot < CLOCK_SERVER_SLOTS; slot++) {
+			uint64_t before = atomic_load(&in_kernel.server[slot]);
+
+			raised[slot] += atomic_exchange_if(&in_kernel.server[slot], &before, before + 1);
+		}
+		atomic_store(&rounds, rounds + 1);
+	}
+	return unused;
+}
+
+/* Another process has the marks that programs are raising: what these have raised stays. */
+static void test_marks_raised_while_they_are_taken_over(void **unused)
+{
+	struct state state = open_state();
+	struct clock_shared *own = state.clock;
+	const uint64_t published = own->published;
+	pthread_t thread;
+
+	(void)unused;
+	state_move_clock(&state, &in_kernel, false);
+	assert_ptr_equal(state.clock, &in_kernel);
+	assert_int_equal(pthread_create(&thread, NULL, raise_marks, NULL), 0);
+	for (uint64_t later = 1; atomic_load(&rounds) < 100; later++) {
+		state.clock = own;
+		own->published = published + later;
+		state_move_clock(&state, &in_kernel, true);
+		assert_int_equal(in_kernel.published, published + later);
+	}
+	atomic_store(&is_over, true);
+	pthread_join(thread, NULL);
+	assert_memory_equal(in_kernel.server, raised, sizeof(raised));
+	/* Those of another epoch are no marks. */
+	state.clock = own;
+	memset(own->server, 0, sizeof(own->server));
+	in_kernel.secret++;
+	state_move_clock(&state, &in_kernel, true);
+	assert_memory_equal(&in_kernel, own, sizeof(in_kernel));
+	state_close(&state);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -388,6 +439,7 @@ int main(void)
 		TEST(test_another_epoch),
 		TEST(test_damaged_clock_is_set_aside),
 		TEST(test_damaged_clock_starts_afresh),
+		TEST(test_marks_raised_while_they_are_taken_over),
 	};
 
 	return cmocka_run_group_tests_name("state", tests, NULL, NULL);
