@@ -233,10 +233,26 @@ static uint32_t find_other_program(const struct fastpath_hook *hook, uint32_t ow
 	return 0;
 }
 
+/* Its name; "": it has none, or the kernel does not say. */
+static void find_program_name(uint32_t number, char ret[BPF_OBJ_NAME_LEN])
+{
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof(info);
+	const int fd = bpf_prog_get_fd_by_id(number);
+
+	ret[0] = '\0';
+	if (fd < 0)
+		return;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len) == 0)
+		snprintf(ret, BPF_OBJ_NAME_LEN, "%s", info.name);
+	close(fd);
+}
+
 bool fastpath_hook_is_shared(const struct fastpath_hook *hook, char *ret_words, size_t size)
 {
 	struct filters filters = look_at_filters(hook);
 	uint32_t index = 0, own = 0, other;
+	char name[BPF_OBJ_NAME_LEN];
 	int fd = open_link(hook, &index, &own);
 
 	if (fd >= 0)
@@ -244,12 +260,14 @@ bool fastpath_hook_is_shared(const struct fastpath_hook *hook, char *ret_words, 
 	other = find_other_program(hook, index == hook->index ? own : 0);
 	if (!other && !filters.found[0])
 		return false;
-	if (other)
-		snprintf(ret_words, size, "%s has another program on its %s, number %u (bpftool net): what it does to packets is not known",
-			 hook->interface, way_names[hook->way], other);
-	else
+	if (other) {
+		find_program_name(other, name);
+		snprintf(ret_words, size, "%s has another program on its %s, number %u%s%s (bpftool net): what it does to packets is not known",
+			 hook->interface, way_names[hook->way], other, name[0] ? ", " : "", name);
+	} else {
 		snprintf(ret_words, size, "%s has another filter on its %s, %s (tc filter show): what it does to packets is not known",
 			 hook->interface, way_names[hook->way], filters.found);
+	}
 	return true;
 }
 
