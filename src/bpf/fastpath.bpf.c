@@ -85,7 +85,8 @@ inline_always bool is_for_thought(const struct passage *p, const struct world *w
 {
 	const struct clock clock = {.max_lead_ms = shared->clock_max_lead_ms, .base = shared->clock_base};
 
-	return !plain_is(w->flow) || ((p->side & (SIDE_PRE | SIDE_OUT)) == SIDE_PRE && plain_is_ahead(&clock, p->tick, w->flow));
+	return !plain_is(w->flow) || ((p->side & (SIDE_PRE | SIDE_OUT)) == SIDE_PRE && plain_is_ahead(&clock, p->tick, w->flow) &&
+				      plain_has_run_away(&clock, p->tick, w->flow, w->syn, w->flow->tsval_high));
 }
 
 inline_always int handle(struct __sk_buff *skb, uint32_t link_len, enum side side)

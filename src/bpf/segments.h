@@ -25,7 +25,8 @@ inline_always int handle_out(struct __sk_buff *skb, struct passage *p, struct wo
 		return done(skb, p, w->shared, flow->slot, REASON_FLOW_NO_TIMESTAMPS);
 	if (p->is_rough && asks_the_time(p, w))
 		look_at_the_time(p, w->shared);
-	if (!plain_shift_out(&w->clock, p->tick, flow, p->segment.tsval, &tsval)) {
+	if (!plain_shift_out(&w->clock, p->tick, flow, p->segment.tsval, &tsval) &&
+	    (!tsval || plain_has_run_away(&w->clock, p->tick, flow, w->syn, tsval))) {
 		if (p->side & SIDE_PRE)
 			return leave_to_queue(skb, p, w->shared);
 		tsval = plain_shift_at_a_loss(&w->clock, p->tick, flow, w->syn, p->segment.seq, p->segment.tsval, &reason);

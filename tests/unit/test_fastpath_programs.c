@@ -399,6 +399,32 @@ static void test_time(void **state)
 	assert_true(flow->last_seen_s > before);
 }
 
+/*
+ * A server that has been sent what is far ahead of the shared clock, past pawsd, takes no older TSval: connections to it begin ahead, and
+ * run on as any others. A clock that is fast is another thing.
+ */
+static void test_server_ahead(void **state)
+{
+	struct fastpath_shared *shared = front_shared(front);
+	struct clock clock = {.shared = &shared->clock, .max_lead_ms = shared->clock_max_lead_ms, .base = shared->clock_base};
+	const uint32_t ahead = clock_tsval(&clock, TICK) + 86400000;
+	struct flow *flow;
+
+	(void)state;
+	clock_raise_server(&clock, TICK, &to_server.dst, ahead);
+	flow = open_flow();
+	assert_true(seq_after(flow->syn_tsval, ahead - 1));
+	pass(&to_client, true, 0, FASTPATH_MARK_DONE_LAST, true);
+	to_server.flags = TCP_ACK;
+	to_server.seq = 101;
+	to_server.ack = 501;
+	test_segment_ts(&to_server, 1010, 77);
+	pass(&to_server, false, 0, FASTPATH_MARK_DONE_FIRST, true);
+	assert_int_equal(flow->tsval_high, flow->syn_tsval + 10);
+	test_segment_ts(&to_server, 1000 + 3600000, 77);
+	pass(&to_server, false, 0, FASTPATH_MARK_SLOW, false);
+}
+
 /* A flow is opened only by what is forwarded to the servers. */
 static void test_routes(void **state)
 {
@@ -427,7 +453,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BOTH(test_marks_of_others), BOTH(test_behind_netfilter), BOTH(test_not_for_us), BOTH(test_server_inside),
 		BOTH(test_unknown), BOTH(test_hold), BOTH(test_lengths), BOTH(test_version), BOTH(test_first_fragment),
-		BOTH(test_at_once), BOTH(test_routes), BOTH(test_label), BOTH(test_time),
+		BOTH(test_at_once), BOTH(test_routes), BOTH(test_server_ahead), BOTH(test_label), BOTH(test_time),
 	};
 	void *state = NULL;
 
