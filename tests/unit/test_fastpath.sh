@@ -15,7 +15,7 @@ differing_lan=(
 )
 differing_wan=(
 	# A fast clock: what is sent before the next answer runs ahead, and is not scaled.
-	blocks_quota fast_clock fast_clock_idle fast_clock_no_room fast_clock_seven_weeks fast_clock_slower fast_clock_wrap
+	blocks_quota fast_clock fast_clock_idle fast_clock_idle_ahead fast_clock_no_room fast_clock_seven_weeks fast_clock_slower fast_clock_wrap
 	gone_past lead lead_bound old_segment_is_no_clock syn_held_back_fast tsval_base
 	# A copy of a SYN that comes when its connection is over is a new one: conntrack has begun anew.
 	isn_reused syn_late_first
