@@ -51,6 +51,11 @@ clsact_is_there() {
 	tc_shows
 	[ "$(tc_shows | grep -c handle)" = 2 ]
 }
+# What a careless script does.
+clsact_comes_again() {
+	in_ns "$GW" tc qdisc del dev ${SIDE}0 clsact
+	wait_until 2 clsact_is_there && grep -q "warning: ${SIDE}0: the fast path's program on its ingress was gone, and is there again" "$WORK/pawsd.log"
+}
 clsact_is_gone() {
 	tc_shows
 	[ -z "$(tc_shows)" ]
@@ -234,7 +239,9 @@ fast() {
 	fast_kill "$name"
 	[ $SIDE = lan ] || programs_go_and_come "$name"
 	[ $SIDE = lan ] || second_syns "$name"
+	has_tcx || check "$name: clsact is taken away, and there again at once" clsact_comes_again
 	unhurt "$name"
+	check "$name: nothing is left open" all_closed
 	check "$name: pawsd stops" pawsd_stop
 	check "$name: no program, no pin, no clsact is left" nothing_of_it_left
 }

@@ -85,6 +85,7 @@ part_flowtable() {
 	flowtable_goes
 	kill -KILL "$FLOW" # which may have been broken, as the warning says
 	wait "$FLOW" 2>/dev/null || true
+	check "flow table for all: nothing of it is left open" none_open
 	diag "$(bad_segments)"
 	check "flow table for all: gone" wait_until 10 hazard_is 0
 	check "flow table for all: connects are rewritten as before" all_first "$(connects 4)" $CONNECTS

@@ -122,6 +122,13 @@ all_closed() {
 	return 1
 }
 
+# none_open: connections that a part has broken are ended here, so that what they repeat is not taken for the next one's.
+none_open() {
+	local ns
+	for ns in "$CL" "$SV"; do in_ns "$ns" ss -HKtn state connected exclude time-wait >/dev/null; done
+	all_closed
+}
+
 # remember: what these two say now; as_before COMMAND: shows the difference to that if there is one.
 remember() {
 	bad_segments >"$WORK/was.bad_segments"
