@@ -178,7 +178,7 @@ fuzz-programs: $(FUZZ_PROGRAMS)
 BUILD_PACKAGES := gcc clang libc6-dev libbpf-dev libmnl-dev libnetfilter-queue-dev libnfnetlink-dev libiniparser-dev \
 	libjansson-dev libpcap-dev libmicrohttpd-dev libseccomp-dev libcap-ng-dev libncurses-dev
 RUN_PACKAGES := iptables ipset nftables iproute2
-TEST_PACKAGES := libcmocka-dev iperf3 tcpdump gnuplot-nox ethtool curl jq procps socat systemd valgrind
+TEST_PACKAGES := libcmocka-dev iperf3 tcpdump gnuplot-nox ethtool curl jq procps socat systemd valgrind bpftool
 LINT_PACKAGES := clang clang-tidy cppcheck mandoc shellcheck systemd universal-ctags
 
 $(BUILD)/promtool:
@@ -186,7 +186,7 @@ $(BUILD)/promtool:
 	tools/fetch-promtool $@
 
 BENCH_PACKAGES := bsdextrautils
-KERNEL_PACKAGES := qemu-system-x86 busybox-static bpftool conntrack systemd
+KERNEL_PACKAGES := qemu-system-x86 busybox-static conntrack systemd
 FUZZ_PACKAGES := clang libclang-rt-dev llvm
 DEB_PACKAGES := debhelper dpkg-dev lintian
 DEB_TEST_PACKAGES := mmdebstrap e2fsprogs qemu-system-x86 binutils

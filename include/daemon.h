@@ -13,6 +13,7 @@
 #include "state.h"
 #include "strip_counts.h"
 #include "surroundings.h"
+#include "tc_watch.h"
 #include "wan.h"
 #include "watch.h"
 #include "worker.h"
@@ -52,8 +53,9 @@ struct change {
 /* The fast path, if there is one (fastpath.c). */
 struct fastpath {
 	struct fastpath_memory memory;
+	struct tc_watch *tc;		   /* NULL: there is no fast path, or the kernel does not tell */
 	struct fastpath_attached attached; /* as of the last look */
-	bool has_to_look;		   /* interfaces may have changed since */
+	bool has_to_look;		   /* interfaces, or what is on them, may have changed since */
 	bool has_old_rules;		   /* they go by labels of programs that are no more */
 	uint32_t let_go;		   /* the rules are for programs at these interfaces, by their numbers: placement postnat */
 	char why_not[FASTPATH_WORDS];	   /* it was asked for and is not to be had; "": not so */

@@ -272,15 +272,16 @@ static int wait_ms(struct daemon *daemon, int fd)
 /* One turn of what is served at all times. Waits for it, but for TICK_MS at most. Returns whether `fd`, if not -1, can be read. */
 static bool serve(struct daemon *daemon, int fd)
 {
-	struct pollfd polls[CONTROL_POLLS + 3];
+	struct pollfd polls[CONTROL_POLLS + 4];
 	size_t count = control_fill_polls(daemon->control, polls);
-	struct pollfd *asked = &polls[count], *signals = &polls[count + 1], *wan = &polls[count + 2];
+	struct pollfd *asked = &polls[count], *signals = &polls[count + 1], *wan = &polls[count + 2], *tc = &polls[count + 3];
 
 	*asked = (struct pollfd){.fd = fd, .events = POLLIN};
 	*signals = (struct pollfd){.fd = daemon->signal_fd, .events = POLLIN};
 	*wan = (struct pollfd){.fd = wan_fd(daemon->wan), .events = POLLIN};
-	if (poll(polls, count + 3, wait_ms(daemon, fd)) < 0) {
-		for (size_t i = 0; i < count + 3; i++)
+	*tc = (struct pollfd){.fd = tc_watch_fd(daemon->fastpath.tc), .events = POLLIN};
+	if (poll(polls, count + 4, wait_ms(daemon, fd)) < 0) {
+		for (size_t i = 0; i < count + 4; i++)
 			polls[i].revents = 0;
 	}
 	if (state_now(&daemon->state) > daemon->now)
@@ -292,6 +293,8 @@ static bool serve(struct daemon *daemon, int fd)
 		daemon->has_to_look = true;
 		daemon->fastpath.has_to_look = true;
 	}
+	if (tc->revents && tc_watch_has_changed(daemon->fastpath.tc))
+		daemon->fastpath.has_to_look = true;
 	watch_take(&daemon->watch, daemon->now);
 	feed_watchdog(daemon);
 	control_serve(daemon->control, polls, count, daemon->now);
@@ -466,6 +469,7 @@ void daemon_stop(struct daemon *daemon)
 	if (daemon->workers && daemon->workers[0].engine.clock.shared)
 		save_clock(daemon, true);
 	wan_close(daemon->wan);
+	tc_watch_close(daemon->fastpath.tc);
 	rules_watch_close(daemon->rules_watch);
 	drain_set_close(&daemon->drain);
 	listing_close(daemon);

@@ -143,6 +143,7 @@ void fastpath_begin(struct daemon *daemon, const struct fastpath_memory *left)
 	}
 	if (!has_fastpath(daemon))
 		return;
+	daemon->fastpath.tc = tc_watch_open();
 	fastpath_owner_of(memory)->names = *daemon->first_names;
 	watch_add_rings(&daemon->watch, memory->maps[FASTPATH_MAP_EVENTS], memory->sizes.cpus);
 	fastpath_tell(memory, &daemon->workers[0].engine, &daemon->config->rules.fastpath, daemon->state.clock_offset_ms);

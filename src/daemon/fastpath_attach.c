@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "fastpath_internal.h"
+#include "log.h"
 
 enum {
 	/* enum bpf_attach_type of Linux 6.6 */
@@ -78,6 +79,13 @@ static void forget_link(const struct fastpath_hook *hook, int fd)
 	close(fd);
 }
 
+/* Somebody else has taken it away. */
+static void say_it_was_gone(const struct fastpath_hook *hook)
+{
+	if (hook->was_there)
+		log_warning("%s: the fast path's program on its %s was gone, and is there again", hook->interface, way_names[hook->way]);
+}
+
 /* Returns 1, or -1 with errno. */
 static int attach_link(const struct fastpath_hook *hook, int program)
 {
@@ -89,13 +97,14 @@ static int attach_link(const struct fastpath_hook *hook, int program)
 		close(fd);
 		return 1;
 	}
-	if (fd >= 0) /* of an interface that has gone */
+	if (fd >= 0) /* of an interface that has gone, or taken away */
 		forget_link(hook, fd);
 	fd = bpf_link_create(program, (int)hook->index, tcx_type(hook->way), NULL);
 	if (fd < 0)
 		return -1;
 	link_path(hook, path);
 	if (bpf_obj_pin(fd, path) == 0) {
+		say_it_was_gone(hook);
 		close(fd);
 		return 1;
 	}
@@ -111,22 +120,37 @@ static struct bpf_tc_hook filter_hook(const struct fastpath_hook *hook)
 				    .attach_point = hook->way == FASTPATH_INGRESS ? BPF_TC_INGRESS : BPF_TC_EGRESS};
 }
 
+/* Whether our filter is there, with this program. Another one, of before, will be replaced. */
+static bool has_filter(const struct bpf_tc_hook *tc, int program, bool *ret_has_other)
+{
+	struct bpf_tc_opts found = {.sz = sizeof(found), .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY};
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof(info);
+
+	*ret_has_other = bpf_tc_query(tc, &found) == 0;
+	return *ret_has_other && bpf_obj_get_info_by_fd(program, &info, &len) == 0 && found.prog_id == info.id;
+}
+
+/* What is there is left alone: who follows what is put on clsact would hear of it, as this process does. */
 static int attach_filter(const struct fastpath_hook *hook, int program)
 {
 	struct bpf_tc_hook tc = filter_hook(hook);
 	struct bpf_tc_opts options = {.sz = sizeof(options), .prog_fd = program, .flags = BPF_TC_F_REPLACE, .handle = FILTER_HANDLE,
 				      .priority = FILTER_PRIORITY};
-	int error = bpf_tc_hook_create(&tc);
+	bool has_other;
+	int error;
 
-	if (error < 0 && error != -EEXIST) {
-		errno = -error;
-		return -1;
-	}
-	error = bpf_tc_attach(&tc, &options);
+	if (has_filter(&tc, program, &has_other))
+		return 0;
+	error = bpf_tc_hook_create(&tc);
+	if (error == 0 || error == -EEXIST)
+		error = bpf_tc_attach(&tc, &options);
 	if (error < 0) {
 		errno = -error;
 		return -1;
 	}
+	if (!has_other)
+		say_it_was_gone(hook);
 	return 0;
 }
 

@@ -21,9 +21,10 @@ struct fastpath_hook {
 	const char *interface;
 	uint32_t index; /* of the interface; 0: it is not there */
 	enum fastpath_way way;
+	bool was_there; /* a program, when it was last looked at */
 };
 
-/* In place of what was there of pawsd. Returns 1 for a link, 0 for a filter, -1 with words. */
+/* In place of what was there of pawsd; says it where nothing was that should have been. Returns 1 for a link, 0 for a filter, -1 with words. */
 int fastpath_hook_attach(const struct fastpath_hook *hook, int program, char *ret_words, size_t size);
 
 /* Takes it away, whichever it is. Nothing there is no error. */

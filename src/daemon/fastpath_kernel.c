@@ -360,7 +360,7 @@ static bool attach(struct fastpath_kernel *kernel, const struct config *config, 
 {
 	static const char *const programs[2][FASTPATH_WAYS] = {{"lan_ingress", "lan_egress"}, {"wan_ingress", "wan_egress"}};
 	const struct fastpath_interface *where = &config->rules.fastpath.interfaces[interface];
-	struct fastpath_hook hook = {.pins = kernel->pins, .interface = where->name, .index = index};
+	struct fastpath_hook hook = {.pins = kernel->pins, .interface = where->name, .index = index, .was_there = kernel->live >> interface & 1};
 
 	/* What is for the last program is let go by the rules once the first one has seen what comes the other way: that is the last to come. */
 	for (int way = FASTPATH_WAYS - 1; way >= 0; way--) {

@@ -56,6 +56,12 @@ clsact_comes_again() {
 	in_ns "$GW" tc qdisc del dev ${SIDE}0 clsact
 	wait_until 2 clsact_is_there && grep -q "warning: ${SIDE}0: the fast path's program on its ingress was gone, and is there again" "$WORK/pawsd.log"
 }
+# Of what it does to clsact itself it hears as well, and should not do it again for that.
+clsact_is_left_alone() {
+	in_ns "$GW" timeout 1 tc monitor >"$WORK/monitor" || true
+	cat "$WORK/monitor"
+	[ ! -s "$WORK/monitor" ]
+}
 clsact_is_gone() {
 	tc_shows
 	[ -z "$(tc_shows)" ]
@@ -240,6 +246,7 @@ fast() {
 	[ $SIDE = lan ] || programs_go_and_come "$name"
 	[ $SIDE = lan ] || second_syns "$name"
 	has_tcx || check "$name: clsact is taken away, and there again at once" clsact_comes_again
+	has_tcx || check "$name: and left alone then" clsact_is_left_alone
 	unhurt "$name"
 	check "$name: nothing is left open" all_closed
 	check "$name: pawsd stops" pawsd_stop

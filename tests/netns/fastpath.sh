@@ -10,7 +10,7 @@ set -euo pipefail
 export PAWSD_FASTPATH=${PAWSD_FASTPATH:-yes}
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
-net_require jq:jq tcpdump:tcpdump ethtool:ethtool tc:iproute2 ipset:ipset
+net_require jq:jq tcpdump:tcpdump ethtool:ethtool tc:iproute2 ipset:ipset bpftool:bpftool
 pawsd_require
 AWAY_S=${AWAY_S:-5} CONNECTIONS=${CONNECTIONS:-1000}
 STALL_MS=1000
@@ -159,7 +159,7 @@ marks_lost() {
 
 programs_gone() {
 	[ ! -e "$PAWSD_BPF/pawsd" ] && [ -z "$(in_ns "$GW" tc qdisc show dev lan0 | grep clsact)" ] &&
-		[ -z "$(in_ns "$GW" bpftool net show dev lan0 2>/dev/null | grep lan_)" ]
+		[ -z "$(in_ns "$GW" bpftool net show dev lan0 | grep lan_)" ]
 }
 
 # hindered WORDS: with enabled = yes pawsd does not start, and says why; with auto it says so and goes on without.
@@ -241,11 +241,24 @@ changes() {
 	in_ns "$GW" ethtool -K lan0 rx-gro-list off
 	check "and off" interfaces_are 2 0
 	check "connections go by the programs again" rewritten_by programs
+	check "a program that somebody has detached" program_comes_again
+	check "connections go by the programs once more" rewritten_by programs
 	check "another pawsd with the same names" second_pawsd
 	check "pawsd stops" pawsd_stop
 	check "and leaves nothing" programs_gone
 	ip -n "$GW" link del lan9
 	sed -i 's/^interfaces = .*/interfaces = lan0:lan/' "$WORK/pawsd.conf"
+}
+
+# The kernel tells nobody of it; of anything that is put on clsact it tells all, and pawsd looks at all there is.
+program_comes_again() {
+	local link said="warning: lan0: the fast path's program on its ingress was gone, and is there again"
+	link=$(in_ns "$GW" bpftool -j link show pinned "$PAWSD_BPF/pawsd/link_lan0_ingress" | jq .id)
+	in_ns "$GW" bpftool link detach id "$link" || return 1
+	in_ns "$GW" tc qdisc add dev lan9 clsact
+	wait_until 2 grep -q "$said" "$WORK/pawsd.log" || return 1
+	in_ns "$GW" tc qdisc del dev lan9 clsact
+	[ "$(grep -c 'was gone' "$WORK/pawsd.log")" = 1 ] && interfaces_are 2 0
 }
 
 second_pawsd() {
