@@ -184,6 +184,7 @@ void rules_write_nft(FILE *out, const struct rules_plan *plans, const char *clea
  */
 void rules_nft_write_fast_chains(FILE *out, const struct rules_plan *plans);
 void rules_nft_write_done(FILE *out, const struct rules_plan *plans, bool is_postrouting);
+void rules_nft_write_fast_back(FILE *out, const struct rules_plan *plans);
 void rules_nft_write_fast_base(FILE *out, const struct rules_plan *plans);
 void rules_nft_write_fast_rest(FILE *out, const struct rules_config *config);
 

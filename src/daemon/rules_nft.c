@@ -371,8 +371,10 @@ static void begin_base_chain(FILE *out, const struct rules_plan *plans, const ch
 		fputs("\t\ttcp flags & syn == 0 accept\n", out);
 	else if (is_watch_only(plans))
 		fputs("\t\ttcp flags & (fin | syn | rst) == 0 ct status & (seen-reply | assured) != seen-reply accept\n", out);
-	if (rules_nft_is_fast(plans))
+	if (rules_nft_is_fast(plans)) {
 		rules_nft_write_done(out, plans, strcmp(hook, "postrouting") == 0);
+		rules_nft_write_fast_back(out, plans);
+	}
 	if (is_labelled(plans))
 		fprintf(out, "\t\tct label %u %saccept\n", rules_label_passing(config),
 			has_watched(plans) ? "tcp flags & (fin | rst) == 0 " : "");

@@ -2,7 +2,7 @@
 /*
  * The rules for nft, where the fast path's programs handle packets and mark them.
  *
- * Placement forward: as in rules_text.c.
+ * Placement forward: as in rules_text_fast.c.
  *
  * Placement postnat. The first program sees what comes in from the servers, and marks it; the last one what leaves, and can
  * leave nothing to the queue any more. So rules decide what is left to it, and that is what it can do with:
@@ -73,9 +73,9 @@ static void write_let_go_chains(FILE *out, const struct rules_config *config)
 	fputs("\tchain left {\n", out);
 	write_label_slow(out);
 	fprintf(out,
-		"\tchain fast {\n\t\tct label %u goto slow\n\t\ttcp flags & syn != 0 goto first\n\t\tct label %u accept\n"
-		"\t\tgoto slow\n\t}\n",
-		RULES_LABEL_SLOW, fast);
+		"\tchain fast {\n\t\ttcp flags & syn == 0 ct label and (%u | %u) == %u accept\n\t\tct label %u goto slow\n"
+		"\t\ttcp flags & syn != 0 goto first\n\t\tgoto slow\n\t}\n",
+		fast, RULES_LABEL_SLOW, fast, RULES_LABEL_SLOW);
 	fprintf(out,
 		"\tchain first {\n\t\tct label %u goto left\n\t\ttcp flags & (syn | ack) == syn ct state new "
 		"tcp option timestamp tsval != 0 ct label set %u ct label set %u ct label %u accept\n\t\tgoto left\n\t}\n",
@@ -128,15 +128,24 @@ void rules_nft_write_fast_rest(FILE *out, const struct rules_config *config)
 	}
 }
 
-void rules_nft_write_fast_base(FILE *out, const struct rules_plan *plans)
+/* One look at the labels says that it has the one, and not the other. */
+void rules_nft_write_fast_back(FILE *out, const struct rules_plan *plans)
 {
 	const struct rules_config *config = plans[0].config;
-	char action[64];
+	const unsigned int fast = rules_label_fast(config);
+	char action[80];
 
 	if (!config->label || config->placement == PLACEMENT_POSTNAT)
 		return;
-	fprintf(out, "\t\tct label %u goto slow\n", RULES_LABEL_SLOW);
-	snprintf(action, sizeof(action), "%sct label %u accept", config->wan_count ? "" : "ct direction reply ",
-		 rules_label_fast(config));
+	snprintf(action, sizeof(action), "%sct label and (%u | %u) == %u accept", config->wan_count ? "" : "ct direction reply ", fast,
+		 RULES_LABEL_SLOW, fast);
 	write_last_rules(out, config, action);
+}
+
+void rules_nft_write_fast_base(FILE *out, const struct rules_plan *plans)
+{
+	const struct rules_config *config = plans[0].config;
+
+	if (config->label && config->placement == PLACEMENT_FORWARD)
+		fprintf(out, "\t\tct label %u goto slow\n", RULES_LABEL_SLOW);
 }

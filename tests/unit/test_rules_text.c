@@ -302,8 +302,10 @@ static void test_marks(void **state)
 	assert_has(text, "\tchain full {\n\t\toifname \"lan0\" meta mark & 0x300 == 0x0 goto slow\n"
 		   "\t\toifname \"lan1\" meta mark & 0x300 == 0x0 goto slow\n\t\tct label set 127\n\t\tgoto slow\n\t}\n"
 		   "\tchain slow {\n\t\tmeta mark set meta mark | 0x400\n", 1);
-	assert_has(text, "\t\tmeta mark & 0x700 == 0x100 accept\n\t\tmeta mark & 0x300 == 0x100 ct label set 115 accept\n", 1);
-	assert_has(text, "\t\tct label 127 goto slow\n\t\toifname \"lan0\" meta mark & 0x300 == 0x0 ct label 115 accept\n", 1);
+	assert_has(text, "\t\tmeta mark & 0x700 == 0x100 accept\n\t\tmeta mark & 0x300 == 0x100 ct label set 115 accept\n"
+		   "\t\toifname \"lan0\" meta mark & 0x300 == 0x0 ct label and (115 | 127) == 115 accept\n"
+		   "\t\toifname \"lan1\" meta mark & 0x300 == 0x0 ct label and (115 | 127) == 115 accept\n", 1);
+	assert_has(text, "\t\tct label 127 goto slow\n", 1);
 	assert_has(text, "\t\tmeta mark & 0x300 == 0x300 ct label 115 accept\n\t\tct label 115 goto full\n"
 		   "\t\tmeta mark & 0x300 == 0x300 ct label 114 accept\n\t\tct label 114 goto full\n", 1);
 	free(text);
@@ -311,7 +313,7 @@ static void test_marks(void **state)
 	/* Where a program has to vouch for what is let go, nobody has to say that there is none. */
 	config.fastpath.missing = UINT32_MAX;
 	text = print_spec(&config, spec);
-	assert_has(text, "\t\toifname \"lan0\" meta mark & 0x300 == 0x0 ct label 115 accept\n", 1);
+	assert_has(text, "\t\toifname \"lan0\" meta mark & 0x300 == 0x0 ct label and (115 | 127) == 115 accept\n", 1);
 	free(text);
 
 	/* Nothing is for programs. */
@@ -336,7 +338,7 @@ static void test_marks_postnat(void **state)
 	text = print_spec(&config, spec);
 	assert_has(text, "\tchain full {\n\t\toifname \"eth0\" meta mark & 0x300 == 0x0 goto fast\n"
 		   "\t\toifname \"eth1\" meta mark & 0x300 == 0x0 goto fast\n\t\tct label set 127\n\t\tgoto slow\n\t}\n", 1);
-	assert_has(text, "\tchain fast {\n\t\tct label 127 goto slow\n\t\ttcp flags & syn != 0 goto first\n\t\tct label 77 accept\n"
+	assert_has(text, "\tchain fast {\n\t\ttcp flags & syn == 0 ct label and (77 | 127) == 77 accept\n\t\tct label 127 goto slow\n\t\ttcp flags & syn != 0 goto first\n"
 		   "\t\tgoto slow\n\t}\n", 1);
 	assert_has(text, "ct state new tcp option timestamp tsval != 0 ct label set 77 ct label set 126 ct label 126 accept\n", 1);
 	assert_has(text, "\tchain slow {\n\t\tmeta mark set meta mark | 0x400\n\t\ttcp flags & syn != 0 queue flags bypass ", 1);
