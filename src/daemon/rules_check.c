@@ -42,20 +42,22 @@ void rules_measure_iptables(const char *chains, struct rules_size *sum)
 		sum->rules += begins(line, "-A ");
 }
 
-/* Of "pawsd-a4-g1", not of "pawsd-a-p3", which is a bitmap and may be given ranges. */
+/* Of "pawsd-a4-g1", not of "pawsd-a-p3", which is a bitmap and may be given ranges. More may follow behind the name. */
 static bool has_single_entries(const char *name)
 {
-	return strlen(name) > strlen(RULES_SET_PREFIX "a-") && name[strlen(RULES_SET_PREFIX "a")] != '-';
+	const size_t family = strlen(RULES_SET_PREFIX "a");
+
+	return begins(name, RULES_SET_PREFIX) && name[family - 1] && name[family] >= '4' && name[family] <= '6';
 }
 
 void rules_measure_sets(const char *sets, struct rules_size *sum)
 {
-	char name[64];
+	static const char add[] = "add ";
 
+	/* There may be hundreds of thousands, and sscanf() would look for the end of all of them in each line. */
 	for (const char *line = sets; *line; line = behind_line(line)) {
 		sum->sets += begins(line, "create ");
-		if (sscanf(line, "add %63s", name) == 1)
-			sum->entries += has_single_entries(name);
+		sum->entries += begins(line, add) && has_single_entries(line + strlen(add));
 	}
 }
 

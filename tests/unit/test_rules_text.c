@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -363,6 +364,25 @@ static void test_marks_postnat(void **state)
 	free(text);
 }
 
+/* A text is gone through once, however long it is: the square of this one would take minutes. */
+static void test_size_of_many(void **state)
+{
+	enum { MANY = 400000 };
+	static const char line[] = "add pawsd-a4-g1 192.0.2.1\n";
+	char *text = malloc(MANY * (sizeof(line) - 1) + 1);
+	struct rules_size size = {0};
+	const clock_t begin = clock();
+	(void)state;
+
+	assert_non_null(text);
+	for (size_t i = 0; i < MANY; i++)
+		memcpy(text + i * (sizeof(line) - 1), line, sizeof(line));
+	rules_measure_sets(text, &size);
+	assert_int_equal(size.entries, MANY);
+	assert_true(clock() - begin < 5 * CLOCKS_PER_SEC);
+	free(text);
+}
+
 /* What is counted of a text is what a look at the rules will find of it. */
 static void test_size(void **state)
 {
@@ -433,6 +453,7 @@ int main(void)
 		cmocka_unit_test(test_marks),
 		cmocka_unit_test(test_marks_postnat),
 		cmocka_unit_test(test_size),
+		cmocka_unit_test(test_size_of_many),
 		cmocka_unit_test(test_refusals),
 	};
 
