@@ -344,6 +344,21 @@ static void model_read_nft_mark(struct model_rule *rule, char **save)
 	condition->value = (uint32_t)strtoul(model_word(save), NULL, 0);
 }
 
+/* Behind "ct label and": "(113 | 127) == 113", the first and not the second. */
+static void model_read_nft_labels(struct model_rule *rule, char **save)
+{
+	struct model_condition *has = model_condition(rule, HAS_LABEL), *has_not;
+
+	has->label = (uint32_t)strtoul(model_word(save) + 1, NULL, 10);
+	model_word(save); /* | */
+	has_not = model_condition(rule, HAS_LABEL);
+	has_not->label = (uint32_t)strtoul(model_word(save), NULL, 10);
+	has_not->is_negated = true;
+	has->is_nft = has_not->is_nft = true;
+	if (strcmp(model_word(save), "==") != 0 || strtoul(model_word(save), NULL, 10) != has->label)
+		spec_die("labels", "compared otherwise");
+}
+
 static bool model_read_nft_condition(struct model_rule *rule, const char *word, char **save)
 {
 	struct model_condition *condition;
@@ -398,6 +413,10 @@ static bool model_read_nft_condition(struct model_rule *rule, const char *word, 
 			condition = model_condition(rule, IS_HALF_OPEN);
 			condition->is_negated = model_word(save)[0] == '!';
 			model_word(save);
+			return true;
+		}
+		if (strcmp(what, "label") == 0 && strcmp(word, "and") == 0) {
+			model_read_nft_labels(rule, save);
 			return true;
 		}
 		if (strcmp(what, "label") == 0 && strcmp(word, "set") == 0)
