@@ -33,12 +33,38 @@ void fastpath_hook_detach(const struct fastpath_hook *hook);
 /* Words for a program of somebody else's on the same hook; false: there is none. */
 bool fastpath_hook_is_shared(const struct fastpath_hook *hook, char *ret_words, size_t size);
 
+/* ---- fastpath_programs.c ---- */
+
+enum {
+	FASTPATH_SIDES = 2, /* an interface to the clients, and to the servers */
+};
+
+/* Programs have names that begin so, and their build's digest in them. */
+#define FASTPATH_PROGRAM_PREFIX "code_"
+
+/* What is kept by name, opened: descriptors, or -1. Nothing but int. */
+struct fastpath_named {
+	int maps[FASTPATH_MAPS];
+	int policies; /* where the policy in force is */
+	int programs[FASTPATH_SIDES][FASTPATH_WAYS];
+};
+
 /*
- * fastpath_programs.c: the programs, opened; NULL with errno. And what libbpf has complained of first since then, which says more
- * than errno does; "": nothing.
+ * The programs, opened; NULL with errno. And what libbpf has complained of first since then, which says more than errno does; "":
+ * nothing.
  */
 struct bpf_object *fastpath_programs_open(void);
 const char *fastpath_programs_complaint(void);
+
+/* Has the kernel take them, with the maps that are there by name or new ones, and gives names to all. Returns 0, or a negative errno. */
+int fastpath_programs_make(const char *pins, const struct fastpath_sizes *sizes);
+
+/* All there is by name, with programs of this build that look at those maps. False, with nothing open: there is not. */
+bool fastpath_named_open(const char *pins, struct fastpath_named *ret);
+/* The maps alone; false where one is missing. */
+bool fastpath_named_open_maps(const char *pins, struct fastpath_named *ret);
+void fastpath_named_init(struct fastpath_named *ret);
+void fastpath_named_close(struct fastpath_named *named);
 
 /* ---- fastpath_pins.c ---- */
 

@@ -20,16 +20,12 @@
 struct fastpath_kernel {
 	char pins[FASTPATH_PATH_SIZE];
 	int lock; /* of the directory */
-	struct bpf_object *object;
-	int fds[FASTPATH_MAPS];
+	struct fastpath_named named;
 	struct fastpath_owner *owner;
 	struct fastpath_shared *shared;
 	int next_policy; /* a map, or -1 */
 	uint32_t live;	 /* interfaces with programs, by their numbers in the configuration */
 };
-
-/* Where the policy in force is. */
-static const char policies_name[] = "fast_policies";
 
 const char *fastpath_kernel_missing(void)
 {
@@ -51,77 +47,27 @@ __attribute__((format(printf, 2, 3))) static void say_why_not(struct fastpath_ou
 
 /* ---- loading ---- */
 
-static bool set_sizes(struct bpf_object *object, const char *pins, const struct fastpath_sizes *sizes)
+/* Programs of this build that are there already are as good as new ones. */
+static bool load(struct fastpath_kernel *kernel, const struct fastpath_sizes *sizes, bool is_there, struct fastpath_outcome *outcome)
 {
-	struct bpf_map *policies = bpf_object__find_map_by_name(object, policies_name);
-	char path[FASTPATH_PIN_PATH];
-
-	snprintf(path, sizeof(path), "%s/%s", pins, policies_name);
-	if (!policies || bpf_map__set_pin_path(policies, path) < 0)
-		return false;
-
-	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++) {
-		struct bpf_map *shown;
-
-		if (!fastpath_map_is_shown[map])
-			continue;
-		shown = bpf_object__find_map_by_name(object, fastpath_map_names[map]);
-		fastpath_pins_path(pins, map, path);
-		if (!shown || bpf_map__set_max_entries(shown, fastpath_map_entries(map, sizes)) < 0 ||
-		    bpf_map__set_pin_path(shown, path) < 0)
-			return false;
-	}
-	return true;
-}
-
-/* One that the programs do not look at: the one that is there, or a new one. */
-static int open_plain_map(const char *pins, enum fastpath_map map, const struct fastpath_sizes *sizes)
-{
-	const struct bpf_map_create_opts options = {.sz = sizeof(options), .map_flags = BPF_F_MMAPABLE};
-	char path[FASTPATH_PIN_PATH];
-	int fd, error;
-
-	fastpath_pins_path(pins, map, path);
-	fd = bpf_obj_get(path);
-	if (fd >= 0)
-		return fd;
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, fastpath_map_names[map], sizeof(uint32_t), fastpath_map_value_bytes[map],
-			    fastpath_map_entries(map, sizes), &options);
-	if (fd < 0 || bpf_obj_pin(fd, path) == 0)
-		return fd;
-	error = errno;
-	close(fd);
-	errno = error;
-	return -1;
-}
-
-static bool load(struct fastpath_kernel *kernel, const struct fastpath_sizes *sizes, struct fastpath_outcome *outcome)
-{
-	const char *complaint = fastpath_programs_complaint();
 	int error = 0;
 
-	kernel->object = fastpath_programs_open();
-	if (!kernel->object || !set_sizes(kernel->object, kernel->pins, sizes)) {
-		say_why_not(outcome, "the programs that pawsd was built with cannot be used: %s", complaint);
-		return false;
+	if (!is_there || !fastpath_named_open(kernel->pins, &kernel->named)) {
+		error = fastpath_programs_make(kernel->pins, sizes);
+		if (error == 0 && !fastpath_named_open(kernel->pins, &kernel->named))
+			error = -ENOENT;
 	}
-	error = bpf_object__load(kernel->object);
-	for (enum fastpath_map map = 0; error == 0 && map < FASTPATH_MAPS; map++) {
-		if (fastpath_map_is_shown[map])
-			kernel->fds[map] = bpf_object__find_map_fd_by_name(kernel->object, fastpath_map_names[map]);
-		else
-			kernel->fds[map] = open_plain_map(kernel->pins, map, sizes);
-		if (kernel->fds[map] < 0)
+	if (error == 0) {
+		kernel->owner = fastpath_pins_map(kernel->named.maps[FASTPATH_MAP_OWNER], sizeof(*kernel->owner));
+		kernel->shared = fastpath_pins_map(kernel->named.maps[FASTPATH_MAP_SHARED], sizeof(*kernel->shared));
+		if (!kernel->owner || !kernel->shared)
 			error = -errno;
 	}
-	kernel->owner = error ? NULL : fastpath_pins_map(kernel->fds[FASTPATH_MAP_OWNER], sizeof(*kernel->owner));
-	kernel->shared = error ? NULL : fastpath_pins_map(kernel->fds[FASTPATH_MAP_SHARED], sizeof(*kernel->shared));
-	if (error == 0 && (!kernel->owner || !kernel->shared))
-		error = -errno;
 	if (error == -EPERM)
 		say_why_not(outcome, "the kernel does not allow it: pawsd needs CAP_BPF and CAP_PERFMON, and the system call bpf");
 	else if (error)
-		say_why_not(outcome, "the kernel does not take the programs: %s%s%s", strerror(-error), complaint[0] ? ": " : "", complaint);
+		say_why_not(outcome, "the kernel does not take the programs: %s%s%s", strerror(-error),
+			    fastpath_programs_complaint()[0] ? ": " : "", fastpath_programs_complaint());
 	return error == 0;
 }
 
@@ -153,8 +99,7 @@ static struct fastpath_kernel *make(const struct config *config, int lock)
 	kernel->lock = lock;
 	kernel->next_policy = -1;
 	snprintf(kernel->pins, sizeof(kernel->pins), "%s", fastpath->pins);
-	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++)
-		kernel->fds[map] = -1;
+	fastpath_named_init(&kernel->named);
 	return kernel;
 }
 
@@ -168,12 +113,7 @@ static void stop_programs(const struct config *config)
 /* What an earlier process has left, stopped, for the flows in it. */
 static void use_leftover(struct fastpath_kernel *kernel, struct fastpath_outcome *outcome)
 {
-	char path[FASTPATH_PIN_PATH];
-
-	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++) {
-		fastpath_pins_path(kernel->pins, map, path);
-		kernel->fds[map] = bpf_obj_get(path);
-	}
+	fastpath_named_open_maps(kernel->pins, &kernel->named);
 	outcome->has_memory = outcome->is_old = outcome->is_to_go = true;
 }
 
@@ -236,7 +176,7 @@ static bool carry_over(const struct fastpath_kernel *kernel, const struct fastpa
 	for (enum fastpath_map map = 0; good && map < FASTPATH_MAPS; map++) {
 		if (!carried->memory.maps[map])
 			continue;
-		to.maps[map] = fastpath_pins_map(kernel->fds[map], fastpath_map_bytes(map, sizes));
+		to.maps[map] = fastpath_pins_map(kernel->named.maps[map], fastpath_map_bytes(map, sizes));
 		good = to.maps[map] != NULL;
 	}
 	if (good) {
@@ -263,7 +203,7 @@ static struct fastpath_kernel *open_wanted(const struct config *config, int lock
 	}
 	if (leftover == LEFT_OTHER)
 		clear_away(config, &outcome->sizes, &carried);
-	if (load(kernel, &outcome->sizes, outcome)) {
+	if (load(kernel, &outcome->sizes, leftover == LEFT_FITTING, outcome)) {
 		outcome->has_memory = true;
 		outcome->is_old = leftover == LEFT_FITTING;
 		outcome->is_carried = carry_over(kernel, &outcome->sizes, &carried);
@@ -337,7 +277,7 @@ bool fastpath_kernel_names(const struct config *config, struct slot_names *ret)
 
 const int *fastpath_kernel_fds(const struct fastpath_kernel *kernel)
 {
-	return kernel->fds;
+	return kernel->named.maps;
 }
 
 /* In what follows `interface` is a number in the configuration. */
@@ -358,17 +298,15 @@ static void detach(struct fastpath_kernel *kernel, const struct config *config, 
 static bool attach(struct fastpath_kernel *kernel, const struct config *config, size_t interface, uint32_t index, bool *ret_tcx,
 		   char *ret_words, size_t size)
 {
-	static const char *const programs[2][FASTPATH_WAYS] = {{"lan_ingress", "lan_egress"}, {"wan_ingress", "wan_egress"}};
 	const struct fastpath_interface *where = &config->rules.fastpath.interfaces[interface];
 	struct fastpath_hook hook = {.pins = kernel->pins, .interface = where->name, .index = index, .was_there = kernel->live >> interface & 1};
 
 	/* What is for the last program is let go by the rules once the first one has seen what comes the other way: that is the last to come. */
 	for (int way = FASTPATH_WAYS - 1; way >= 0; way--) {
-		const struct bpf_program *program = bpf_object__find_program_by_name(kernel->object, programs[where->is_wan][way]);
 		int result;
 
 		hook.way = (enum fastpath_way)way;
-		result = fastpath_hook_attach(&hook, bpf_program__fd(program), ret_words, size);
+		result = fastpath_hook_attach(&hook, kernel->named.programs[where->is_wan][way], ret_words, size);
 
 		if (result < 0) {
 			detach(kernel, config, interface);
@@ -469,8 +407,7 @@ void fastpath_kernel_use_policy(struct fastpath_kernel *kernel, bool is_good)
 
 	if (kernel->next_policy < 0)
 		return;
-	if (is_good && bpf_map_update_elem(bpf_object__find_map_fd_by_name(kernel->object, policies_name), &zero, &kernel->next_policy,
-					   BPF_ANY) < 0)
+	if (is_good && bpf_map_update_elem(kernel->named.policies, &zero, &kernel->next_policy, BPF_ANY) < 0)
 		log_error("the fast path goes by the policy before: %s", strerror(errno));
 	close(kernel->next_policy);
 	kernel->next_policy = -1;
@@ -488,10 +425,7 @@ void fastpath_kernel_close(struct fastpath_kernel *kernel, bool is_end)
 		munmap(kernel->owner, sizeof(*kernel->owner));
 	if (kernel->shared)
 		munmap(kernel->shared, sizeof(*kernel->shared));
-	for (enum fastpath_map map = 0; map < FASTPATH_MAPS; map++)
-		if (kernel->fds[map] >= 0 && !(kernel->object && fastpath_map_is_shown[map]))
-			close(kernel->fds[map]);
-	bpf_object__close(kernel->object);
+	fastpath_named_close(&kernel->named);
 	close(kernel->lock);
 	free(kernel);
 }

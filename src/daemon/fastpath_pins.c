@@ -206,12 +206,14 @@ void fastpath_pins_stop(const char *pins)
 
 void fastpath_pins_remove(const char *pins, bool with_directory)
 {
+	static const char *const kinds[] = {"fast_", "link_", FASTPATH_PROGRAM_PREFIX};
 	DIR *directory = opendir(pins);
 	struct dirent *entry;
 
 	while (directory && (entry = readdir(directory))) {
-		if (strncmp(entry->d_name, "fast_", 5) == 0 || strncmp(entry->d_name, "link_", 5) == 0)
-			unlinkat(dirfd(directory), entry->d_name, 0);
+		for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+			if (strncmp(entry->d_name, kinds[i], strlen(kinds[i])) == 0)
+				unlinkat(dirfd(directory), entry->d_name, 0);
 	}
 	if (directory)
 		closedir(directory);

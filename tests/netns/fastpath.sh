@@ -97,7 +97,20 @@ connects_are_good() {
 	[ "$(jq '.attempts - .ok + .second_syn' "$WORK/connects")" = 0 ] && [ "$(jq .ok "$WORK/connects")" -gt 100 ]
 }
 
-links() { in_ns "$GW" "$TOOLS/progids" lan0; }
+# links: the numbers of the programs at the interface, which none may outlive.
+links() {
+	local way
+	for way in ingress egress; do
+		in_ns "$GW" bpftool -j link show pinned "$PAWSD_BPF/pawsd/link_lan0_$way" | jq .prog_id
+	done | tee -a "$WORK/programs"
+}
+no_program_lives() {
+	local id
+	[ -s "$WORK/programs" ] || return 1
+	while read -r id; do
+		! bpftool prog show id "$id" >/dev/null 2>&1 || return 1
+	done <"$WORK/programs"
+}
 
 # known_again N: flows of before, as pawsd has said at its start.
 known_again() {
@@ -106,6 +119,8 @@ known_again() {
 }
 
 away() {
+	local ids
+	ids=$(links)
 	watch_start
 	crowd_start
 	connects_start
@@ -114,6 +129,7 @@ away() {
 	sleep "$AWAY_S" # that is what is tested
 	pawsd_up "$WORK/pawsd.conf"
 	check "after $AWAY_S s without pawsd it knows the flows" known_again "$CONNECTIONS"
+	check "and goes on with the programs that are there" [ "$(links)" = "${ids:-none}" ]
 	check "new connections went on meanwhile" finish "$CONNECTS"
 	check "all of them with their first SYN" connects_are_good
 	check "the transfers end well" finish "$CROWD"
@@ -158,8 +174,7 @@ marks_lost() {
 # --- what is left, and what hinders ----------------------------------------------------------
 
 programs_gone() {
-	[ ! -e "$PAWSD_BPF/pawsd" ] && [ -z "$(in_ns "$GW" tc qdisc show dev lan0 | grep clsact)" ] &&
-		[ -z "$(in_ns "$GW" bpftool net show dev lan0 | grep lan_)" ]
+	[ ! -e "$PAWSD_BPF/pawsd" ] && [ -z "$(in_ns "$GW" tc qdisc show dev lan0 | grep clsact)" ] && wait_until 5 no_program_lives
 }
 
 # hindered WORDS: with enabled = yes pawsd does not start, and says why; with auto it says so and goes on without.
@@ -225,6 +240,7 @@ changes() {
 	pawsd_up "$WORK/pawsd.conf"
 	check "an interface that is not there" grep -q 'warning: no fast path for one of its interfaces: lan9 is not there' "$WORK/pawsd.log"
 	check "the other has programs" interfaces_are 1 1
+	links >/dev/null
 	ip -n "$GW" link add lan9 type veth peer name lan9p
 	check "it comes" interfaces_are_soon 2 0
 	ip -n "$GW" link del lan9
@@ -290,6 +306,7 @@ moves() {
 	local CONNECTIONS=200
 	sed -i 's/^on_stop = .*/on_stop = keep/' "$WORK/pawsd.conf"
 	pawsd_up "$WORK/pawsd.conf"
+	links >/dev/null
 	restart "switched off" 's/^enabled = .*/enabled = no/'
 	check "switched off: no program, no name is left" programs_gone
 	restart "switched on" 's/^enabled = .*/enabled = yes/'
@@ -297,10 +314,32 @@ moves() {
 	restart "a larger table" '$a[flows]\nmax = 524288'
 	check "a larger table: that is said" grep -q 'another version.s, or for another .flows. max: .* its flows taken over' "$WORK/pawsd.log"
 	check "a larger table: the programs rewrite" rewritten_by programs
+	check "programs of another build are replaced" build_has_changed other
+	check "programs without a name, too" build_has_changed gone
+	check "another build: the programs rewrite" rewritten_by programs
 	sed -i 's/^on_stop = .*/on_stop = remove/' "$WORK/pawsd.conf"
 	check "a reload" pawsctl reload
 	check "pawsd stops" pawsd_stop
 	check "and leaves nothing" programs_gone
+}
+
+# Programs that another build of pawsd has left, or somebody's other ones under the names of ours: all are made anew, flows stay.
+names_of_programs() { find "$PAWSD_BPF/pawsd" -name 'code_*' -printf '%f\n' | sort; }
+build_has_changed() {
+	local ids name names
+	ids=$(links) names=$(names_of_programs)
+	kill -KILL "$PAWSD_PID"
+	wait "$PAWSD_PID" 2>/dev/null || true
+	[ "$(wc -l <<<"$names")" = 4 ] || return 1
+	for name in $names; do
+		case $1 in
+		other) mv "$PAWSD_BPF/pawsd/$name" "$PAWSD_BPF/pawsd/code_0123456789abcdef_${name#code_*_}" ;;
+		gone) rm "$PAWSD_BPF/pawsd/$name" ;;
+		esac
+	done
+	pawsd_start "$WORK/pawsd.conf" || return 1
+	names_of_programs
+	[ "$(names_of_programs)" = "$names" ] && [ "$(links)" != "$ids" ] && [ -n "$(links)" ]
 }
 
 net_up
