@@ -187,6 +187,7 @@ pawsd_up "$WORK/pawsd.conf"
 watch_start
 crowd_start
 kill -KILL "$PAWSD_PID"
+wait "$PAWSD_PID" 2>/dev/null || true # its queues are free when it is gone
 check "a process dies with packets in its hands, the next goes on" dies_with_packets
 check "it has dropped them" wait_until 5 nothing_waits
 check "$CONNECTIONS transfers end well" finish "$CROWD"
