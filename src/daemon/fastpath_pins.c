@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <net/if.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -15,6 +16,11 @@
 #include <unistd.h>
 
 #include "fastpath_internal.h"
+
+enum {
+	LOCK_TRIES = 40,
+	LOCK_WAIT_MS = 50,
+};
 
 /* ---- names ---- */
 
@@ -28,6 +34,17 @@ static bool is_of_bpf(const char *path)
 	struct statfs status;
 
 	return statfs(path, &status) == 0 && (unsigned long)status.f_type == BPF_FS_MAGIC;
+}
+
+/* The helper of a pawsd that has just ended may be there for a moment longer. */
+static bool take_lock(int fd)
+{
+	for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
+		if (errno != EWOULDBLOCK || tries == LOCK_TRIES)
+			return false;
+		poll(NULL, 0, LOCK_WAIT_MS);
+	}
+	return true;
 }
 
 int fastpath_pins_lock(const char *pins, bool is_made, char *ret_words, size_t size)
@@ -49,7 +66,7 @@ int fastpath_pins_lock(const char *pins, bool is_made, char *ret_words, size_t s
 		snprintf(ret_words, size, "[fastpath] pins = %s: in no file system of type bpf; allowed: a directory in one (mount -t bpf)", pins);
 		if (is_new)
 			rmdir(pins);
-	} else if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	} else if (!take_lock(fd)) {
 		snprintf(ret_words, size, "[fastpath] pins = %s: in use by another pawsd; allowed: a directory of its own", pins);
 	} else {
 		return fd;
