@@ -85,15 +85,22 @@ f2_reuse() {
 }
 
 # case_run CASE FAMILY without|with COUNT: prints tcpload's line. The half decides the server's
-# ports: pawsd cannot know what TIME_WAITs there are from before it was started.
+# ports: pawsd cannot know what TIME_WAITs there are from before it was started. Clients have
+# source ports of their own but for F2: else two now and then are one four-tuple, which is F2.
 case_run() {
 	local server port=80 base=10000
 	server=$(case_server "$1")
 	[ "$3" = without ] || port=81 base=20000
 	case $1 in
-	F1-*) load --from "$(clients "$2")" --to "$(endpoint "$2" "$server" $port)" --count "$4" --concurrency 5 ;;
+	F1-*)
+		load --from "$(clients "$2")" --source-port 40000 --to "$(endpoint "$2" "$server" $port)" --count "$4" \
+			--concurrency 5
+		;;
 	F2*) f2_reuse "$2" "$server" $base "$4" ;;
-	F3) load --from "$(clients "$2")" --to "$(endpoint "$2" "$server" $port)" --count "$4" --concurrency "$4" ;;
+	F3)
+		load --from "$(clients "$2")" --source-port 40000 --to "$(endpoint "$2" "$server" $port)" --count "$4" \
+			--concurrency "$4"
+		;;
 	esac || [ $? = 1 ]
 }
 

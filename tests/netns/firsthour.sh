@@ -28,10 +28,13 @@ is_suspected() {
 
 # nothing_else SERVER FINDING: is found of that server.
 nothing_else() {
-	local family
+	local family found
 	for family in 4 6; do
-		[ "$(jq -r --arg a "$(server_addr $family "$1")" '.servers[] | select(.address == $a) | .findings[].finding' \
-			"$WORK/suspects.json" | sort -u)" = "$2" ] || return 1
+		found=$(jq -r --arg a "$(server_addr $family "$1")" '.servers[] | select(.address == $a) | .findings[].finding' \
+			"$WORK/suspects.json" | sort -u)
+		[ "$found" = "$2" ] && continue
+		diag "IPv$family: found ${found:-nothing}: $(jq -c . "$WORK/suspects.json")"
+		return 1
 	done
 }
 

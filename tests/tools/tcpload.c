@@ -6,7 +6,8 @@
  *           [--concurrency N] [--timeout-ms N] [--gap-ms N] [--bytes N] [--close server|client]
  *           [--json] [--log FILE] [--lost FILE]
  *
- * Attempt i goes from the i-th --from address to the i-th --to endpoint, both round and round.
+ * Attempt i goes from the i-th --from address to the i-th --to endpoint, both round and round; from port PORT + i, so that
+ * behind a NAT that keeps ports no two have the same four-tuple, or from one that the kernel chooses.
  * An attempt is ok when connect() succeeds within the time-out and the answer's content is
  * right. second_syn counts the ok ones for which one SYN was not enough, by the socket's own
  * count of retransmissions (tcpi_total_retrans) right after connect(). The times are those of
@@ -128,7 +129,7 @@ static void attempt_bind(const struct attempt *attempt, const struct load_addr *
 		return;
 	}
 	if (config.source_port) {
-		load_set_port(&from, config.source_port);
+		load_set_port(&from, (uint16_t)(config.source_port + attempt->number % (65536u - config.source_port)));
 		setsockopt(attempt->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	} else {
 		setsockopt(attempt->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
