@@ -173,7 +173,7 @@ int fastpath_programs_make(const char *pins, const struct fastpath_sizes *sizes)
 /* Somebody may have put other maps in the place of those that the program was made with. */
 static bool looks_at(int program, int map)
 {
-	uint32_t ids[MAPS_OF_A_PROGRAM];
+	uint32_t ids[MAPS_OF_A_PROGRAM] = {0};
 	struct bpf_prog_info info = {.nr_map_ids = MAPS_OF_A_PROGRAM, .map_ids = (uint64_t)(uintptr_t)ids};
 	struct bpf_map_info wanted = {0};
 	uint32_t info_len = sizeof(info), wanted_len = sizeof(wanted);
