@@ -238,7 +238,7 @@ fast_path() {
 	check "$name, upgrade: they are rewritten" wait_until 20 moves_on "$(counted "" out_rewritten)"
 	transfers_end "$name, upgrade: transfer"
 	check "$name, upgrade: nothing went by" [ "$(counted "" synack_unknown midstream_out midstream_in)" = 0 ]
-	check "$name, upgrade: programs are there once" [ "$(programs | wc -l)" = 2 ]
+	check "$name, upgrade: programs are there once" [ "$(programs | wc -l)" = 4 ]
 	unhurt "$name, upgrade"
 	few_queued "$name, upgrade"
 	fast_removed "$name, remove"
@@ -246,8 +246,9 @@ fast_path() {
 	config_fast "on_stop = keep"
 	check "$name, on_stop = keep: it starts" systemctl start pawsd
 	check "$name, on_stop = keep: programs at an interface" status_says 1
+	kept >"$WORK/kept"
 	check "$name, on_stop = keep: it stops" systemctl stop pawsd
-	check "$name, on_stop = keep: programs stay" [ "$(programs | wc -l)" = 2 ]
+	check "$name, on_stop = keep: programs stay" is_kept
 	fast_removed "$name, on_stop = keep, remove"
 	rm $DROPIN
 	rmdir ${DROPIN%/*}
@@ -262,7 +263,8 @@ fast_removed() {
 	check "$1: apt removes pawsd" apt remove pawsd
 	is_removed "$1"
 	check "$1: no program, no name, no clsact is left" nothing_of_it_left
-	check "$1: nor a directory for them" fails ls -d $PINS /run/pawsd-bpf
+	check "$1: nor a directory for them" fails ls -d $PINS
+	check "$1: nor what stands in for it" fails ls -d /run/pawsd-bpf
 }
 
 # ---- remove ----------------------------------------------------------------------------------

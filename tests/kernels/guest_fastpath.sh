@@ -84,19 +84,21 @@ nothing_of_it_left() {
 
 # kept: what outlives pawsd, by the kernel's numbers.
 kept() {
-	local name type
-	for name in "$PINS"/{fast,link}_*; do
+	local name
+	local -A types=([fast]=map [code]=prog [link]=link)
+	for name in "$PINS"/{fast,code,link}_*; do
 		[ -e "$name" ] || continue
-		type=${name##*/} type=${type%%_*}
-		printf '%s ' "${name##*/}"
-		bpftool "${type/fast/map}" show pinned "$name" | sed -n '1s/:.*//p'
+		name=${name##*/}
+		printf '%s ' "$name"
+		bpftool "${types[${name%%_*}]}" show pinned "$PINS/$name" | sed -n '1s/:.*//p'
 	done
 }
-# is_kept: all of it, among that links where the kernel has links.
+# is_kept: all of it, among that a program for each side and way, and links where the kernel has links.
 is_kept() {
 	kept >"$WORK/kept.now"
 	cat "$WORK/kept.now"
-	[ "$(grep -c '^fast_.* [0-9]*$' "$WORK/kept.now")" -ge 10 ] && cmp "$WORK/kept" "$WORK/kept.now" || return 1
+	[ "$(grep -c '^fast_.* [0-9]*$' "$WORK/kept.now")" -ge 10 ] && [ "$(grep -c '^code_.* [0-9]*$' "$WORK/kept.now")" = 4 ] &&
+		cmp "$WORK/kept" "$WORK/kept.now" || return 1
 	! has_tcx || [ "$(grep -c "^link_${SIDE}0_.* [0-9]*$" "$WORK/kept.now")" = 2 ]
 }
 
