@@ -458,10 +458,8 @@ int main(void)
 	void *state = NULL;
 
 	open_front(&state, FRONT_LAN);
-	if (!front) {
-		puts("1..1\nok 1 - programs # SKIP they cannot be loaded here");
-		return 0;
-	}
+	if (!front)
+		return end_without_front();
 	make_network();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

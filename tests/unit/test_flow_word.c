@@ -7,13 +7,15 @@
 #include "engine_world.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #include "plain.h"
 #include "seq.h"
 
 enum {
 	ROUNDS = 60000,
-	TURNS = 2000, /* of the other, at least */
+	MEETINGS = ROUNDS / 4, /* rounds in which the other did something as well: at least so many, where processors are to be had, */
+	MEETING_MOST_S = 3,    /* or for so long */
 	LOOKS = 20, /* how often it is looked whether what was done stays done */
 	OLD_S = 1000000,
 	NOW_S = OLD_S + 10000,
@@ -96,15 +98,30 @@ static void *change_own_flag(void *context)
 	return NULL;
 }
 
+static bool have_met_enough(uint32_t meetings, time_t begun_s)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return meetings >= MEETINGS || now.tv_sec - begun_s > MEETING_MOST_S;
+}
+
 static void run_beside(void *(*other)(void *), void *context, void (*own)(void))
 {
 	pthread_t thread;
+	struct timespec start;
+	uint32_t meetings = 0;
 
+	clock_gettime(CLOCK_MONOTONIC, &start);
 	assert_int_equal(pthread_create(&thread, NULL, other, context), 0);
 	while (!__atomic_load_n(&turns, __ATOMIC_RELAXED))
 		sched_yield();
-	for (uint32_t i = 0; i < ROUNDS || __atomic_load_n(&turns, __ATOMIC_RELAXED) < TURNS; i++)
+	for (uint32_t i = 0; i < ROUNDS || !have_met_enough(meetings, start.tv_sec); i++) {
+		uint32_t before = __atomic_load_n(&turns, __ATOMIC_RELAXED);
+
 		own();
+		meetings += __atomic_load_n(&turns, __ATOMIC_RELAXED) != before;
+	}
 	__atomic_store_n(&is_over, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
 	assert_int_equal(problems, 0);
@@ -231,6 +248,24 @@ static void test_newest(void **state)
 	run_beside(raise_by_sending, NULL, raise_more);
 }
 
+/* Whoever has looked before somebody else has changed it ends nothing. */
+static void test_stale_look(void **state)
+{
+	uint64_t word;
+
+	(void)state;
+	open_flow();
+	word = flow->word;
+	flow_set_flags(flow, FLOW_WENT_BACK);
+	assert_false(flow_table_remove_if(&world.engine.table, flow, word));
+	assert_int_equal(flow->state, FLOW_SYN_SENT);
+	assert_true(flow->flags & FLOW_WENT_BACK);
+	assert_int_equal(world.engine.table.used, 1);
+	assert_true(flow_table_remove_if(&world.engine.table, flow, flow->word));
+	assert_int_equal(flow->state, FLOW_FREE);
+	assert_int_equal(world.engine.table.used, 0);
+}
+
 /* As src/bpf/handshakes.h, fast_syn(): a SYN takes the place of an ended flow, once in each round. */
 static void *begin_anew(void *context)
 {
@@ -259,11 +294,14 @@ static void test_sweep(void **state)
 {
 	struct engine *engine = &world.engine;
 	pthread_t thread;
+	struct timespec start;
+	uint32_t meetings = 0;
 
 	(void)state;
+	clock_gettime(CLOCK_MONOTONIC, &start);
 	open_flow();
 	assert_int_equal(pthread_create(&thread, NULL, begin_anew, NULL), 0);
-	for (uint32_t round = 1; round <= ROUNDS; round++) {
+	for (uint32_t round = 1; round <= ROUNDS || !have_met_enough(meetings, start.tv_sec); round++) {
 		uint32_t before = renewed;
 
 		atomic_store(&flow->last_seen_s, OLD_S);
@@ -274,6 +312,7 @@ static void test_sweep(void **state)
 		for (uint32_t wait = test_random(600); wait > 0; wait--)
 			atomic_load(&turns);
 		engine_sweep(engine, 1, world.tick); /* that place */
+		meetings += __atomic_load_n(&turns, __ATOMIC_RELAXED) == round;
 		while (__atomic_load_n(&turns, __ATOMIC_ACQUIRE) != round)
 			sched_yield();
 		assert_int_equal(flow->state, renewed != before ? FLOW_SYN_SENT : FLOW_FREE);
@@ -296,6 +335,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_states, begin, end),
 		cmocka_unit_test_setup_teardown(test_blocks, begin, end),
 		cmocka_unit_test_setup_teardown(test_newest, begin, end),
+		cmocka_unit_test_setup_teardown(test_stale_look, begin, end),
 		cmocka_unit_test_setup_teardown(test_sweep, begin, end),
 	};
 
