@@ -6,6 +6,7 @@
 
 #include "policy_random.h"
 #include "rules_expect.h"
+#include "rules_model_nft.h"
 #include "rules_model_text.h"
 #include "rules_print.h"
 

@@ -255,15 +255,11 @@ static void test_noise(void **state)
 			fail_msg("no packet ended under %s", reason_table[i].name);
 }
 
-enum {
-	SPOILT = 5000, /* no destination's slot */
-};
-
 /* Another process takes the flows over: gauges move with the destinations' slots. */
 static void test_adopt(void **state)
 {
 	static struct engine_world world;
-	static uint16_t slots[2 * SPOILT]; /* where nobody should look there is another destination */
+	static uint16_t slots[DESTINATION_SLOTS + 1] = {[DESTINATION_SLOTS] = WORLD_SLOT_STRIP}; /* where nobody should look */
 	static struct counters before;
 	uint64_t secret[2] = {7, 8};
 	uint32_t adopted = 0;
@@ -278,8 +274,6 @@ static void test_adopt(void **state)
 		adopted += world.engine.table.used;
 		for (uint16_t i = 0; i < DESTINATION_SLOTS; i++)
 			slots[i] = (uint16_t)(i < WORLD_SLOTS ? ((uint32_t)i * 3 + 1) % (uint32_t)WORLD_SLOTS : (uint32_t)i);
-		for (uint32_t i = DESTINATION_SLOTS; i < 2 * SPOILT; i++)
-			slots[i] = WORLD_SLOT_STRIP;
 		if (round % 2) /* a destination that is gone */
 			slots[WORLD_SLOT_REWRITE] = SLOT_NONE;
 		before = *world.counters;
@@ -288,7 +282,7 @@ static void test_adopt(void **state)
 				spoilt = 1;
 				before.flows[world.flows[i].slot][world.flows[i].state]--;
 				lost[world.flows[i].state]++;
-				world.flows[i].slot = SPOILT;
+				world.flows[i].slot = DESTINATION_SLOTS;
 			}
 		memset(world.counters, 0, sizeof(*world.counters));
 		flow_table_init(&world.engine.table, world.flows, world.index, world.capacity, secret);
