@@ -134,4 +134,14 @@ static inline void world_check(const struct engine_world *world)
 			assert_int_equal(world->counters->flows[slot][s], found[slot][s]);
 }
 
+/* A reason that has not come up, REASON_COUNT if all have; one is the kernel's programs' alone. */
+static inline int world_missing_reason(const uint64_t seen[REASON_COUNT])
+{
+	int i = 0;
+
+	while (i < REASON_COUNT && (seen[i] || i == REASON_OUT_DROPPED))
+		i++;
+	return i;
+}
+
 #endif

@@ -232,7 +232,8 @@ static void test_noise(void **state)
 
 	(void)state;
 	memset(reasons_seen, 0, sizeof(reasons_seen));
-	for (int round = 0; round < 300; round++) {
+	/* A run in which some reason never came up would not have tested it: one may need some more. */
+	for (int round = 0; round < 300 || (world_missing_reason(reasons_seen) < REASON_COUNT && round < 3000); round++) {
 		world_make(&world, round % 3 ? 300 : 5, test_random64() >> 24);
 		world.engine.client_most.flows = round % 4 ? 0 : 4;
 		world.engine.clock.base = (uint32_t)test_random64();
@@ -249,10 +250,8 @@ static void test_noise(void **state)
 		world_check(&world);
 		world_free(&world);
 	}
-	/* a run in which some reason never came up would not have tested it; one is the kernel's programs' alone */
-	for (int i = 0; i < REASON_COUNT; i++)
-		if (!reasons_seen[i] && i != REASON_OUT_DROPPED)
-			fail_msg("no packet ended under %s", reason_table[i].name);
+	if (world_missing_reason(reasons_seen) < REASON_COUNT)
+		fail_msg("no packet ended under %s", reason_table[world_missing_reason(reasons_seen)].name);
 }
 
 /* Another process takes the flows over: gauges move with the destinations' slots. */
