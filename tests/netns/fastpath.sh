@@ -150,6 +150,7 @@ marks_lost() {
 	local family
 	for family in 4 6; do xt "$GW" $family -t mangle -A PREROUTING -i lan0 -j MARK --set-mark 7; done
 	net_offload off
+	check "marks taken away: nothing of before is on its way" wait_until 10 is_settled
 	capture_start lost
 	for family in 4 6; do
 		check "marks taken away, IPv$family: connections" \
