@@ -31,6 +31,10 @@
  * served by this kind before has been cut off. A bare SYN that is never sent again is a flood's or a scanner's, and tells
  * nothing. And each port is judged by itself.
  *
+ * A dead server drops them all, and more and more of them are older, for what it may remember only grows. So an older or bare SYN
+ * counts as dropped once the server has answered somebody since, within the minute for which it remembers; or in the end, if no
+ * newer or plain one has gone without an answer since the last one.
+ *
  * Evidence fades: all counts are halved every two hours.
  */
 
@@ -66,6 +70,8 @@ extern const char *const syn_kind_names[SYN_KIND_COUNT];
 	X(FOREIGN_RESET, "foreign_tsecr_reset", "of those, the ones that the client answered with RST") \
 	X(FOREIGN_REPAIRED, "foreign_tsecr_repaired", "of those, the ones that pawsd has repaired") \
 	X(ZERO, "zero_timestamps", "SYN/ACK with TSval 0 and TSecr 0, which every client takes") \
+	X(SILENT, "silent", \
+	  "SYN with an older TSval, or with none, that had no answer, as nobody else had: that tells nothing") \
 	X(SERVER_FIRST, "closed_first", "connection that the server closed first: it may remember its TSval")
 
 enum sign {
@@ -157,8 +163,10 @@ struct server_evidence {
 	struct addr client; /* all zero: the clients together */
 	uint64_t first_tick, last_tick; /* last_tick 0: the place is free */
 	uint64_t halved_tick, suspicious_tick; /* suspicious_tick: of the last SYN that it may drop, 0: none */
+	uint64_t answered_tick, unanswered_tick; /* when a SYN had an answer last; when one left that had none without a reason; 0: none */
 	uint32_t syns[SYN_KIND_COUNT][2]; /* connections' tries, by kind: [0] without an answer, [1] answered */
 	struct client_set clients[SYN_KIND_COUNT][2]; /* whose they were */
+	struct client_set silent[SYN_KIND_COUNT];     /* whose were without an answer that is counted in SIGN_SILENT, or was */
 	struct client_set returned[SYN_KIND_COUNT];   /* of those without an answer, who had one later on, to a SYN of another kind */
 	uint32_t signs[SIGN_COUNT];
 	uint32_t example_count[FINDING_COUNT];
@@ -171,6 +179,14 @@ struct server_memory {
 	struct addr client; /* all zero: the clients together */
 	uint32_t tsval;
 	uint64_t tick; /* 0: the place is free */
+};
+
+/* A SYN that the server may have dropped for its TSval, or may be dead. */
+struct silent_syn {
+	uint64_t tick; /* 0: none */
+	uint64_t serial;
+	uint32_t left, behind; /* its TSval, and what that was older than */
+	uint8_t kind;
 };
 
 /* A handshake that is under way, or was lately. */
@@ -186,6 +202,7 @@ struct attempt {
 	bool has_ts, is_answered, is_challenged, is_foreign, is_repeated;
 	uint8_t challenge;	  /* what was counted of it: enum sign */
 	uint32_t behind; /* what the last SYN was older than */
+	struct silent_syn silent; /* without an answer, which is not counted yet */
 };
 
 /* How fast a client's clock runs, by its connections of ten seconds and more. */

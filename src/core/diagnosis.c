@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Gathers evidence about servers: diagnosis.h. What it comes to is in diagnosis_judge.c. */
+/* What packets tell about servers: diagnosis.h. It is counted in diagnosis_evidence.c; what it comes to is in diagnosis_judge.c. */
 #include "diagnosis_internal.h"
 
-#include "hash.h"
 #include "packet.h"
 #include "seq.h"
 
 enum {
 	STAMP_SURE_MS = 59000,	/* a stamp's 60 s are whole seconds of the server's clock, */
-	STAMP_GONE_MS = 61000,	/* so that in between nobody can tell */
+	STAMP_GONE_MS = DIAGNOSIS_STAMP_GONE_MS, /* so that in between nobody can tell */
 	NO_ANSWER_MS = 3000,	/* a SYN that has had no answer for so long has none */
 	ATTEMPT_KEEP_MS = 130000, /* for a late answer, or the next SYN: as long as Linux tries by default */
 	MEANWHILE_MS = 15000,	/* so long after one that it may drop a SYN tells what it does otherwise */
@@ -18,120 +17,10 @@ enum {
 	DATA_MOST = 65536,	/* in a SYN (RFC 7413), which its answer acknowledges */
 };
 
-
 void diagnosis_init(struct diagnosis *diagnosis, uint64_t secret)
 {
 	memset(diagnosis, 0, sizeof(*diagnosis));
 	diagnosis->secret = secret;
-}
-
-/* ---- evidence ---- */
-
-static void tell(const struct diagnosis *diagnosis, enum finding finding, const struct example *example, bool is_taken_back)
-{
-	if (diagnosis->on_evidence)
-		diagnosis->on_evidence(diagnosis->context, finding, example, is_taken_back);
-}
-
-/* The attempt shows it; `answer` is the serial of what came, `other` its TSecr, or what the SYN was behind. */
-static void add_example(const struct diagnosis *diagnosis, struct server_evidence *server, enum finding finding,
-			const struct attempt *attempt, uint64_t answer, uint32_t other)
-{
-	struct example *example = &server->examples[finding][server->example_count[finding]++ % DIAGNOSIS_EXAMPLES];
-
-	*example = (struct example){
-		.ends = attempt->ends,
-		.tick = attempt->tick,
-		.syn = attempt->serial,
-		.answer = answer,
-		.tsval = attempt->last_left,
-		.other = other,
-	};
-	tell(diagnosis, finding, example, false);
-}
-
-/* What a kind of SYN without an answer is evidence of; FINDING_COUNT: of nothing. */
-static enum finding finding_of(uint8_t kind)
-{
-	return kind == SYN_OLDER ? FINDING_RECYCLE : kind == SYN_BARE ? FINDING_RECYCLE_BARE : FINDING_COUNT;
-}
-
-static void take_back_example(const struct diagnosis *diagnosis, struct server_evidence *server, enum finding finding,
-			      const struct attempt *attempt)
-{
-	for (uint32_t i = 0; i < DIAGNOSIS_EXAMPLES; i++) {
-		struct example *example = &server->examples[finding][i];
-
-		if (example->tick == 0 || !diagnosis_ends_equal(&example->ends, &attempt->ends))
-			continue;
-		tell(diagnosis, finding, example, true);
-		*example = (struct example){0};
-	}
-}
-
-static void count(uint32_t *counter)
-{
-	if (*counter < UINT32_MAX)
-		++*counter;
-}
-
-static uint32_t number_of_client(const struct diagnosis *diagnosis, const struct addr *client)
-{
-	return (uint32_t)(hash_bytes16(client->byte, diagnosis->secret + 2) % (64 * CLIENT_SET_WORDS));
-}
-
-static void add_client(struct client_set *set, uint32_t number)
-{
-	set->words[number / 64] |= 1ull << number % 64;
-}
-
-static bool has_client(const struct client_set *set, uint32_t number)
-{
-	return set->words[number / 64] >> number % 64 & 1;
-}
-
-static uint8_t bit_of(uint8_t kind)
-{
-	return (uint8_t)(1u << kind);
-}
-
-/* The attempt's last SYN has had no answer. Once for each kind. */
-static void note_dropped(struct diagnosis *diagnosis, struct attempt *attempt)
-{
-	struct server_evidence *server = diagnosis_server_of(diagnosis, attempt);
-
-	if (attempt->is_answered || !server || ((attempt->dropped | attempt->excluded) & bit_of(attempt->kind)))
-		return;
-	/* Without timestamps and never sent again: no TCP does that, but floods and scanners do, and are filtered for it. */
-	if (attempt->kind == SYN_BARE && !attempt->is_repeated)
-		return;
-	attempt->dropped |= bit_of(attempt->kind);
-	count(&server->syns[attempt->kind][0]);
-	add_client(&server->clients[attempt->kind][0], number_of_client(diagnosis, &attempt->ends.src));
-	if (finding_of(attempt->kind) != FINDING_COUNT)
-		add_example(diagnosis, server, finding_of(attempt->kind), attempt, 0, attempt->behind);
-}
-
-/* A SYN of that kind has had an answer: at once, or after all, for it was on its way for long. Once for each kind, too. */
-static void note_answered(const struct diagnosis *diagnosis, struct server_evidence *server, struct attempt *attempt, uint8_t kind)
-{
-	const uint32_t client = number_of_client(diagnosis, &attempt->ends.src);
-
-	if (attempt->dropped & bit_of(kind)) {
-		server->syns[kind][0] -= server->syns[kind][0] > 0;
-		if (finding_of(kind) != FINDING_COUNT)
-			take_back_example(diagnosis, server, finding_of(kind), attempt);
-	}
-	if (!(attempt->excluded & bit_of(kind))) {
-		count(&server->syns[kind][1]);
-		add_client(&server->clients[kind][1], client);
-	}
-	for (int other = 0; other < SYN_KIND_COUNT; other++) {
-		if (other != kind && has_client(&server->clients[other][0], client))
-			add_client(&server->returned[other], client);
-	}
-	attempt->dropped &= (uint8_t)~bit_of(kind);
-	attempt->excluded |= bit_of(kind);
 }
 
 /* False where nobody can tell. */
@@ -170,7 +59,8 @@ static struct attempt *begin_attempt(struct diagnosis *diagnosis, const struct e
 			oldest = attempt;
 	}
 	if (oldest->tick && diagnosis->tick - oldest->tick >= NO_ANSWER_MS)
-		note_dropped(diagnosis, oldest);
+		diagnosis_note_dropped(diagnosis, oldest);
+	diagnosis_end_attempt(diagnosis, oldest);
 	*oldest = (struct attempt){.ends = event->ends, .isn = event->number};
 	return oldest;
 }
@@ -185,7 +75,7 @@ static void take_syn(struct diagnosis *diagnosis, const struct event *event)
 
 	if (is_repeated && !attempt->is_answered) {
 		attempt->is_repeated = true;
-		note_dropped(diagnosis, attempt);
+		diagnosis_note_dropped(diagnosis, attempt);
 	}
 	if (!is_repeated)
 		attempt = begin_attempt(diagnosis, event);
@@ -196,7 +86,7 @@ static void take_syn(struct diagnosis *diagnosis, const struct event *event)
 	attempt->has_ts = event->flags & EVENT_LEFT_WITH;
 	attempt->behind = memory ? memory->tsval : 0;
 	is_sure = classify(memory, diagnosis->tick, event, &kind);
-	if (finding_of(kind) != FINDING_COUNT)
+	if (diagnosis_finding_of(kind) != FINDING_COUNT)
 		server->suspicious_tick = diagnosis->tick;
 	else if (kind == SYN_NEWER && (is_repeated ? attempt->kind == SYN_MEANWHILE : is_meanwhile(diagnosis, server)))
 		kind = SYN_MEANWHILE;
@@ -232,8 +122,8 @@ static void take_back_challenge(const struct diagnosis *diagnosis, struct server
 	if (!attempt->is_challenged)
 		return;
 	attempt->is_challenged = false;
-	server->signs[attempt->challenge] -= server->signs[attempt->challenge] > 0;
-	take_back_example(diagnosis, server, attempt->challenge == SIGN_CHALLENGED_OLDER ? FINDING_TIME_WAIT : FINDING_BUSY_TUPLE, attempt);
+	uncount(&server->signs[attempt->challenge]);
+	diagnosis_take_back_example(diagnosis, server, attempt->challenge == SIGN_CHALLENGED_OLDER ? FINDING_TIME_WAIT : FINDING_BUSY_TUPLE, attempt);
 }
 
 static void take_synack(struct diagnosis *diagnosis, const struct event *event)
@@ -256,7 +146,7 @@ static void take_synack(struct diagnosis *diagnosis, const struct event *event)
 		count(&server->signs[SIGN_FOREIGN]);
 		if (event->left != event->tsecr)
 			count(&server->signs[SIGN_FOREIGN_REPAIRED]);
-		add_example(diagnosis, server, FINDING_FOREIGN_TSECR, attempt, event->serial, event->tsecr);
+		diagnosis_add_example(diagnosis, server, FINDING_FOREIGN_TSECR, diagnosis_example_of(attempt, event->serial, event->tsecr));
 	}
 	if (attempt->is_answered)
 		return;
@@ -264,7 +154,7 @@ static void take_synack(struct diagnosis *diagnosis, const struct event *event)
 	take_back_challenge(diagnosis, server, attempt);
 	attempt->is_answered = true;
 	kind = has_ts && event->tsecr == attempt->first_left ? attempt->first_kind : attempt->kind;
-	note_answered(diagnosis, server, attempt, kind);
+	diagnosis_note_answered(diagnosis, server, attempt, kind);
 }
 
 /* A bare ACK that acknowledges something else: a connection that the server still knows on this four-tuple. */
@@ -281,10 +171,10 @@ static void take_challenge(struct diagnosis *diagnosis, const struct event *even
 	is_older = (event->flags & EVENT_TIMESTAMPS) && attempt->has_ts && seq_after(event->tsecr, attempt->last_left);
 	attempt->is_challenged = true;
 	attempt->challenge = is_older ? SIGN_CHALLENGED_OLDER : SIGN_CHALLENGED_OTHER;
-	note_answered(diagnosis, server, attempt, attempt->kind);
+	diagnosis_note_answered(diagnosis, server, attempt, attempt->kind);
 	count(&server->signs[attempt->challenge]);
-	add_example(diagnosis, server, is_older ? FINDING_TIME_WAIT : FINDING_BUSY_TUPLE, attempt, event->serial,
-		    event->flags & EVENT_TIMESTAMPS ? event->tsecr : 0);
+	diagnosis_add_example(diagnosis, server, is_older ? FINDING_TIME_WAIT : FINDING_BUSY_TUPLE,
+		    diagnosis_example_of(attempt, event->serial, event->flags & EVENT_TIMESTAMPS ? event->tsecr : 0));
 }
 
 static void take_reset_out(struct diagnosis *diagnosis, const struct event *event)
@@ -312,7 +202,7 @@ static void take_reset_in(struct diagnosis *diagnosis, const struct event *event
 	if (!server || attempt->is_answered || !is_answer(attempt, event))
 		return;
 	attempt->is_answered = true;
-	note_answered(diagnosis, server, attempt, attempt->kind);
+	diagnosis_note_answered(diagnosis, server, attempt, attempt->kind);
 	count(&server->signs[SIGN_REFUSED]);
 }
 
@@ -367,6 +257,7 @@ void diagnosis_forget(struct diagnosis *diagnosis, struct server_evidence *serve
 	}
 	memset(server->syns, 0, sizeof(server->syns));
 	memset(server->clients, 0, sizeof(server->clients));
+	memset(server->silent, 0, sizeof(server->silent));
 	memset(server->returned, 0, sizeof(server->returned));
 	memset(server->signs, 0, sizeof(server->signs));
 	memset(server->examples, 0, sizeof(server->examples));
@@ -383,6 +274,7 @@ static void fade(struct diagnosis *diagnosis, struct server_evidence *server)
 			if (!server->syns[kind][outcome])
 				server->clients[kind][outcome] = (struct client_set){{0}};
 		}
+		server->silent[kind] = (struct client_set){{0}};
 		if (!server->syns[kind][0])
 			server->returned[kind] = (struct client_set){{0}};
 	}
@@ -390,18 +282,31 @@ static void fade(struct diagnosis *diagnosis, struct server_evidence *server)
 		server->signs[sign] /= 2;
 }
 
-/* So often that it is known that a SYN has no answer before much else is heard of its client. */
-static void sweep(struct diagnosis *diagnosis)
+static void note_all_dropped(struct diagnosis *diagnosis)
 {
-	diagnosis->swept_tick = diagnosis->tick;
 	for (uint32_t i = 0; i < DIAGNOSIS_ATTEMPTS; i++) {
 		struct attempt *attempt = &diagnosis->attempts[i];
 
 		if (attempt->tick && diagnosis->tick - attempt->tick >= NO_ANSWER_MS)
-			note_dropped(diagnosis, attempt);
-		if (attempt->tick && diagnosis->tick - attempt->tick > ATTEMPT_KEEP_MS)
-			attempt->tick = 0;
+			diagnosis_note_dropped(diagnosis, attempt);
 	}
+}
+
+static void end_attempts_before(struct diagnosis *diagnosis, uint64_t tick)
+{
+	for (uint32_t i = 0; i < DIAGNOSIS_ATTEMPTS; i++) {
+		if (diagnosis->attempts[i].tick && diagnosis->attempts[i].tick < tick)
+			diagnosis_end_attempt(diagnosis, &diagnosis->attempts[i]);
+	}
+}
+
+/* So often that it is known that a SYN has no answer before much else is heard of its client. */
+static void sweep(struct diagnosis *diagnosis)
+{
+	diagnosis->swept_tick = diagnosis->tick;
+	note_all_dropped(diagnosis);
+	if (diagnosis->tick > ATTEMPT_KEEP_MS)
+		end_attempts_before(diagnosis, diagnosis->tick - ATTEMPT_KEEP_MS);
 }
 
 void diagnosis_advance(struct diagnosis *diagnosis, uint64_t tick)
@@ -415,13 +320,8 @@ void diagnosis_advance(struct diagnosis *diagnosis, uint64_t tick)
 
 void diagnosis_finish(struct diagnosis *diagnosis)
 {
-	for (uint32_t i = 0; i < DIAGNOSIS_ATTEMPTS; i++) {
-		struct attempt *attempt = &diagnosis->attempts[i];
-
-		if (attempt->tick && diagnosis->tick - attempt->tick >= NO_ANSWER_MS)
-			note_dropped(diagnosis, attempt);
-		attempt->tick = 0;
-	}
+	note_all_dropped(diagnosis);
+	end_attempts_before(diagnosis, UINT64_MAX);
 }
 
 void diagnosis_take(struct diagnosis *diagnosis, const struct event *event)

@@ -11,7 +11,7 @@ static uint32_t worth_of(const struct server_evidence *server)
 	uint32_t worth = server->syns[SYN_OLDER][0] + server->syns[SYN_BARE][0];
 
 	for (int sign = 0; sign < SIGN_COUNT; sign++)
-		worth += sign != SIGN_REFUSED && sign != SIGN_ZERO && sign != SIGN_SERVER_FIRST ? server->signs[sign] : 0;
+		worth += sign != SIGN_REFUSED && sign != SIGN_ZERO && sign != SIGN_SILENT && sign != SIGN_SERVER_FIRST ? server->signs[sign] : 0;
 	return worth;
 }
 

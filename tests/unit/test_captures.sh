@@ -29,8 +29,8 @@ SUM='reduce .[] as $port ({}; reduce ($port | keys[]) as $kind (.; ($kind | sub(
 declare -A RULES=(
 	[older_seen]='.syns.older.answered + .syns.older.unanswered >= 100'
 	[bare_seen]='.syns.bare.answered + .syns.bare.unanswered >= 100'
-	[older_unanswered]='.syns.older.unanswered >= 3 and .syns.newer.answered >= 3'
-	[bare_unanswered]='.syns.bare.unanswered >= 3 and .syns.newer.answered >= 3'
+	[older_unanswered]='.syns.older.unanswered + .syns.silent.unanswered >= 3 and .syns.newer.answered >= 3'
+	[bare_unanswered]='.syns.bare.unanswered + .syns.silent.unanswered >= 3 and .syns.newer.answered >= 3'
 	[older_most]='.syns.older.unanswered >= 3 and .syns.older.unanswered > .syns.older.answered and .syns.newer.answered > .syns.newer.unanswered'
 	[bare_most]='.syns.bare.unanswered >= 3 and .syns.bare.unanswered > .syns.bare.answered and .syns.newer.answered > .syns.newer.unanswered'
 	[older_all]='.syns.older.unanswered >= 3 and .syns.older.answered == 0 and .syns.newer.answered >= 3'
@@ -73,7 +73,8 @@ judge() {
 	fi
 	while read -r rule; do
 		[ -n "${RULES[$rule]-}" ] || echo "no rule \"$rule\"" >>"$DIR/wrong"
-		jq -e "any(.[0].servers | .[], group_by(.address)[] | {syns: ([.. | .syns? // empty] | $SUM)}; ${RULES[$rule]-false})" "$DIR/out" \
+		jq -e "any(.[0].servers | .[], group_by(.address)[] | {syns: ([.. | objects | select(.syns) |
+				.syns + {silent: {answered: 0, unanswered: .signs.silent}}] | $SUM)}; ${RULES[$rule]-false})" "$DIR/out" \
 			>/dev/null ||
 			echo "handcap $*: no trap for the rule \"$rule\"" >>"$DIR/wrong"
 	done < <(sed -n 's/^fools //p' "$HAND/$name.cap")
